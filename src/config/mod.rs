@@ -1,0 +1,1 @@
+//! Configuration: files to validated campaigns, with diagnostics of all problems at once.

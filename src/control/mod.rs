@@ -1,0 +1,1 @@
+//! The Unix socket: one protocol for all commands.

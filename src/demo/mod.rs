@@ -1,0 +1,1 @@
+//! The generated shop and its narrator.

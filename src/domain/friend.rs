@@ -1,0 +1,96 @@
+//! A friend as a row: what truth says of one LINE user of one account.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::attribute::Value;
+use super::effect::{Effect, Entry};
+use super::id::{AttributeName, FriendId, TagName, UserId};
+use super::time::Instant;
+
+/// Whether a message can reach the friend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The account is among the user's friends.
+    Following,
+    /// The user blocked the account or removed it.
+    Blocked,
+}
+
+/// One friend's state as of some journal number. Events are not part of it: they stay in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Friend {
+    /// Dense id within the account.
+    pub friend: FriendId,
+    /// LINE's id; gone once erased.
+    pub user: Option<UserId>,
+    /// Reachable or not.
+    pub status: Status,
+    /// LINE's instant of the last follow or unfollow applied.
+    pub status_at: Instant,
+    /// The last follow, where one is known.
+    pub followed_at: Option<Instant>,
+    /// The shop's own customer id.
+    pub external_id: Option<String>,
+    /// Each tag held, with the instant it was given.
+    pub tags: BTreeMap<TagName, Instant>,
+    /// Each attribute that has a value.
+    pub attributes: BTreeMap<AttributeName, Value>,
+    /// When the friend was erased, if so: hidden at once, never re-used.
+    pub erased_at: Option<Instant>,
+    /// When LINE refused the id (400 `to[N]`): left out of every audience, by name.
+    pub quarantined_at: Option<Instant>,
+}
+
+impl Friend {
+    /// A friend nobody has said anything about yet. It is taken as following: LINE tells of users who follow.
+    pub fn new(friend: FriendId, user: UserId, at: Instant) -> Self {
+        Self {
+            friend,
+            user: Some(user),
+            status: Status::Following,
+            status_at: at,
+            followed_at: None,
+            external_id: None,
+            tags: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            erased_at: None,
+            quarantined_at: None,
+        }
+    }
+
+    /// Applies one journal entry of this friend. Effects are absolute, so applying one twice changes nothing.
+    pub fn apply(&mut self, entry: &Entry) {
+        match &entry.effect {
+            Effect::Joined { user } => self.user = Some(*user),
+            Effect::Status { status, followed_at } => {
+                self.status = *status;
+                self.status_at = entry.at;
+                if followed_at.is_some() {
+                    self.followed_at = *followed_at;
+                }
+            }
+            Effect::ExternalId { external_id } => self.external_id = external_id.clone(),
+            Effect::TagAdded { tag } => {
+                self.tags.insert(tag.clone(), entry.at);
+            }
+            Effect::TagRemoved { tag } => {
+                self.tags.remove(tag);
+            }
+            Effect::Attribute { name, value: Some(value) } => {
+                self.attributes.insert(name.clone(), value.clone());
+            }
+            Effect::Attribute { name, value: None } => {
+                self.attributes.remove(name);
+            }
+            Effect::Quarantined => self.quarantined_at = Some(entry.at),
+            Effect::Erased => {
+                let erased = Self::new(self.friend, UserId([0; 16]), entry.at);
+                *self = Self { user: None, erased_at: Some(entry.at), status: Status::Blocked, ..erased };
+            }
+            Effect::Event { .. } => {}
+        }
+    }
+}

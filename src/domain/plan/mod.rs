@@ -1,0 +1,1 @@
+//! The planner: (campaign, instant, sets) to a decision, pure.

@@ -1,0 +1,1 @@
+//! HTTP for ops: health, readiness, metrics.

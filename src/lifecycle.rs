@@ -1,0 +1,1 @@
+//! Signals, cancellation tokens, systemd notifications.

@@ -1,0 +1,1 @@
+//! LINE's Messaging API: client, answers and what they mean.

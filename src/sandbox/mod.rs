@@ -1,0 +1,1 @@
+//! The LINE double: as strict as LINE, with faults on demand.

@@ -1,0 +1,1 @@
+//! The store: one interface of business steps, one adapter for each database, one conformance suite for both.
