@@ -1,1 +1,241 @@
 //! The store: one interface of business steps, one adapter for each database, one conformance suite for both.
+//!
+//! Truth lives here. An owner changes it through [`Store::commit`] alone: one fenced transaction of [`Write`]s, all
+//! or nothing, so "decide, persist, then act" is the only way to write. Everything else reads, appends to the
+//! inbox, or activates a configuration.
+//!
+//! A commit whose answer was lost is [`StoreError::Lost`]: the owner never guesses, it claims its lease again and
+//! reloads from the truth.
+
+pub mod rows;
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+
+use crate::domain::effect::DedupeId;
+use crate::domain::friend::Friend;
+use crate::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::time::{Instant, Span};
+pub use rows::*;
+
+/// Why a step of the store failed. The message names the operation; the cause stays a source.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another owner holds the account, or this one's view is old: stop and reload.
+    #[error(
+        "the lease of account {account} has moved on: another owner took over, or an earlier commit did land"
+    )]
+    Fenced {
+        /// The account's row id.
+        account: i64,
+    },
+    /// The commit was sent and its answer lost: it may or may not have landed.
+    #[error("the answer to a commit was lost ({operation}); the state must be reloaded")]
+    Lost {
+        /// What was being committed.
+        operation: &'static str,
+        /// The database's error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database refused or cannot be reached; nothing was written.
+    #[error("the database failed to {operation}")]
+    Failed {
+        /// What was being done.
+        operation: &'static str,
+        /// The database's error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored value cannot be read back: written by a newer haishin, or by hand.
+    #[error("{what} in the database cannot be read: {why}")]
+    Corrupt {
+        /// Table, key and column.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The schema is newer than this binary.
+    #[error(
+        "the database's schema ({found}) is newer than this haishin ({known}): start the newer haishin again"
+    )]
+    TooNew {
+        /// The newest migration in the database.
+        found: i64,
+        /// The newest migration known here.
+        known: i64,
+    },
+}
+
+/// Who waits for whom where there is one writer (SQLite): lower comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Acknowledgements: somebody outside waits.
+    Acknowledge,
+    /// Outcomes and strides: the sender waits.
+    Outcome,
+    /// Freezes, a person's acts.
+    Freeze,
+    /// Folds, imports, checkpoints: nobody waits. At most 50 ms each.
+    Fold,
+}
+
+/// The owner's right to write: every transaction checks and advances it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The account owned.
+    pub account: AccountId,
+    /// This ownership's random token.
+    pub token: i64,
+    /// The number of the last transaction committed under it.
+    pub seq: i64,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The lease is ours.
+    Granted {
+        /// The right to write.
+        fence: Fence,
+        /// The latest instant any transaction of the account has seen.
+        seen_at: Option<Instant>,
+    },
+    /// Somebody else holds it.
+    Held {
+        /// Who.
+        holder: String,
+        /// Until when, unless renewed.
+        expires_at: Instant,
+    },
+}
+
+/// The business steps. All instants are parameters; the database's own clock is never read.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- configuration -------------------------------------------------------------------------------------
+    /// The active configuration version, or none in an empty database.
+    async fn active_version(&self) -> Result<Option<ConfigVersion>, StoreError>;
+    /// One version by number.
+    async fn version(&self, id: VersionId) -> Result<Option<ConfigVersion>, StoreError>;
+    /// Stores the files as the next version and makes it the active one, in one transaction, provided the active
+    /// version still is `expected` (what the person was shown); otherwise `None` and nothing changes. Activating
+    /// the files of the version that is active gives that version back.
+    async fn activate(
+        &self,
+        expected: Option<VersionId>,
+        new: &NewVersion,
+    ) -> Result<Option<VersionId>, StoreError>;
+
+    // ---- accounts and leases -------------------------------------------------------------------------------
+    /// Makes sure the account has its row. A slug keeps its row and channel for ever: a different channel id under
+    /// a known slug is [`StoreError::Corrupt`] with a remedy in `why`.
+    async fn ensure_account(
+        &self,
+        slug: &AccountSlug,
+        channel_id: &str,
+        now: Instant,
+    ) -> Result<AccountId, StoreError>;
+    /// Every account that has a row.
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError>;
+    /// One account's row.
+    async fn account(&self, account: AccountId) -> Result<Option<AccountRow>, StoreError>;
+    /// Claims the lease when it is free, expired at `now`, or held by the same `holder` (whose file lock the caller
+    /// has). The claim is a transaction of its own, with a new token and seq + 1; state is read only after it.
+    async fn claim(
+        &self,
+        account: AccountId,
+        holder: &str,
+        now: Instant,
+        lasts: Span,
+    ) -> Result<Claim, StoreError>;
+    /// Extends the lease. A transaction of the owner like any other: checks and advances the fence.
+    async fn renew(&self, fence: &mut Fence, now: Instant, lasts: Span) -> Result<(), StoreError>;
+    /// Gives the lease up at once.
+    async fn release(&self, fence: &mut Fence, now: Instant) -> Result<(), StoreError>;
+    /// The lease as stored, for doctors and checks.
+    async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError>;
+
+    // ---- inbox ---------------------------------------------------------------------------------------------
+    /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
+    /// Up to `limit` rows of the account, oldest receipt first. They stay until a commit consumes them by id.
+    async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
+    /// How many rows wait.
+    async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// Which of these have been applied before.
+    async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
+
+    // ---- the owner's transaction ---------------------------------------------------------------------------
+    /// One fenced transaction: advances the fence, stores `now` as the latest instant seen, applies every write in
+    /// order, or nothing of it. On success `fence.seq` is the new one. On [`StoreError::Fenced`] and
+    /// [`StoreError::Lost`] the owner must reload.
+    async fn commit(
+        &self,
+        fence: &mut Fence,
+        now: Instant,
+        priority: Priority,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError>;
+
+    // ---- friends and journal -------------------------------------------------------------------------------
+    /// Friend rows with dense ids after `after`, in order, at most `limit`.
+    async fn friends(
+        &self,
+        account: AccountId,
+        after: Option<FriendId>,
+        limit: u32,
+    ) -> Result<Vec<Friend>, StoreError>;
+    /// The rows of these friends that exist.
+    async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError>;
+    /// Journal entries after `after`, in order, at most `limit`.
+    async fn entries(
+        &self,
+        account: AccountId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
+    /// The complete checkpoint last written, or none: a manifest and its chunks.
+    async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError>;
+
+    // ---- campaigns and occurrences -------------------------------------------------------------------------
+    /// What is stored of every campaign of the account.
+    async fn campaigns(&self, account: AccountId) -> Result<Vec<CampaignRow>, StoreError>;
+    /// Occurrences without their sets, newest due first.
+    async fn occurrences(
+        &self,
+        account: AccountId,
+        filter: OccurrenceFilter,
+    ) -> Result<Vec<OccurrenceRow>, StoreError>;
+    /// One occurrence's frozen variants, with their sets.
+    async fn variants(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<VariantRow>, StoreError>;
+    /// One occurrence's other sets: exclusions and final outcomes.
+    async fn sets(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<OccurrenceSet>, StoreError>;
+    /// One occurrence's strides, by first batch.
+    async fn strides(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<StrideRow>, StoreError>;
+    /// One occurrence's batch rows: settled ones, children, new generations; by (n, generation).
+    async fn batches(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<BatchRow>, StoreError>;
+    /// How many friends were accepted in batches settled after `since`: our own count since LINE's last reading.
+    async fn accepted_since(&self, account: AccountId, since: Instant) -> Result<u64, StoreError>;
+    /// The last quota readings, newest first, at most one a month.
+    async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError>;
+    /// What people did, newest first.
+    async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError>;
+}

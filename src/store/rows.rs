@@ -1,0 +1,456 @@
+//! What the store keeps, as plain data. `docs/schema.md` explains each table.
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::campaign::Pace;
+use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
+use crate::domain::effect::{DedupeId, Entry, Intake};
+use crate::domain::friend::Friend;
+use crate::domain::id::{
+    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, VariantName, VersionId,
+};
+use crate::domain::key::Run;
+use crate::domain::message::ContentDigest;
+use crate::domain::time::{Instant, Span};
+
+/// A configuration version: text and digest of all files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigVersion {
+    /// Its number.
+    pub id: VersionId,
+    /// SHA-256 over all paths and texts.
+    pub digest: [u8; 32],
+    /// Relative path to text.
+    pub files: BTreeMap<String, String>,
+    /// When it was activated.
+    pub activated_at: Instant,
+    /// By whose act: a user name, `first start`, `SIGHUP`.
+    pub activated_by: String,
+}
+
+/// A version to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVersion {
+    /// SHA-256 over all paths and texts.
+    pub digest: [u8; 32],
+    /// Relative path to text.
+    pub files: BTreeMap<String, String>,
+    /// Now.
+    pub activated_at: Instant,
+    /// By whose act.
+    pub activated_by: String,
+}
+
+/// Why, since when and by whom something stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// Since when.
+    pub at: Instant,
+    /// A user's name, or the guard that did it.
+    pub by: String,
+    /// For people: what happened and what to do next.
+    pub reason: String,
+}
+
+/// An account's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Row id.
+    pub id: AccountId,
+    /// Name in the configuration.
+    pub slug: AccountSlug,
+    /// LINE's channel id.
+    pub channel_id: String,
+    /// Friend rows hold everything up to this entry.
+    pub folded_seq: Seq,
+    /// The last journal entry.
+    pub journal_seq: Seq,
+    /// The emergency brake (`stop`).
+    pub stopped: Option<Halt>,
+    /// Paused by a guard: 401, 403, three rejected batches in a row.
+    pub paused: Option<Halt>,
+}
+
+/// A lease as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The state directory that holds it.
+    pub holder: String,
+    /// Until when.
+    pub expires_at: Instant,
+    /// The number of the last owner transaction.
+    pub seq: i64,
+    /// The latest instant any of them saw.
+    pub seen_at: Instant,
+}
+
+/// A row for the inbox: intakes of one request, webhook body or import chunk, applied together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewInbox {
+    /// Whose.
+    pub account: AccountId,
+    /// When this node received it; order across nodes.
+    pub received_at: Instant,
+    /// `import`, `command`, later `webhook` and `api`.
+    pub source: String,
+    /// At most 5,000 a row.
+    pub intakes: Vec<Intake>,
+}
+
+/// A row of the inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxRow {
+    /// What a commit consumes it by.
+    pub id: i64,
+    /// When it was received.
+    pub received_at: Instant,
+    /// Where it came from.
+    pub source: String,
+    /// What it says.
+    pub intakes: Vec<Intake>,
+}
+
+/// A checkpoint of the index: complete or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Replay starts after this entry.
+    pub seq: Seq,
+    /// Its chunks.
+    pub chunks: Vec<CheckpointChunk>,
+}
+
+/// One chunk of 65,536 friends of one column of the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointChunk {
+    /// Which column family: `tag`, `attribute`, …
+    pub kind: String,
+    /// Which column.
+    pub key: String,
+    /// Friend id / 65,536.
+    pub chunk: u32,
+    /// The journal number it is as of.
+    pub seq: Seq,
+    /// Over kind, key, chunk, seq and data.
+    pub checksum: i64,
+    /// The encoding of the index.
+    pub data: Vec<u8>,
+}
+
+/// What is stored of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CampaignRow {
+    /// Which.
+    pub campaign: CampaignSlug,
+    /// The drip's step, empty for a campaign.
+    pub step: String,
+    /// Digest of the schedule that `activated_at` speaks of.
+    pub schedule_digest: [u8; 32],
+    /// When this schedule went live: nothing at or before is due by it.
+    pub activated_at: Instant,
+    /// The last instant planned: what is due next lies strictly after.
+    pub last_planned_at: Option<Instant>,
+    /// Paused by a person or a guard.
+    pub paused: Option<Halt>,
+}
+
+/// An occurrence without its sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OccurrenceRow {
+    /// Its number.
+    pub id: OccurrenceId,
+    /// Whose.
+    pub campaign: CampaignSlug,
+    /// The drip's step, empty for a campaign.
+    pub step: String,
+    /// When it was due.
+    pub due_at: Instant,
+    /// Which run.
+    pub run: Run,
+    /// The occurrence whose deferred friends this is, with its child number; `(None, 0)` for most.
+    pub parent: Option<OccurrenceId>,
+    /// 0 unless a child.
+    pub child: u32,
+    /// The configuration it was frozen under.
+    pub version: VersionId,
+    /// Where it stands.
+    pub state: OccurrenceState,
+    /// Why it stands there: refusal, pause, hold; JSON for machines is in `detail`.
+    pub reason: Option<String>,
+    /// Counts at the decision, warnings, the refusal: JSON, so that `why` can always be told.
+    pub detail: serde_json::Value,
+    /// The category when sent.
+    pub category: CategoryName,
+    /// Whether caps count it.
+    pub capped: bool,
+    /// Quiet hours do not bind it.
+    pub immediate: bool,
+    /// When it was frozen, refused or found missed.
+    pub frozen_at: Instant,
+    /// After it nothing is sent.
+    pub deadline_at: Option<Instant>,
+    /// Spread over time.
+    pub pace: Option<Pace>,
+    /// `false`: silent.
+    pub notify: bool,
+    /// Friends the rule matched.
+    pub matched: u64,
+    /// Friends in the variants' sets.
+    pub recipients: u64,
+    /// The effective instants of its parts (protocol §6), by first batch; at least one once frozen.
+    pub parts: Vec<Part>,
+    /// When the last outcome came.
+    pub finished_at: Option<Instant>,
+}
+
+/// From which batch on deliveries count at which instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// First batch of the part.
+    pub from_batch: u32,
+    /// The instant its deliveries count at.
+    pub effective_at: Instant,
+}
+
+/// A frozen arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VariantRow {
+    /// Position in the file: batches are numbered by it.
+    pub position: u32,
+    /// Its name.
+    pub name: VariantName,
+    /// The bytes of `messages`, as they go out.
+    pub messages: String,
+    /// Digest of the content.
+    pub content: ContentDigest,
+    /// Statistics unit, none on test sends.
+    pub unit: Option<String>,
+    /// Who gets it, ascending dense id being the order.
+    pub recipients: RoaringBitmap,
+}
+
+/// Another frozen set of an occurrence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccurrenceSet {
+    /// What it holds.
+    pub kind: SetKind,
+    /// Who.
+    pub friends: RoaringBitmap,
+}
+
+/// What a set of an occurrence holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SetKind {
+    /// Friends excluded for one reason, at the freeze.
+    Excluded(Exclusion),
+    /// Deliveries that ended one way, written when the occurrence ends.
+    Outcome(Outcome),
+}
+
+/// A new occurrence, with everything its freeze fixes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewOccurrence {
+    /// The row.
+    pub row: OccurrenceRow,
+    /// The arms; none for refused and missed ones.
+    pub variants: Vec<VariantRow>,
+    /// The exclusions.
+    pub sets: Vec<OccurrenceSet>,
+}
+
+/// Batches `first..upto` are open from `opened_at`: possibly tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrideRow {
+    /// Whose.
+    pub occurrence: OccurrenceId,
+    /// First batch.
+    pub first: u32,
+    /// One past the last.
+    pub upto: u32,
+    /// Wall clock at the opening.
+    pub opened_at: Instant,
+    /// Names the boot the next field counts in.
+    pub boot_id: String,
+    /// Since that boot.
+    pub since_boot: Span,
+    /// SHA-256 of each batch's body, in order.
+    pub digests: Vec<[u8; 32]>,
+}
+
+/// A batch with something to say of its own: an outcome, or an identity beyond the frozen numbering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchRow {
+    /// Whose.
+    pub occurrence: OccurrenceId,
+    /// Its number; children are numbered after the frozen ones.
+    pub n: u32,
+    /// Which body under that number.
+    pub generation: u32,
+    /// The batch it was cut from.
+    pub parent: Option<u32>,
+    /// Its friends, where they are not the frozen range (children).
+    pub friends: Option<RoaringBitmap>,
+    /// How many friends.
+    pub friend_count: u32,
+    /// When it was opened, where no stride says so (children, new generations).
+    pub opened: Option<Opened>,
+    /// SHA-256 of its body.
+    pub body_sha256: [u8; 32],
+    /// How it ended; none while open.
+    pub ended: Option<BatchEnd>,
+}
+
+/// When a batch was opened, by both clocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Wall clock.
+    pub at: Instant,
+    /// Names the boot the next field counts in.
+    pub boot_id: String,
+    /// Since that boot.
+    pub since_boot: Span,
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// What became of it: an outcome for its friends, or cut into children and new generations.
+    pub how: BatchEnding,
+    /// When.
+    pub at: Instant,
+    /// Attempts this process knows of.
+    pub attempts: u32,
+    /// `X-Line-Request-Id` of the answer that settled it.
+    pub request_id: Option<String>,
+    /// `X-Line-Accepted-Request-Id` of a 409.
+    pub accepted_request_id: Option<String>,
+    /// LINE's words, or ours.
+    pub detail: Option<String>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchEnding {
+    /// All its friends ended this way.
+    Outcome(Outcome),
+    /// Surely not sent under this key; its friends go on in children or a new generation.
+    Superseded,
+}
+
+/// LINE's monthly numbers as last read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaReading {
+    /// `2026-12`, in UTC+9.
+    pub month: String,
+    /// When.
+    pub read_at: Instant,
+    /// The month's limit; none is unlimited.
+    pub limit: Option<u64>,
+    /// LINE's own, approximate count.
+    pub used: u64,
+}
+
+/// What a person did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActRow {
+    /// When.
+    pub at: Instant,
+    /// Who.
+    pub by: String,
+    /// `stop`, `start`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
+    pub act: String,
+    /// On what.
+    pub subject: String,
+    /// In which words.
+    pub detail: String,
+}
+
+/// Which occurrences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OccurrenceFilter {
+    /// Those that can still change.
+    Open,
+    /// Frozen ones with a part effective at or after the instant, or still open: what caps can see.
+    EffectiveSince(Instant),
+    /// One.
+    Id(OccurrenceId),
+    /// The newest of a campaign, or of all.
+    Newest {
+        /// Which campaign; all if none.
+        campaign: Option<CampaignSlug>,
+        /// At most so many.
+        limit: u32,
+    },
+}
+
+/// One step of an owner's transaction. They apply in order, together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Journal entries numbered on from `journal_seq`, without gaps.
+    Entries(Vec<Entry>),
+    /// What must not be applied again.
+    Known {
+        /// `event`, `webhook`.
+        kind: String,
+        /// The identities.
+        ids: Vec<DedupeId>,
+    },
+    /// Inbox rows applied by this transaction.
+    ConsumeInbox(Vec<i64>),
+    /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
+    Fold {
+        /// Whole rows, replacing those there.
+        friends: Vec<Friend>,
+        /// As of.
+        folded_seq: Seq,
+    },
+    /// Checkpoint chunks, replacing those of the same (kind, key, chunk). Not valid before its manifest.
+    CheckpointChunks(Vec<CheckpointChunk>),
+    /// The checkpoint is complete as of this entry; `None` forgets the checkpoint and its chunks.
+    CheckpointManifest(Option<Seq>),
+    /// The emergency brake.
+    Stopped(Option<Halt>),
+    /// The account's pause.
+    AccountPaused(Option<Halt>),
+    /// A campaign's row, replacing the one there.
+    Campaign(CampaignRow),
+    /// An occurrence with everything its freeze fixes. A second one with the same identity fails the transaction.
+    Occurrence(Box<NewOccurrence>),
+    /// An occurrence moves on; nothing else of it changes.
+    OccurrenceState {
+        /// Which.
+        occurrence: OccurrenceId,
+        /// From where (another stored state fails the transaction).
+        from: OccurrenceState,
+        /// Where to.
+        to: OccurrenceState,
+        /// Why.
+        reason: Option<String>,
+        /// When its last outcome came, if this ends it.
+        finished_at: Option<Instant>,
+    },
+    /// A new part begins (a resumption).
+    Part {
+        /// Which.
+        occurrence: OccurrenceId,
+        /// The part.
+        part: Part,
+    },
+    /// Batches are open from now on.
+    Stride(StrideRow),
+    /// Batch rows, replacing those of the same (n, generation).
+    Batches(Vec<BatchRow>),
+    /// Final outcome sets.
+    Sets {
+        /// Whose.
+        occurrence: OccurrenceId,
+        /// The sets.
+        sets: Vec<OccurrenceSet>,
+    },
+    /// LINE's numbers.
+    Quota(QuotaReading),
+    /// What a person did.
+    Act(ActRow),
+}
