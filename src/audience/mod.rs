@@ -1,1 +1,300 @@
-//! The audience index: one account's friends in memory, as bitmaps and typed columns.
+//! The audience index: everything rules ask about the friends of **one** account, in memory, by dense id.
+//!
+//! It is a pure function of friend rows (or a checkpoint) and the journal entries after them. Nothing of another
+//! account can be in it: an index is made for one, is only told entries of one, and no method takes an account. What
+//! is kept: sets as bitmaps, instants in whole milliseconds and values as columns packed to the bytes they need,
+//! events as columns in the order of time.
+
+mod attributes;
+mod column;
+mod dictionary;
+mod events;
+mod external;
+mod facts;
+mod lookup;
+mod measure;
+mod packed;
+mod sparse;
+mod tags;
+mod texts;
+mod users;
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use crate::domain::attribute::Value;
+use crate::domain::effect::{Effect, Entry};
+use crate::domain::friend::{Friend, Status};
+use crate::domain::id::{AttributeName, EventName, FriendId, PropertyName, Seq, TagName, UserId};
+use crate::domain::segment::evaluate::{EvaluateError, Segments, evaluate};
+use crate::domain::segment::rule::{Age, Rule};
+use crate::domain::sends::Sends;
+use crate::domain::time::Instant;
+
+use attributes::Attribute;
+use column::Column;
+use events::{Cell, Events, Row};
+use external::ExternalIds;
+use tags::Tag;
+use texts::intern;
+use users::Users;
+
+/// The friends of one account. Erased friends are in no set but [`Index::erased`]: a rule never sees them.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    users: Users,
+    everybody: RoaringBitmap,
+    following: RoaringBitmap,
+    erased: RoaringBitmap,
+    quarantined: RoaringBitmap,
+    followed_at: Column,
+    external_ids: ExternalIds,
+    tags: BTreeMap<TagName, Tag>,
+    attributes: BTreeMap<AttributeName, Attribute>,
+    events: BTreeMap<EventName, Events>,
+    applied: Seq,
+}
+
+impl Index {
+    /// An index of no friends.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over a friend's row, replacing what was known but the events, which rows do not hold.
+    pub fn load_friend(&mut self, row: &Friend) {
+        let friend = row.friend.0;
+        if self.everybody.contains(friend) {
+            self.clear(friend);
+        }
+        self.users.reserve(friend);
+        if row.erased_at.is_some() {
+            self.everybody.remove(friend);
+            self.erased.insert(friend);
+            return;
+        }
+        self.meet(friend);
+        if let Some(user) = row.user {
+            self.users.name(friend, user);
+        }
+        self.set_status(friend, row.status, row.followed_at);
+        self.external_ids.set(friend, row.external_id.as_deref());
+        for (tag, at) in &row.tags {
+            self.tag(tag).give(friend, at.as_millis());
+        }
+        for (name, value) in &row.attributes {
+            self.attribute(name).set(friend, value);
+        }
+        if row.quarantined_at.is_some() {
+            self.quarantined.insert(friend);
+        }
+    }
+
+    /// Applies one journal entry. State is absolute and may be replayed in order from any earlier entry on; an
+    /// event is taken in once, by its number. What an erased friend's older entries say is ignored.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.applied = self.applied.max(entry.seq);
+        let friend = entry.friend.0;
+        if self.erased.contains(friend) {
+            return;
+        }
+        self.meet(friend);
+        match &entry.effect {
+            Effect::Joined { user } => self.users.name(friend, *user),
+            Effect::Status { status, followed_at } => self.set_status(friend, *status, *followed_at),
+            Effect::ExternalId { external_id } => self.external_ids.set(friend, external_id.as_deref()),
+            Effect::TagAdded { tag } => self.tag(tag).give(friend, entry.at.as_millis()),
+            Effect::TagRemoved { tag } => {
+                if let Some(held) = self.tags.get_mut(tag) {
+                    held.take(friend);
+                }
+            }
+            Effect::Attribute { name, value: Some(value) } => self.attribute(name).set(friend, value),
+            Effect::Attribute { name, value: None } => {
+                if let Some(attribute) = self.attributes.get_mut(name) {
+                    attribute.remove(friend);
+                }
+            }
+            Effect::Event { name, properties, .. } => self.add_event(entry, name, properties),
+            Effect::Quarantined => {
+                self.quarantined.insert(friend);
+            }
+            Effect::Erased => {
+                self.clear(friend);
+                self.everybody.remove(friend);
+                self.erased.insert(friend);
+            }
+        }
+    }
+
+    /// Merges late events into their columns. Evaluation is right without it and quicker after it: worth a call
+    /// after each bulk of entries.
+    pub fn settle(&mut self) {
+        self.events.values_mut().for_each(Events::settle);
+    }
+
+    /// Drops the events of erased friends and those at or before `keep_after`. Rewrites the columns: a task for
+    /// the hours of retention.
+    pub fn drop_events(&mut self, keep_after: Instant) {
+        let erased = &self.erased;
+        for events in self.events.values_mut() {
+            events.retain(|friend, at| at > keep_after.as_millis() && !erased.contains(friend));
+        }
+        self.events.retain(|_, events| !events.is_empty());
+    }
+
+    /// The largest number of an entry applied.
+    pub fn applied(&self) -> Seq {
+        self.applied
+    }
+
+    /// LINE's id of a friend; none once erased.
+    pub fn user(&self, friend: FriendId) -> Option<UserId> {
+        self.users.user(friend.0)
+    }
+
+    /// The friend LINE knows by this id.
+    pub fn friend_of(&self, user: UserId) -> Option<FriendId> {
+        self.users.friend(user).map(FriendId)
+    }
+
+    /// The shop's own id of a friend.
+    pub fn external_id(&self, friend: FriendId) -> Option<&str> {
+        self.external_ids.of(friend.0)
+    }
+
+    /// The friends the shop knows by this id, mostly one.
+    pub fn with_external_id(&self, id: &str) -> RoaringBitmap {
+        self.external_ids.friends(id)
+    }
+
+    /// How many friends there are, blocked ones included, erased ones not.
+    pub fn len(&self) -> u64 {
+        self.everybody.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.everybody.is_empty()
+    }
+
+    /// The dense id the next new friend gets: one more than the largest ever given.
+    pub fn next_friend(&self) -> FriendId {
+        FriendId(self.users.next())
+    }
+
+    /// Every friend, blocked ones included, erased ones not.
+    pub fn everybody(&self) -> &RoaringBitmap {
+        &self.everybody
+    }
+
+    /// Friends a message can reach, as stored.
+    pub fn following(&self) -> &RoaringBitmap {
+        &self.following
+    }
+
+    /// Dense ids of erased friends.
+    pub fn erased(&self) -> &RoaringBitmap {
+        &self.erased
+    }
+
+    /// Friends whose user id LINE refused.
+    pub fn quarantined(&self) -> &RoaringBitmap {
+        &self.quarantined
+    }
+
+    /// Friends who hold a tag given at or before `now`.
+    pub fn tagged(&self, tag: &TagName, now: Instant) -> RoaringBitmap {
+        self.tag_holders(tag, Age::Any.window(now), None)
+    }
+
+    /// The tags somebody holds, with how many holders each, whenever given.
+    pub fn tags(&self) -> impl Iterator<Item = (&TagName, u64)> {
+        self.tags.iter().filter(|(_, tag)| !tag.is_empty()).map(|(name, tag)| (name, tag.holders().len()))
+    }
+
+    /// The attributes somebody has a value of.
+    pub fn attributes(&self) -> impl Iterator<Item = &AttributeName> {
+        self.attributes.iter().filter(|(_, attribute)| !attribute.is_empty()).map(|(name, _)| name)
+    }
+
+    /// The names of events that happened to somebody.
+    pub fn event_names(&self) -> impl Iterator<Item = &EventName> {
+        self.events.keys()
+    }
+
+    /// The friends for whom the rule holds at `now`.
+    pub fn evaluate(
+        &self,
+        rule: &Rule,
+        segments: &Segments,
+        sends: &Sends,
+        now: Instant,
+    ) -> Result<RoaringBitmap, EvaluateError> {
+        evaluate(rule, segments, now, &facts::All { index: self, sends })
+    }
+
+    /// Whether the rule holds at `now` for one friend: the same evaluator over one truth value.
+    pub fn evaluate_one(
+        &self,
+        rule: &Rule,
+        segments: &Segments,
+        sends: &Sends,
+        now: Instant,
+        friend: FriendId,
+    ) -> Result<bool, EvaluateError> {
+        evaluate(rule, segments, now, &facts::One { index: self, sends, friend: friend.0 })
+    }
+
+    /// A friend first heard of follows: LINE tells of users who do.
+    fn meet(&mut self, friend: u32) {
+        if self.everybody.insert(friend) {
+            self.users.reserve(friend);
+            self.following.insert(friend);
+        }
+    }
+
+    fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>) {
+        match status {
+            Status::Following => self.following.insert(friend),
+            Status::Blocked => self.following.remove(friend),
+        };
+        if let Some(at) = followed_at {
+            self.followed_at.set(friend, at.as_millis());
+        }
+    }
+
+    /// Forgets the friend's state, but not that there is such a friend, nor its events.
+    fn clear(&mut self, friend: u32) {
+        self.users.forget(friend);
+        self.following.remove(friend);
+        self.quarantined.remove(friend);
+        self.followed_at.remove(friend);
+        self.external_ids.set(friend, None);
+        self.tags.values_mut().for_each(|tag| tag.take(friend));
+        self.attributes.values_mut().for_each(|attribute| attribute.remove(friend));
+    }
+
+    fn add_event(&mut self, entry: &Entry, name: &EventName, properties: &BTreeMap<PropertyName, Value>) {
+        let events = self.events.entry(name.clone()).or_default();
+        if entry.seq <= events.seq {
+            return;
+        }
+        events.seq = entry.seq;
+        let cell = |(name, value): (&PropertyName, &Value)| {
+            let (property, texts) = events.property_mut(name);
+            intern(value, texts).map(|(of, key)| Cell { property, of, key })
+        };
+        let cells = properties.iter().filter_map(cell).collect();
+        events.push(Row { at: entry.at.as_millis(), friend: entry.friend.0, cells });
+    }
+
+    fn tag(&mut self, name: &TagName) -> &mut Tag {
+        self.tags.entry(name.clone()).or_default()
+    }
+
+    fn attribute(&mut self, name: &AttributeName) -> &mut Attribute {
+        self.attributes.entry(name.clone()).or_default()
+    }
+}

@@ -1,1 +1,1 @@
-
+mod segments_oracle;

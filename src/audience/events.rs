@@ -1,0 +1,308 @@
+//! Events of one name as columns in the order of time, so that a window is a range of each.
+
+use crate::domain::attribute::AttributeType;
+use crate::domain::id::{PropertyName, Seq};
+use crate::domain::segment::rule::{Comparison, Number};
+use crate::domain::segment::value_test::{ValueTest, number_of_key};
+use crate::domain::segment::window::Window;
+
+use super::dictionary::Dictionary;
+use super::packed::Packed;
+use super::sparse::{Slot, Sparse};
+use super::texts::KeyTest;
+
+/// Events in a block: what one merge of late events rewrites at least, and what a slot can number.
+const BLOCK: usize = 65_536;
+/// Late events are merged when they are an eighth of all, but never for fewer than these.
+const LATE: usize = 1024;
+
+/// All events of one name. Blocks are ordered by time, within and among each other; `late` holds what came after
+/// something younger and is merged now and then.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Events {
+    /// Every event of this name numbered up to here is in.
+    pub(super) seq: Seq,
+    properties: Vec<Property>,
+    blocks: Vec<Block>,
+    late: Vec<Row>,
+    count: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Property {
+    name: PropertyName,
+    texts: Dictionary,
+}
+
+/// One event outside the columns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) at: i64,
+    pub(super) friend: u32,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// A property's value: which property, of what type, by its key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Cell {
+    pub(super) property: usize,
+    pub(super) of: AttributeType,
+    pub(super) key: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Block {
+    at: Packed,
+    friends: Packed,
+    cells: Vec<Cells>,
+}
+
+/// The values of one type of one property, by slot of the block.
+#[derive(Debug, Clone)]
+struct Cells {
+    property: usize,
+    of: AttributeType,
+    keys: Sparse,
+}
+
+/// An event of the columns or outside them.
+#[derive(Clone, Copy)]
+pub(super) struct Event<'a> {
+    pub(super) friend: u32,
+    place: Place<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Block(&'a Block, usize),
+    Late(&'a Row),
+}
+
+impl Event<'_> {
+    pub(super) fn at(&self) -> i64 {
+        match self.place {
+            Place::Block(block, i) => block.at.get(i).unwrap_or(i64::MIN),
+            Place::Late(row) => row.at,
+        }
+    }
+
+    /// The property's value, if it is a number.
+    pub(super) fn number(&self, property: usize) -> Option<Number> {
+        self.cells()
+            .filter(|cell| cell.property == property)
+            .find_map(|cell| number_of_key(cell.of, cell.key))
+    }
+
+    fn cells(&self) -> impl Iterator<Item = Cell> + '_ {
+        let (block, row) = match self.place {
+            Place::Block(block, i) => (Some((block, i as Slot)), None),
+            Place::Late(row) => (None, Some(row)),
+        };
+        let in_block = block.into_iter().flat_map(|(block, slot)| {
+            block.cells.iter().filter_map(move |cells| {
+                Some(Cell { property: cells.property, of: cells.of, key: cells.keys.get(slot)? })
+            })
+        });
+        in_block.chain(row.into_iter().flat_map(|row| row.cells.iter().copied()))
+    }
+}
+
+/// What all of an event's properties must pass; compiled for one column of events.
+pub(super) struct PropertyTests<'a> {
+    /// For each property asked about: its number, and a test per type.
+    all: Vec<(usize, Vec<(AttributeType, KeyTest<'a>)>)>,
+}
+
+const TYPES: [AttributeType; 6] = [
+    AttributeType::Text,
+    AttributeType::Integer,
+    AttributeType::Number,
+    AttributeType::Boolean,
+    AttributeType::Date,
+    AttributeType::Instant,
+];
+
+impl PropertyTests<'_> {
+    fn pass(&self, event: &Event<'_>) -> bool {
+        self.all.iter().all(|(property, tests)| {
+            event
+                .cells()
+                .filter(|cell| cell.property == *property)
+                .any(|cell| tests.iter().any(|(of, test)| *of == cell.of && test.passes(cell.key)))
+        })
+    }
+}
+
+impl Events {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn property(&self, name: &PropertyName) -> Option<usize> {
+        self.properties.iter().position(|property| property.name == *name)
+    }
+
+    /// The number of a property, a new one if need be, and its texts.
+    pub(super) fn property_mut(&mut self, name: &PropertyName) -> (usize, &mut Dictionary) {
+        let number = self.property(name).unwrap_or_else(|| {
+            self.properties.push(Property { name: name.clone(), texts: Dictionary::default() });
+            self.properties.len() - 1
+        });
+        (number, &mut self.properties[number].texts)
+    }
+
+    /// Compiles tests; `None` when one asks about a property no event has, so that no event can pass.
+    pub(super) fn tests<'a>(
+        &'a self,
+        properties: &'a [(PropertyName, Vec<Comparison>)],
+    ) -> Option<PropertyTests<'a>> {
+        let one = |(name, comparisons): &'a (PropertyName, Vec<Comparison>)| {
+            let number = self.property(name)?;
+            let texts = &self.properties.get(number)?.texts;
+            let test = |of| {
+                (of, KeyTest::new(ValueTest::of_comparisons(comparisons, of), of, texts, self.count as u64))
+            };
+            Some((number, TYPES.into_iter().map(test).filter(|(_, test)| !test.is_never()).collect()))
+        };
+        Some(PropertyTests { all: properties.iter().map(one).collect::<Option<_>>()? })
+    }
+
+    /// Visits each event in the window that passes, in no particular order.
+    pub(super) fn each(&self, window: Window, tests: &PropertyTests<'_>, mut visit: impl FnMut(Event<'_>)) {
+        let first = self.blocks.partition_point(|block| block.last_at() <= window.after);
+        for block in self.blocks.iter().skip(first) {
+            let from = block.at.partition_point(|at| at <= window.after);
+            let to = block.at.partition_point(|at| at <= window.until);
+            if from >= to {
+                break;
+            }
+            for (i, friend) in (from..to).zip(block.friends.iter_from(from)) {
+                let event = Event { friend: friend as u32, place: Place::Block(block, i) };
+                if tests.all.is_empty() || tests.pass(&event) {
+                    visit(event);
+                }
+            }
+        }
+        for row in self.late.iter().filter(|row| window.contains(row.at)) {
+            let event = Event { friend: row.friend, place: Place::Late(row) };
+            if tests.pass(&event) {
+                visit(event);
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, row: Row) {
+        self.count += 1;
+        if self.blocks.last().is_some_and(|block| row.at < block.last_at()) {
+            self.late.push(row);
+            if self.late.len() > LATE.max(self.count / 8) {
+                self.settle();
+            }
+            return;
+        }
+        match self.blocks.last_mut() {
+            Some(block) if block.at.len() < BLOCK => block.push(&row),
+            _ => {
+                let mut block = Block::default();
+                block.push(&row);
+                self.blocks.push(block);
+            }
+        }
+    }
+
+    /// Merges late events into the blocks they belong to.
+    pub(super) fn settle(&mut self) {
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_by_key(|row| row.at);
+        let Some(earliest) = late.first().map(|row| row.at) else { return };
+        let first = self.blocks.partition_point(|block| block.last_at() <= earliest);
+        let old = self.blocks.split_off(first);
+        self.rebuild(&old, &late, |_| true);
+    }
+
+    /// Forgets what `keep` does not hold: events of erased friends, events past their retention.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32, i64) -> bool) {
+        self.settle();
+        let old = std::mem::take(&mut self.blocks);
+        self.count = 0;
+        let keep = |event: &Event<'_>| keep(event.friend, event.at());
+        self.rebuild(&old, &[], keep);
+        self.count = self.blocks.iter().map(|block| block.at.len()).sum();
+    }
+
+    /// Appends blocks made of old ones and of late rows, both in the order of time.
+    fn rebuild<'a>(&mut self, old: &'a [Block], late: &'a [Row], keep: impl Fn(&Event<'_>) -> bool) {
+        let mut rows =
+            late.iter().map(|row| Event { friend: row.friend, place: Place::Late(row) }).peekable();
+        let mut merged = Vec::with_capacity(BLOCK);
+        let mut emit = |event: Event<'a>, blocks: &mut Vec<Block>| {
+            if keep(&event) {
+                merged.push(event);
+            }
+            if merged.len() == BLOCK {
+                blocks.push(Block::gather(&merged));
+                merged.clear();
+            }
+        };
+        for block in old {
+            for (i, (at, friend)) in block.at.iter().zip(block.friends.iter()).enumerate() {
+                while let Some(row) = rows.next_if(|row| row.at() < at) {
+                    emit(row, &mut self.blocks);
+                }
+                emit(Event { friend: friend as u32, place: Place::Block(block, i) }, &mut self.blocks);
+            }
+        }
+        for row in rows {
+            emit(row, &mut self.blocks);
+        }
+        if !merged.is_empty() {
+            self.blocks.push(Block::gather(&merged));
+        }
+    }
+}
+
+impl Block {
+    fn last_at(&self) -> i64 {
+        self.at.len().checked_sub(1).and_then(|last| self.at.get(last)).unwrap_or(i64::MIN)
+    }
+
+    fn push(&mut self, row: &Row) {
+        let slot = self.at.len() as Slot;
+        self.at.push(row.at);
+        self.friends.push(row.friend.into());
+        for cell in &row.cells {
+            let found = self.cells.iter().position(|c| c.property == cell.property && c.of == cell.of);
+            let at = found.unwrap_or_else(|| {
+                self.cells.push(Cells { property: cell.property, of: cell.of, keys: Sparse::default() });
+                self.cells.len() - 1
+            });
+            self.cells[at].keys.set(slot, cell.key);
+        }
+    }
+
+    /// A block of these events, which are at most 65,536 and in the order of time.
+    fn gather(events: &[Event<'_>]) -> Self {
+        let mut columns: Vec<(Cell, Vec<(Slot, i64)>)> = Vec::new();
+        for (slot, event) in events.iter().enumerate() {
+            for cell in event.cells() {
+                let pair = (slot as Slot, cell.key);
+                match columns
+                    .iter_mut()
+                    .find(|(first, _)| first.property == cell.property && first.of == cell.of)
+                {
+                    Some((_, keys)) => keys.push(pair),
+                    None => columns.push((cell, vec![pair])),
+                }
+            }
+        }
+        let cells = columns.into_iter().map(|(Cell { property, of, .. }, keys)| {
+            let keys = keys.into_iter().collect();
+            Cells { property, of, keys }
+        });
+        Self {
+            at: events.iter().map(Event::at).collect(),
+            friends: events.iter().map(|event| event.friend.into()).collect(),
+            cells: cells.collect(),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A vector of 64-bit keys that spends only the bytes its range needs.
+
+/// Keys as a common base and an offset of 0 to 8 bytes each. Instants of a month take 4 bytes, days 2, one value for
+/// all takes none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Packed {
+    base: i64,
+    width: u8,
+    len: usize,
+    /// `len · width` bytes of little-endian offsets, then padding so that 8 bytes can be read at each.
+    bytes: Vec<u8>,
+}
+
+const PADDING: usize = 8;
+
+impl Packed {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<i64> {
+        (at < self.len).then(|| self.read(at))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = i64> + '_ {
+        (0..self.len).map(|at| self.read(at))
+    }
+
+    /// Keys from one position on, unchecked against `len` except by ending there.
+    pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = i64> + '_ {
+        (from..self.len).map(|at| self.read(at))
+    }
+
+    /// The first position whose key fails `holds`, where all keys that hold stand first.
+    pub(super) fn partition_point(&self, holds: impl Fn(i64) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if holds(self.read(middle)) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    pub(super) fn push(&mut self, key: i64) {
+        self.insert(self.len, key);
+    }
+
+    /// Puts a key before position `at`, or at the end when there is no such position.
+    pub(super) fn insert(&mut self, at: usize, key: i64) {
+        let at = at.min(self.len);
+        self.make_room_for(key);
+        let width = usize::from(self.width);
+        if width > 0 {
+            self.reserve(width);
+            let offset = key.wrapping_sub(self.base).to_le_bytes();
+            let begin = at * width;
+            if at == self.len {
+                self.bytes.truncate(begin);
+                self.bytes.extend_from_slice(&offset[..width]);
+                self.bytes.resize(begin + width + PADDING, 0);
+            } else {
+                self.bytes.splice(begin..begin, offset[..width].iter().copied());
+            }
+        }
+        self.len += 1;
+    }
+
+    pub(super) fn set(&mut self, at: usize, key: i64) {
+        if at >= self.len {
+            return;
+        }
+        self.make_room_for(key);
+        let width = usize::from(self.width);
+        let offset = key.wrapping_sub(self.base).to_le_bytes();
+        if let Some(place) = self.bytes.get_mut(at * width..(at + 1) * width) {
+            place.copy_from_slice(&offset[..width]);
+        }
+    }
+
+    pub(super) fn remove(&mut self, at: usize) {
+        if at >= self.len {
+            return;
+        }
+        let width = usize::from(self.width);
+        if width > 0 {
+            self.bytes.drain(at * width..(at + 1) * width);
+        }
+        self.len -= 1;
+        if self.len == 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn read(&self, at: usize) -> i64 {
+        if self.width == 0 {
+            return self.base;
+        }
+        let width = usize::from(self.width);
+        let word = self.bytes.get(at * width..at * width + 8).and_then(|bytes| bytes.try_into().ok());
+        let offset = u64::from_le_bytes(word.unwrap_or_default()) & (u64::MAX >> (64 - 8 * width));
+        self.base.wrapping_add(offset.cast_signed())
+    }
+
+    fn reach(width: u8) -> u64 {
+        u64::MAX.checked_shr(64 - 8 * u32::from(width)).unwrap_or(0)
+    }
+
+    /// Capacity grows by an eighth: doubling would waste a third of the index.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more + PADDING;
+        if needed > self.bytes.capacity() {
+            self.bytes.reserve_exact(more + PADDING + self.bytes.len() / 8);
+        }
+    }
+
+    /// Makes `key` representable. What a width can hold beyond the keys there are is kept half below, half above
+    /// them, so that keys arriving in falling order do not cost a rewrite each.
+    fn make_room_for(&mut self, key: i64) {
+        if self.len == 0 {
+            *self = Self { base: key, ..Self::default() };
+            return;
+        }
+        let offset = i128::from(key) - i128::from(self.base);
+        if (0..=i128::from(Self::reach(self.width))).contains(&offset) {
+            return;
+        }
+        let (low, high) = self.iter().fold((key, key), |(low, high), k| (low.min(k), high.max(k)));
+        let span = high.wrapping_sub(low).cast_unsigned();
+        let width = (0..8).find(|width| span <= Self::reach(*width)).unwrap_or(8);
+        let spare = (Self::reach(width) - span) / 2;
+        let base = if width == 8 { low } else { low.saturating_sub_unsigned(spare) };
+        let keys: Vec<i64> = self.iter().collect();
+        *self = Self::filled(base, width, &keys);
+    }
+
+    fn filled(base: i64, width: u8, keys: &[i64]) -> Self {
+        let each = usize::from(width);
+        let mut bytes = Vec::with_capacity(keys.len() * each + PADDING);
+        if width > 0 {
+            for key in keys {
+                bytes.extend_from_slice(&key.wrapping_sub(base).to_le_bytes()[..each]);
+            }
+            bytes.resize(bytes.len() + PADDING, 0);
+        }
+        Self { base, width, len: keys.len(), bytes }
+    }
+}
+
+impl FromIterator<i64> for Packed {
+    /// In the least space these keys can take.
+    fn from_iter<I: IntoIterator<Item = i64>>(keys: I) -> Self {
+        let keys: Vec<i64> = keys.into_iter().collect();
+        let Some(low) = keys.iter().copied().min() else { return Self::default() };
+        let high = keys.iter().copied().max().unwrap_or(low);
+        let span = high.wrapping_sub(low).cast_unsigned();
+        let width = (0..8).find(|width| span <= Self::reach(*width)).unwrap_or(8);
+        Self::filled(low, width, &keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), -300i64..300, Just(i64::MIN), Just(i64::MAX), Just(0)]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_vector(steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), key()), 0..80)) {
+            let (mut packed, mut plain) = (Packed::default(), Vec::new());
+            for (step, at, key) in steps {
+                match step {
+                    0 => { packed.push(key); plain.push(key); }
+                    1 => { let at = at.index(plain.len() + 1); packed.insert(at, key); plain.insert(at, key); }
+                    2 if !plain.is_empty() => { let at = at.index(plain.len()); packed.set(at, key); plain[at] = key; }
+                    3 if !plain.is_empty() => { let at = at.index(plain.len()); packed.remove(at); plain.remove(at); }
+                    _ => {}
+                }
+                prop_assert_eq!(packed.iter().collect::<Vec<_>>(), plain.clone());
+                prop_assert_eq!(packed.len(), plain.len());
+            }
+            prop_assert_eq!(plain.iter().copied().collect::<Packed>().iter().collect::<Vec<_>>(), plain);
+        }
+    }
+
+    #[test]
+    fn keys_take_the_bytes_their_range_needs() {
+        let width = |keys: &[i64]| keys.iter().copied().collect::<Packed>().width;
+        assert_eq!(width(&[7, 7, 7]), 0);
+        assert_eq!(width(&[1_700_000_000_000, 1_700_000_000_255]), 1);
+        assert_eq!(width(&[0, 30 * 86_400_000]), 4);
+        assert_eq!(width(&[i64::MIN, i64::MAX]), 8);
+    }
+}
