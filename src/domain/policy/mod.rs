@@ -1,5 +1,7 @@
 //! Policy: caps, quiet hours, holdout, guards. One type each; `config/haishin.toml` holds the defaults.
 
+mod quiet_hours;
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveTime;
