@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, Offset, SecondsFormat, TimeZone, Utc};
 pub use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,26 @@ impl Instant {
             chrono::LocalResult::Single(at) | chrono::LocalResult::Ambiguous(at, _) => at.into(),
             chrono::LocalResult::None => first_after_gap(local, zone),
         }
+    }
+
+    /// The first later instant at which the zone's clock no longer runs straight on from here, or a day later if
+    /// that comes first.
+    pub fn end_of_offset(self, zone: Tz) -> Self {
+        let offset = |at: i64| Self::from_millis(at).in_zone(zone).offset().fix();
+        let end = self + Span::from_days(1);
+        let (mut same, mut other) = (self.0, end.0);
+        if offset(other) == offset(same) {
+            return end;
+        }
+        while other - same > 1 {
+            let middle = same + (other - same) / 2;
+            if offset(middle) == offset(self.0) {
+                same = middle;
+            } else {
+                other = middle;
+            }
+        }
+        Self(other)
     }
 
     /// The first instant of a local day (a day that begins in a gap begins after it).

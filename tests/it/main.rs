@@ -1,1 +1,5 @@
 mod segments_oracle;
+//! The one integration-test binary.
+
+mod schedule;
+mod sends_oracle;

@@ -1,4 +1,15 @@
 //! Schedules: due instants computed from the last planned one, through every daylight-saving change.
+//! `docs/schedules.md` says what a marketer may write and what becomes of it in each hard case.
+
+mod cron;
+mod every;
+mod missed;
+mod recurrence;
+
+pub use cron::{Cron, CronError, CronField, CronProblem};
+pub use every::{Days, Every, EveryError, MonthDays, TimeOfDay, Weekdays};
+pub use missed::{Delay, Verdict, judge};
+pub use recurrence::{Except, Pattern, Recurrence};
 
 use super::time::{Instant, Span};
 
@@ -18,6 +29,28 @@ pub struct Schedule {
 pub enum When {
     /// One instant.
     Once(Instant),
+    /// Every instant of a recurrence.
+    Recurring(Recurrence),
+}
+
+impl When {
+    /// The first due instant strictly after `after`; `None` when there is none.
+    pub fn next_after(&self, after: Instant) -> Option<Instant> {
+        match self {
+            When::Once(at) => (*at > after).then_some(*at),
+            When::Recurring(recurrence) => recurrence.next_after(after),
+        }
+    }
+
+    /// All due instants strictly after `after`, in order.
+    pub fn after(&self, after: Instant) -> impl Iterator<Item = Instant> {
+        std::iter::successors(self.next_after(after), |at| self.next_after(*at))
+    }
+
+    /// All due instants from `from` (inclusive) until `until` (exclusive), in order, past ones too.
+    pub fn between(&self, from: Instant, until: Instant) -> impl Iterator<Item = Instant> {
+        self.after(from - Span::from_millis(1)).take_while(move |at| *at < until)
+    }
 }
 
 /// Which of the missed instants are caught up.
