@@ -256,7 +256,7 @@ impl From<Lost> for CallError {
 
 impl CallError {
     /// What a status other than success means for a question.
-    pub(super) fn of_status(status: u16, body: &[u8]) -> Self {
+    pub(crate) fn of_status(status: u16, body: &[u8]) -> Self {
         match status {
             401 => Self::Unauthorized,
             403 => Self::Forbidden,

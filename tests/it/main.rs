@@ -1,1 +1,4 @@
+//! Everything haishin promises, from outside.
 
+mod line_http;
+mod sandbox;
