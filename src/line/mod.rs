@@ -1,1 +1,19 @@
 //! LINE's Messaging API: client, answers and what they mean.
+//!
+//! [`Api`] is what the sender asks of LINE; [`HttpApi`] does it over HTTP. What one attempt came to is data
+//! ([`Attempt`]), and what it proves about a batch is a pure function of it ([`Answer::settles`]).
+
+mod answer;
+mod api;
+mod body;
+mod http;
+mod token;
+
+pub use answer::{Answer, Attempt, History, LimitHint, Settlement};
+pub use api::{Api, BotInfo, CallError, Quota, Validation};
+pub use body::{body_digest, multicast_body};
+pub use http::{BuildError, HttpApi, HttpSettings, is_loopback};
+pub use token::Credentials;
+
+/// Largest number of recipients of one multicast.
+pub const MAX_RECIPIENTS: usize = 500;

@@ -3,3 +3,7 @@ mod segments_oracle;
 
 mod schedule;
 mod sends_oracle;
+//! Everything haishin promises, from outside.
+
+mod line_http;
+mod sandbox;

@@ -1,0 +1,94 @@
+//! What haishin asks of LINE, as a trait: over HTTP in life, in process in a simulation.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::answer::Attempt;
+use crate::domain::key::RetryKey;
+
+/// One LINE channel as the sender sees it.
+#[async_trait]
+pub trait Api: Send + Sync + 'static {
+    /// Sends stored bytes under their own key, once. Whatever happens is an [`Attempt`].
+    async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt;
+    /// Asks whether a `messages` array (1–5 objects, as JSON) would be accepted; sends nothing.
+    async fn validate_multicast(&self, messages: &str) -> Result<Validation, CallError>;
+    /// The month's limit.
+    async fn quota(&self) -> Result<Quota, CallError>;
+    /// Messages used this month, by everybody who sends for the account; LINE calls it approximate.
+    async fn consumption(&self) -> Result<u64, CallError>;
+    /// Whose channel this is.
+    async fn bot_info(&self) -> Result<BotInfo, CallError>;
+}
+
+/// The month's limit of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// No limit is set.
+    Unlimited,
+    /// Free messages plus the additional ones the account allows itself.
+    Limited(u64),
+}
+
+/// What LINE thinks of message objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Validation {
+    /// They would be accepted.
+    Valid,
+    /// They would not.
+    Invalid {
+        /// LINE's text.
+        message: String,
+        /// (property, LINE's text) of each problem LINE names, at most 20.
+        problems: Vec<(String, String)>,
+    },
+}
+
+/// Whose channel it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BotInfo {
+    /// The account's own user id: webhooks name it as their destination.
+    pub user_id: String,
+    /// `@…`.
+    pub basic_id: String,
+    /// The account's name as friends see it.
+    pub display_name: String,
+}
+
+/// Why a question to LINE has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// 401, or the token endpoint refused the channel id and secret.
+    #[error("LINE does not accept the channel's credentials; check channel id, secret and access token")]
+    Unauthorized,
+    /// 403.
+    #[error("LINE does not allow this to the account or its plan")]
+    Forbidden,
+    /// 429.
+    #[error("LINE asks to wait: too many requests")]
+    RateLimited,
+    /// Any other 4xx.
+    #[error("LINE refused with status {status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// LINE's text, cleaned and cut; may be empty.
+        message: String,
+    },
+    /// 5xx, or a status LINE does not use.
+    #[error("LINE answered with status {0}; this is usually over after a while")]
+    Server(u16),
+    /// The answer is not what LINE documents.
+    #[error("LINE's answer cannot be read: {0}")]
+    Malformed(String),
+    /// No answer in time.
+    #[error("LINE did not answer in time")]
+    Timeout,
+    /// The connection ended before an answer.
+    #[error("the connection to LINE ended before an answer")]
+    ConnectionLost,
+    /// No connection was made.
+    #[error("LINE cannot be reached; check the network and the account's api_base")]
+    Unreachable,
+}
