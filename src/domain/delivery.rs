@@ -150,4 +150,25 @@ impl Exclusion {
             Self::Holdout => "holdout".into(),
         }
     }
+    /// The exclusion a word of the database names.
+    pub fn parse(word: &str) -> Option<Self> {
+        if let Some(cap) = word.strip_prefix("capped:") {
+            return Some(Self::Capped { cap: cap.to_owned() });
+        }
+        [
+            Self::NotFollowing,
+            Self::Erased,
+            Self::Quarantined,
+            Self::OptedOut,
+            Self::Missed,
+            Self::SameContent,
+            Self::Once,
+            Self::ValueMissing,
+            Self::PoolEmpty,
+            Self::NotSampled,
+            Self::Holdout,
+        ]
+        .into_iter()
+        .find(|exclusion| exclusion.key() == word)
+    }
 }

@@ -7,7 +7,13 @@
 //! A commit whose answer was lost is [`StoreError::Lost`]: the owner never guesses, it claims its lease again and
 //! reloads from the truth.
 
+#[macro_use]
+mod statements;
+mod codec;
+mod migrate;
+mod open;
 pub mod rows;
+pub mod sqlite;
 
 use std::collections::HashSet;
 
@@ -17,6 +23,7 @@ use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
 use crate::domain::time::{Instant, Span};
+pub use open::open;
 pub use rows::*;
 
 /// Why a step of the store failed. The message names the operation; the cause stays a source.
@@ -238,4 +245,19 @@ pub trait Store: Send + Sync + 'static {
     async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError>;
     /// What people did, newest first.
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError>;
+
+    /// Finishes what was begun and closes; every call after it fails. Not needed for durability: a store that is
+    /// just dropped, or killed, loses nothing it has answered for.
+    async fn close(&self);
+}
+
+/// A new ownership's token: unlike any before it, also after the database went back in time.
+fn token() -> Result<i64, StoreError> {
+    use rand::TryRngCore;
+    let random = rand::rngs::OsRng.try_next_u64();
+    // Positive, so that a person can type it.
+    random.map(|bits| i64::from_be_bytes(bits.to_be_bytes()) & i64::MAX).map_err(|error| StoreError::Failed {
+        operation: "draw a lease's token",
+        source: sqlx::Error::Io(std::io::Error::other(error)),
+    })
 }

@@ -7,3 +7,7 @@ mod sends_oracle;
 
 mod line_http;
 mod sandbox;
+//! The one integration-test binary.
+
+mod store_contract;
+mod support;

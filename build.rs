@@ -1,0 +1,5 @@
+//! A new migration file changes no source file: without this, an incremental build would not embed it.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}

@@ -1,0 +1,89 @@
+//! The writes of an owner's transaction, in order.
+
+use super::occurrence::Move;
+use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use crate::domain::effect::Entry;
+use crate::domain::friend::Friend;
+use crate::domain::id::{AccountId, Seq};
+use crate::domain::time::Instant;
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, corrupt};
+use crate::store::{Fence, StoreError, Write};
+
+pub(crate) async fn apply(
+    conn: &mut Connection,
+    fence: &Fence,
+    now: Instant,
+    write: &Write,
+) -> Result<(), StoreError> {
+    let id = fence.account;
+    match write {
+        Write::Entries(entries) => append(conn, id, entries).await,
+        Write::Known { kind, ids } => {
+            bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
+        }
+        Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
+        Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
+        Write::CheckpointChunks(chunks) => checkpoint::write_chunks(conn, fence, chunks).await,
+        Write::CheckpointManifest(Some(seq)) => checkpoint::complete(conn, fence, *seq).await,
+        Write::CheckpointManifest(None) => checkpoint::forget(conn, id).await,
+        Write::Stopped(halt) => account::stop(conn, id, halt.as_ref()).await,
+        Write::AccountPaused(halt) => account::pause(conn, id, halt.as_ref()).await,
+        Write::Campaign(row) => account::set_campaign(conn, id, row).await,
+        Write::Occurrence(new) => occurrence::insert(conn, id, new).await,
+        Write::OccurrenceState { occurrence, from, to, reason, finished_at } => {
+            let step = Move {
+                occurrence: *occurrence,
+                from: *from,
+                to: *to,
+                reason: reason.as_deref(),
+                finished_at: *finished_at,
+            };
+            occurrence::move_on(conn, id, step).await
+        }
+        Write::Part { occurrence, part } => occurrence::set_part(conn, id, *occurrence, *part).await,
+        Write::Stride(row) => sending::open_stride(conn, id, row).await,
+        Write::Batches(rows) => {
+            let cells = rows.iter().map(BatchCells::of).collect();
+            bulk::set_batches(conn, id, cells).await.map_err(failed("write batches"))
+        }
+        Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
+        Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
+        Write::Act(act) => sending::add_act(conn, id, act).await,
+    }
+}
+
+async fn append(conn: &mut Connection, id: AccountId, entries: &[Entry]) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+    if entries.iter().zip(first.seq.0..).any(|(entry, expected)| entry.seq.0 != expected) {
+        return Err(corrupt("journal", format!("the entries from {} on leave a gap", first.seq.0)));
+    }
+    account::number_on(conn, id, first.seq, last.seq).await?;
+    let cells: Result<Vec<_>, _> = entries.iter().map(EntryCells::of).collect();
+    bulk::insert_entries(conn, id, cells?).await.map_err(failed("append journal entries"))
+}
+
+/// A row that is not there any more was applied by somebody else: then nothing of this transaction may stand.
+async fn consume(conn: &mut Connection, id: AccountId, rows: &[i64]) -> Result<(), StoreError> {
+    let mut ids = rows.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let consumed = bulk::delete_inbox(conn, id, &ids).await.map_err(failed("consume inbox rows"))?;
+    if usize::try_from(consumed) == Ok(ids.len()) {
+        return Ok(());
+    }
+    Err(corrupt("inbox", format!("only {consumed} of {} rows to be consumed are there", ids.len())))
+}
+
+async fn fold(
+    conn: &mut Connection,
+    id: AccountId,
+    friends: &[Friend],
+    folded_seq: Seq,
+) -> Result<(), StoreError> {
+    account::fold_on(conn, id, folded_seq).await?;
+    let mut friends: Vec<&Friend> = friends.iter().collect();
+    // An erased friend lets go of its user id before the same user's new row takes it: ids only grow.
+    friends.sort_by_key(|friend| friend.friend);
+    let cells: Result<Vec<_>, _> = friends.into_iter().map(FriendCells::of).collect();
+    bulk::set_friends(conn, id, cells?).await.map_err(failed("fold friends"))
+}

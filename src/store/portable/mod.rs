@@ -1,0 +1,37 @@
+//! The statements both databases take word for word (`$n`, `ON CONFLICT`, no function of one of them alone), and
+//! the order in which they make a business step.
+//!
+//! Each adapter compiles this folder against its own `Connection` and adds its `bulk` statements: how many rows move
+//! at once is where the databases differ.
+
+mod account;
+mod apply;
+mod checkpoint;
+mod config;
+mod inbox;
+mod lease;
+mod occurrence;
+mod sending;
+
+pub(super) use account::{account, accounts, campaigns, ensure_account};
+pub(super) use apply::apply;
+pub(super) use checkpoint::checkpoint;
+pub(super) use config::{activate, active_version, version};
+pub(super) use inbox::{inbox, inbox_len};
+pub(super) use lease::{advance, claim, lease, release, renew};
+pub(super) use occurrence::{occurrences, sets, variants};
+pub(super) use sending::{accepted_since, acts, batches, quota, strides};
+
+use super::{Connection, bulk};
+use crate::store::StoreError;
+
+/// Every statement of this folder, by name.
+pub(super) fn all() -> Vec<(&'static str, &'static str)> {
+    [account::ALL, checkpoint::ALL, config::ALL, inbox::ALL, lease::ALL, occurrence::ALL, sending::ALL]
+        .concat()
+}
+
+/// The database refused a statement before the commit was sent.
+fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Failed { operation, source }
+}

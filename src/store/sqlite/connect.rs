@@ -1,0 +1,64 @@
+//! Opening the file: private, WAL, `synchronous = FULL`, one writer and a few readers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+
+/// The WAL file shrinks back to this after a checkpoint has emptied it.
+const WAL_KEPT_BYTES: u64 = 64 << 20;
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // Another process may hold the file for a moment: a command that was the owner before us.
+        .busy_timeout(Duration::from_secs(5))
+        // The writer checkpoints between transactions, never in the middle of one.
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", WAL_KEPT_BYTES.to_string())
+        // No key refers across tables in SQL: the owner alone writes them, in one transaction.
+        .foreign_keys(false)
+        .disable_statement_logging()
+}
+
+/// What a power loss must find on every connection, or durability is only believed in.
+async fn assert_durable(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let (synchronous,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&mut *conn).await?;
+    let (journal,): (String,) = sqlx::query_as("PRAGMA journal_mode").fetch_one(&mut *conn).await?;
+    if synchronous == 2 && journal == "wal" {
+        return Ok(());
+    }
+    let found =
+        format!("the connection has synchronous = {synchronous} and journal_mode = {journal}, not 2 and wal");
+    Err(sqlx::Error::Configuration(found.into()))
+}
+
+/// The writer's connection. Creates the file, readable by its owner alone, where there is none.
+pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    create_private(path).map_err(sqlx::Error::Io)?;
+    let mut conn = options(path).connect().await?;
+    assert_durable(&mut conn).await?;
+    Ok(conn)
+}
+
+/// A reader's connection. It sees what is committed, and cannot write.
+pub(super) async fn reader(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let mut conn = options(path).pragma("query_only", "on").connect().await?;
+    assert_durable(&mut conn).await?;
+    Ok(conn)
+}
+
+/// SQLite gives its WAL the rights of the database file, so those are set before SQLite first sees it.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // The name is to survive a power loss as surely as what is written under it.
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}

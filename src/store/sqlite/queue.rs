@@ -1,0 +1,184 @@
+//! What waits for the one writer, by priority.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{Notify, oneshot};
+
+use crate::store::codec::InboxCells;
+use crate::store::{Priority, StoreError};
+
+/// Whether the connection can be trusted after a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Sound,
+    /// A commit or a rollback failed: what the connection holds open is not known.
+    Doubtful,
+}
+
+/// A business step: runs its own transaction and tells its caller.
+pub(super) type Step = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Health> + Send>;
+
+/// Rows for the inbox and whoever waits for their durability.
+pub(super) struct Append {
+    pub(super) rows: Vec<InboxCells>,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// What the writer does next.
+pub(super) enum Job {
+    /// One transaction for all of them.
+    Group(Vec<Append>),
+    Step(Step),
+}
+
+/// How often a class may be passed over while it waits: priority must not become starvation, or a stream of
+/// acknowledgements would hold back every outcome.
+const PATIENCE: [u32; 4] = [u32::MAX, 4, 8, 16];
+
+/// A group ends at so many bytes: the time a commit takes stays within what its first caller would wait anyway.
+const GROUP_BYTES: usize = 4 << 20;
+
+#[derive(Default)]
+struct Waiting {
+    appends: VecDeque<Append>,
+    steps: [VecDeque<Step>; 4],
+    passed: [u32; 4],
+    closed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    ready: Notify,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues; a closed queue drops it, which tells the caller.
+    pub(super) fn append(&self, append: Append) {
+        let mut waiting = self.waiting();
+        if !waiting.closed {
+            waiting.appends.push_back(append);
+        }
+        drop(waiting);
+        self.ready.notify_one();
+    }
+
+    pub(super) fn step(&self, priority: Priority, step: Step) {
+        let mut waiting = self.waiting();
+        if !waiting.closed {
+            waiting.steps[class(priority)].push_back(step);
+        }
+        drop(waiting);
+        self.ready.notify_one();
+    }
+
+    /// Takes no more; what waits is still done.
+    pub(super) fn close(&self) {
+        self.waiting().closed = true;
+        self.ready.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting().closed
+    }
+
+    /// Resolves when something may have been queued since the last look.
+    pub(super) async fn changed(&self) {
+        self.ready.notified().await;
+    }
+
+    /// The most urgent job, or one of a class whose patience has run out.
+    pub(super) fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting();
+        let waits =
+            |w: &Waiting, class: usize| !w.steps[class].is_empty() || (class == 0 && !w.appends.is_empty());
+        let starving =
+            (0..4).find(|&class| waits(&waiting, class) && waiting.passed[class] >= PATIENCE[class]);
+        let chosen = starving.or_else(|| (0..4).find(|&class| waits(&waiting, class)))?;
+        for class in chosen + 1..4 {
+            waiting.passed[class] = if waits(&waiting, class) { waiting.passed[class] + 1 } else { 0 };
+        }
+        waiting.passed[chosen] = 0;
+        match waiting.steps[chosen].pop_front() {
+            Some(step) => Some(Job::Step(step)),
+            None => Some(Job::Group(group(&mut waiting.appends))),
+        }
+    }
+}
+
+fn class(priority: Priority) -> usize {
+    match priority {
+        Priority::Acknowledge => 0,
+        Priority::Outcome => 1,
+        Priority::Freeze => 2,
+        Priority::Fold => 3,
+    }
+}
+
+fn group(appends: &mut VecDeque<Append>) -> Vec<Append> {
+    let mut bytes = 0;
+    let mut group = Vec::new();
+    while let Some(append) = appends.pop_front() {
+        bytes += append.rows.iter().map(|row| row.3.len()).sum::<usize>();
+        group.push(append);
+        if bytes >= GROUP_BYTES {
+            break;
+        }
+    }
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step() -> Step {
+        Box::new(|_| Box::pin(async { Health::Sound }))
+    }
+
+    fn append() -> Append {
+        Append { rows: vec![InboxCells(1, 0, "import".into(), "[]".into())], done: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn acknowledgements_go_first_and_together_but_starve_nobody() {
+        let queue = Queue::default();
+        queue.step(Priority::Fold, step());
+        queue.step(Priority::Outcome, step());
+        queue.append(append());
+        queue.append(append());
+        assert!(matches!(queue.next(), Some(Job::Group(group)) if group.len() == 2));
+        let mut turns = 0;
+        loop {
+            queue.append(append());
+            match queue.next() {
+                Some(Job::Group(_)) => turns += 1,
+                Some(Job::Step(_)) => break,
+                None => unreachable!("an append waits"),
+            }
+        }
+        assert_eq!(turns, 3, "the outcome waited for four groups in all");
+        assert_eq!(queue.waiting().steps[1].len(), 0);
+        assert_eq!(queue.waiting().steps[3].len(), 1);
+    }
+
+    #[test]
+    fn a_group_ends_at_its_bytes() {
+        let queue = Queue::default();
+        for _ in 0..3 {
+            let mut big = append();
+            big.rows[0].3 = "x".repeat(GROUP_BYTES / 2);
+            queue.append(big);
+        }
+        assert!(matches!(queue.next(), Some(Job::Group(group)) if group.len() == 2));
+        assert!(matches!(queue.next(), Some(Job::Group(group)) if group.len() == 1));
+        assert!(queue.next().is_none());
+    }
+}

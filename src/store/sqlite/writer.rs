@@ -1,0 +1,242 @@
+//! The one writer: a task that owns the only writing connection, so that nobody ever meets "database is locked" and
+//! no caller that goes away can leave a transaction half open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::oneshot;
+
+use super::queue::{Append, Health, Job, Queue, Step};
+use super::{bulk, connect};
+use crate::store::codec::InboxCells;
+use crate::store::{Priority, StoreError};
+
+/// A WAL of this size is checkpointed between two transactions even when others wait.
+const WAL_LARGE_BYTES: u64 = 16 << 20;
+
+/// After so long without work what the WAL holds goes into the database.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A handle on the writer.
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    closed: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// The writer's task ended without an answer: whether the commit landed is not known.
+fn lost(operation: &'static str) -> StoreError {
+    StoreError::Lost { operation, source: sqlx::Error::WorkerCrashed }
+}
+
+impl Writer {
+    /// Starts the task on its connection.
+    pub(super) fn start(path: &Path, conn: SqliteConnection) -> Self {
+        let queue = Arc::<Queue>::default();
+        let (end, closed) = oneshot::channel();
+        let task =
+            Task { path: path.to_owned(), queue: Arc::clone(&queue), conn: Some(conn), unsynced: true };
+        tokio::spawn(async move {
+            task.run().await;
+            let _ = end.send(());
+        });
+        Self { queue, closed: tokio::sync::Mutex::new(Some(closed)) }
+    }
+
+    /// Appends rows, in one transaction with whoever else is appending.
+    pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.append(Append { rows, done });
+        answer.await.unwrap_or_else(|_| Err(lost(APPEND)))
+    }
+
+    /// Runs `body` in a transaction of its own and commits if it succeeds.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        operation: &'static str,
+        body: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, answer) = oneshot::channel();
+        let step: Step = Box::new(move |conn| {
+            Box::pin(async move {
+                let (result, health) = transaction(conn, operation, body).await;
+                // A caller that went away does not undo what is committed.
+                let _ = done.send(result);
+                health
+            })
+        });
+        self.queue.step(priority, step);
+        answer.await.unwrap_or_else(|_| Err(lost(operation)))
+    }
+
+    /// Does what waits, checkpoints and closes.
+    pub(super) async fn close(&self) {
+        self.queue.close();
+        if let Some(closed) = self.closed.lock().await.take() {
+            let _ = closed.await;
+        }
+    }
+}
+
+const APPEND: &str = "append to the inbox";
+
+/// `BEGIN IMMEDIATE` takes the write lock at once: a deferred transaction that reads first cannot wait for it.
+async fn transaction<T>(
+    conn: &mut SqliteConnection,
+    operation: &'static str,
+    body: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+) -> (Result<T, StoreError>, Health) {
+    let mut tx = match conn.begin_with("BEGIN IMMEDIATE").await {
+        Ok(tx) => tx,
+        Err(source) => return (Err(StoreError::Failed { operation, source }), Health::Doubtful),
+    };
+    match body(&mut tx).await {
+        Ok(value) => match tx.commit().await {
+            Ok(()) => (Ok(value), Health::Sound),
+            Err(source) => (Err(StoreError::Lost { operation, source }), Health::Doubtful),
+        },
+        Err(error) => {
+            let health = if tx.rollback().await.is_ok() { Health::Sound } else { Health::Doubtful };
+            (Err(error), health)
+        }
+    }
+}
+
+struct Task {
+    path: PathBuf,
+    queue: Arc<Queue>,
+    /// None after a doubtful end, until the next job opens it again.
+    conn: Option<SqliteConnection>,
+    /// Whether the WAL may hold what the database does not.
+    unsynced: bool,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            match self.queue.next() {
+                Some(job) => {
+                    self.work(job).await;
+                    self.unsynced = true;
+                    if self.wal_bytes() >= WAL_LARGE_BYTES {
+                        self.checkpoint().await;
+                    }
+                }
+                None if self.queue.is_closed() => break,
+                None if self.unsynced => {
+                    if tokio::time::timeout(IDLE, self.queue.changed()).await.is_err() {
+                        self.checkpoint().await;
+                    }
+                }
+                None => self.queue.changed().await,
+            }
+        }
+        self.checkpoint().await;
+        if let Some(conn) = self.conn.take() {
+            // Everything acknowledged is durable already; the WAL is read again at the next start.
+            let _ = conn.close().await;
+        }
+    }
+
+    async fn work(&mut self, job: Job) {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => match connect::writer(&self.path).await {
+                Ok(conn) => conn,
+                Err(error) => {
+                    tracing::error!(error = %error, "the database cannot be opened for writing");
+                    return refuse(job);
+                }
+            },
+        };
+        let health = match job {
+            Job::Step(step) => step(&mut conn).await,
+            Job::Group(group) => append_group(&mut conn, group).await,
+        };
+        if health == Health::Sound {
+            self.conn = Some(conn);
+        }
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        std::fs::metadata(wal).map_or(0, |file| file.len())
+    }
+
+    /// PASSIVE waits for no reader; whatever a reader still needs stays for the next time.
+    async fn checkpoint(&mut self) {
+        self.unsynced = false;
+        let Some(conn) = &mut self.conn else { return };
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await {
+            tracing::warn!(error = %error, "a checkpoint of the database's log failed; it grows until one succeeds");
+        }
+    }
+}
+
+/// Nothing was begun, so nothing was written.
+fn refuse(job: Job) {
+    if let Job::Group(group) = job {
+        for append in group {
+            let source = sqlx::Error::WorkerCrashed;
+            let _ = append.done.send(Err(StoreError::Failed { operation: APPEND, source }));
+        }
+    }
+}
+
+async fn insert(conn: &mut SqliteConnection, rows: Vec<InboxCells>) -> (Result<(), StoreError>, Health) {
+    transaction(conn, APPEND, move |conn| {
+        Box::pin(async move {
+            let inserted = bulk::insert_inbox(conn, &rows).await;
+            inserted.map_err(|source| StoreError::Failed { operation: APPEND, source })
+        })
+    })
+    .await
+}
+
+/// One commit for all. Where the group fails before its commit, each goes alone, so that one caller's rows cannot
+/// refuse another's.
+async fn append_group(conn: &mut SqliteConnection, group: Vec<Append>) -> Health {
+    let rows = group.iter().flat_map(|append| append.rows.iter().cloned()).collect();
+    let (result, mut health) = insert(conn, rows).await;
+    match result {
+        Ok(()) => group.into_iter().for_each(|append| drop(append.done.send(Ok(())))),
+        Err(StoreError::Failed { .. }) if group.len() > 1 && health == Health::Sound => {
+            for append in group {
+                let (result, after) = insert(conn, append.rows).await;
+                let _ = append.done.send(result);
+                health = if after == Health::Sound { health } else { after };
+            }
+        }
+        Err(error) => share(&error, group),
+    }
+    health
+}
+
+/// The same bad news for each of the group.
+fn share(error: &StoreError, group: Vec<Append>) {
+    for append in group {
+        let (lost, why) = match error {
+            StoreError::Lost { source, .. } => (true, source.to_string()),
+            other => (false, std::error::Error::source(other).map_or(other.to_string(), ToString::to_string)),
+        };
+        let source = sqlx::Error::Protocol(why);
+        let error = match lost {
+            true => StoreError::Lost { operation: APPEND, source },
+            false => StoreError::Failed { operation: APPEND, source },
+        };
+        let _ = append.done.send(Err(error));
+    }
+}

@@ -1,0 +1,5 @@
+//! What a store does, each behaviour on both databases.
+
+mod fence;
+mod rows;
+mod samples;

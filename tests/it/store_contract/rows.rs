@@ -1,0 +1,169 @@
+//! What is written is read back, whatever it holds.
+
+use haishin::domain::id::{AccountId, Seq};
+use haishin::store::{Claim, NewInbox, NewVersion, OccurrenceFilter, Priority, Store, StoreError, Write};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use rstest::rstest;
+
+use super::fence::{T0, TEN, new_account};
+use super::samples;
+use crate::support::store::{Database, TestStore};
+
+/// Runs `check` on drawn values, each on an account of its own of one store.
+fn for_each<S: Strategy>(
+    database: Database,
+    strategy: S,
+    check: impl AsyncFn(&dyn Store, AccountId, S::Value),
+) where
+    S::Value: Clone,
+{
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let test = runtime.block_on(TestStore::new(database));
+    let mut runner = TestRunner::new_with_rng(samples::few(), TestRunner::deterministic().new_rng());
+    for n in 0..samples::few().cases {
+        let value = strategy.new_tree(&mut runner).unwrap().current();
+        runtime.block_on(async {
+            let account = new_account(&*test.store, &format!("a{n}")).await;
+            check(&*test.store, account, value).await;
+        });
+    }
+    runtime.block_on(test.store.close());
+}
+
+async fn commit(store: &dyn Store, account: AccountId, writes: Vec<Write>) -> Result<(), StoreError> {
+    let Claim::Granted { mut fence, .. } = store.claim(account, "n", T0, TEN).await.unwrap() else {
+        panic!("held")
+    };
+    store.commit(&mut fence, T0, Priority::Freeze, writes).await
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn entries(#[case] database: Database) {
+    for_each(database, samples::entries(), async |store, account, entries| {
+        commit(store, account, vec![Write::Entries(entries.clone())]).await.unwrap();
+        assert_eq!(store.entries(account, Seq(0), 100).await.unwrap(), entries);
+        let after = store.entries(account, Seq(1), 2).await.unwrap();
+        assert_eq!(after, entries.iter().skip(1).take(2).cloned().collect::<Vec<_>>());
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn friends(#[case] database: Database) {
+    for_each(database, samples::friends(), async |store, account, friends| {
+        let fold = Write::Fold { friends: friends.clone(), folded_seq: Seq(0) };
+        commit(store, account, vec![fold.clone()]).await.unwrap();
+        assert_eq!(store.friends(account, None, 100).await.unwrap(), friends);
+        let after = store.friends(account, Some(friends[0].friend), 3).await.unwrap();
+        assert_eq!(after, friends.iter().skip(1).take(3).cloned().collect::<Vec<_>>());
+        let last = friends.last().unwrap();
+        assert_eq!(store.friends_by_id(account, &[last.friend]).await.unwrap(), std::slice::from_ref(last));
+        // Written again, they are the same.
+        commit(store, account, vec![fold]).await.unwrap();
+        assert_eq!(store.friends(account, None, 100).await.unwrap(), friends);
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn inbox(#[case] database: Database) {
+    let rows = proptest::collection::vec((samples::instant(), samples::text(), samples::intakes()), 1..6);
+    for_each(database, rows, async |store, account, rows| {
+        let new = |(received_at, source, intakes)| NewInbox { account, received_at, source, intakes };
+        let mut rows: Vec<NewInbox> = rows.into_iter().map(new).collect();
+        store.append_inbox(rows.clone()).await.unwrap();
+        let read = store.inbox(account, 100).await.unwrap();
+        rows.sort_by_key(|row| row.received_at);
+        let as_new = |row: &haishin::store::InboxRow| NewInbox {
+            account,
+            received_at: row.received_at,
+            source: row.source.clone(),
+            intakes: row.intakes.clone(),
+        };
+        assert_eq!(read.iter().map(as_new).collect::<Vec<_>>(), rows);
+        assert_eq!(store.inbox_len(account).await.unwrap(), rows.len() as u64);
+        let ids = read.iter().map(|row| row.id).collect();
+        commit(store, account, vec![Write::ConsumeInbox(ids)]).await.unwrap();
+        assert_eq!(store.inbox(account, 100).await.unwrap(), []);
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn campaigns_and_halts(#[case] database: Database) {
+    let drawn = (samples::campaign(), samples::halt(), samples::halt());
+    for_each(database, drawn, async |store, account, (campaign, stopped, paused)| {
+        let writes = vec![
+            Write::Campaign(campaign.clone()),
+            Write::Stopped(Some(stopped.clone())),
+            Write::AccountPaused(Some(paused.clone())),
+        ];
+        commit(store, account, writes).await.unwrap();
+        assert_eq!(store.campaigns(account).await.unwrap(), [campaign]);
+        let row = store.account(account).await.unwrap().unwrap();
+        assert_eq!((row.stopped, row.paused), (Some(stopped), Some(paused)));
+        commit(store, account, vec![Write::Stopped(None)]).await.unwrap();
+        assert_eq!(store.account(account).await.unwrap().unwrap().stopped, None);
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn occurrences(#[case] database: Database) {
+    for_each(database, samples::occurrence(), async |store, account, new| {
+        commit(store, account, vec![Write::Occurrence(Box::new(new.clone()))]).await.unwrap();
+        let id = new.row.id;
+        for filter in [OccurrenceFilter::Id(id), OccurrenceFilter::Newest { campaign: None, limit: 1 }] {
+            assert_eq!(store.occurrences(account, filter).await.unwrap(), std::slice::from_ref(&new.row));
+        }
+        assert_eq!(store.variants(account, id).await.unwrap(), new.variants);
+        assert_eq!(store.sets(account, id).await.unwrap(), new.sets);
+        let open = store.occurrences(account, OccurrenceFilter::Open).await.unwrap();
+        assert_eq!(open.len(), usize::from(new.row.state.is_open()));
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn strides_and_batches(#[case] database: Database) {
+    let occurrence = haishin::domain::id::OccurrenceId(7);
+    let drawn = (samples::stride(occurrence), samples::batches(occurrence), samples::batches(occurrence));
+    for_each(database, drawn, async |store, account, (stride, batches, again)| {
+        let writes = vec![Write::Stride(stride.clone()), Write::Batches(batches.clone())];
+        commit(store, account, writes).await.unwrap();
+        assert_eq!(store.strides(account, occurrence).await.unwrap(), [stride]);
+        assert_eq!(store.batches(account, occurrence).await.unwrap(), batches);
+        // A row of the same (n, generation) is replaced, the others stay.
+        commit(store, account, vec![Write::Batches(again.clone())]).await.unwrap();
+        let mut merged: std::collections::BTreeMap<_, _> =
+            batches.into_iter().map(|row| ((row.n, row.generation), row)).collect();
+        merged.extend(again.into_iter().map(|row| ((row.n, row.generation), row)));
+        assert_eq!(
+            store.batches(account, occurrence).await.unwrap(),
+            merged.into_values().collect::<Vec<_>>()
+        );
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+fn configurations(#[case] database: Database) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let test = runtime.block_on(TestStore::new(database));
+    let mut active = None;
+    let mut runner = TestRunner::new_with_rng(samples::few(), TestRunner::deterministic().new_rng());
+    for n in 0..10_u8 {
+        let files = samples::files().new_tree(&mut runner).unwrap().current();
+        let new = NewVersion { digest: [n; 32], files, activated_at: T0, activated_by: "花子".into() };
+        runtime.block_on(async {
+            let id = test.store.activate(active, &new).await.unwrap().unwrap();
+            let stored = test.store.version(id).await.unwrap().unwrap();
+            assert_eq!((&stored.files, stored.digest), (&new.files, new.digest));
+            assert_eq!(test.store.active_version().await.unwrap(), Some(stored));
+            active = Some(id);
+        });
+    }
+}

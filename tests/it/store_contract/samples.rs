@@ -1,0 +1,359 @@
+//! Strategies for everything the store keeps.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use haishin::domain::attribute::Value;
+use haishin::domain::campaign::Pace;
+use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
+use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
+use haishin::domain::friend::{Friend, Status};
+use haishin::domain::id::{
+    AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
+    UserId, VariantName, VersionId,
+};
+use haishin::domain::key::Run;
+use haishin::domain::message::ContentDigest;
+use haishin::domain::time::{Instant, Span};
+use haishin::store::*;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use roaring::RoaringBitmap;
+
+/// Texts as people and LINE write them: Japanese, emoji, quotes, JSON, control characters; never U+0000, which a
+/// plain column cannot keep.
+pub fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{0,8}",
+        "[ぁ-ん一-龠🎂🎁\"'\\\\{}\\[\\],:%$?\u{1}-\u{1f}\u{7f}\u{2028}\u{ffff}\u{10ffff}]{0,12}",
+        Just("007".to_owned()),
+        Just("null".to_owned()),
+        Just(String::new()),
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,8}", "[ぁ-ん一-龠🎂\"'\\\\{}\\[\\],:.$% ]{1,12}", Just("体験".to_owned())]
+}
+
+fn slug() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z0-9_-]{1,12}", "[ぁ-ん一-龠]{1,5}"]
+}
+
+pub fn instant() -> impl Strategy<Value = Instant> {
+    prop_oneof![
+        (0_i64..4_000_000_000_000).prop_map(Instant::from_millis),
+        Just(Instant::MIN),
+        Just(Instant::MAX),
+        Just(Instant::from_millis(-1)),
+    ]
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    (0_i64..1_000_000_000_000).prop_map(Span::from_millis)
+}
+
+/// Text inside JSON keeps every character, U+0000 too.
+pub fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        text().prop_map(|text| Value::Text(text.into())),
+        Just(Value::Text("nul \0 inside".into())),
+        any::<i64>().prop_map(Value::Integer),
+        proptest::num::f64::NORMAL.prop_map(Value::Number),
+        proptest::num::f64::SUBNORMAL.prop_map(Value::Number),
+        (-1000_i32..1000).prop_map(|whole| Value::Number(whole.into())),
+        Just(Value::Number(-0.0)),
+        any::<bool>().prop_map(Value::Boolean),
+        (1_i32..3_000, 1_u32..366)
+            .prop_map(|(year, day)| { Value::Date(NaiveDate::from_yo_opt(year, day).unwrap()) }),
+        instant().prop_map(Value::Instant),
+    ]
+}
+
+pub fn user() -> impl Strategy<Value = UserId> {
+    any::<[u8; 16]>().prop_map(UserId)
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    prop_oneof![Just(Status::Following), Just(Status::Blocked)]
+}
+
+fn parsed<T>(text: impl Strategy<Value = String>) -> impl Strategy<Value = T>
+where
+    T: TryFrom<String> + std::fmt::Debug,
+    T::Error: std::fmt::Debug,
+{
+    text.prop_map(|text| T::try_from(text).unwrap())
+}
+
+pub fn effect() -> impl Strategy<Value = Effect> {
+    prop_oneof![
+        user().prop_map(|user| Effect::Joined { user }),
+        (status(), option::of(instant()))
+            .prop_map(|(status, followed_at)| Effect::Status { status, followed_at }),
+        option::of(text()).prop_map(|external_id| Effect::ExternalId { external_id }),
+        parsed::<TagName>(name()).prop_map(|tag| Effect::TagAdded { tag }),
+        parsed::<TagName>(name()).prop_map(|tag| Effect::TagRemoved { tag }),
+        (parsed::<AttributeName>(name()), option::of(value()))
+            .prop_map(|(name, value)| Effect::Attribute { name, value }),
+        (
+            parsed::<EventName>(name()),
+            option::of(text()),
+            btree_map(parsed::<PropertyName>(name()), value(), 0..4)
+        )
+            .prop_map(|(name, event_id, properties)| Effect::Event { name, event_id, properties }),
+        Just(Effect::Quarantined),
+        Just(Effect::Erased),
+    ]
+}
+
+/// Entries numbered from 1 on.
+pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    vec((any::<u32>(), instant(), effect()), 1..20).prop_map(|entries| {
+        let numbered = entries.into_iter().zip(1..);
+        numbered
+            .map(|((friend, at, effect), seq)| Entry { seq: Seq(seq), friend: FriendId(friend), at, effect })
+            .collect()
+    })
+}
+
+pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
+    let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
+    vec((user(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
+        intakes.into_iter().map(|(user, at, effect, dedupe)| Intake { user, at, effect, dedupe }).collect()
+    })
+}
+
+/// Friends with distinct ids and user ids, in order.
+pub fn friends() -> impl Strategy<Value = Vec<Friend>> {
+    let friend = (
+        (status(), instant(), option::of(instant()), option::of(text())),
+        btree_map(parsed::<TagName>(name()), instant(), 0..4),
+        btree_map(parsed::<AttributeName>(name()), value(), 0..4),
+        option::of(instant()),
+        option::of(instant()),
+    );
+    (btree_map(any::<u32>(), friend, 1..12), vec(any::<bool>(), 12)).prop_map(|(friends, erased)| {
+        let numbered = friends.into_iter().zip(erased);
+        numbered
+            .map(|((id, (said, tags, attributes, erased_at, quarantined_at)), erased)| Friend {
+                friend: FriendId(id),
+                user: (!erased).then(|| UserId(u128::from(id).to_be_bytes())),
+                status: said.0,
+                status_at: said.1,
+                followed_at: said.2,
+                external_id: said.3,
+                tags,
+                attributes,
+                erased_at,
+                quarantined_at,
+            })
+            .collect()
+    })
+}
+
+pub fn bitmap() -> impl Strategy<Value = RoaringBitmap> {
+    prop_oneof![
+        btree_set(any::<u32>(), 0..50).prop_map(RoaringBitmap::from_iter),
+        (0_u32..200_000, 0_u32..200_000).prop_map(|(from, len)| (from..from + len).collect()),
+    ]
+}
+
+pub fn halt() -> impl Strategy<Value = Halt> {
+    (instant(), text(), text()).prop_map(|(at, by, reason)| Halt { at, by, reason })
+}
+
+pub fn campaign() -> impl Strategy<Value = CampaignRow> {
+    (
+        parsed::<CampaignSlug>(slug()),
+        text(),
+        any::<[u8; 32]>(),
+        instant(),
+        option::of(instant()),
+        option::of(halt()),
+    )
+        .prop_map(|(campaign, step, schedule_digest, activated_at, last_planned_at, paused)| {
+            CampaignRow { campaign, step, schedule_digest, activated_at, last_planned_at, paused }
+        })
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    prop_oneof![any::<u32>().prop_map(Run::Scheduled), instant().prop_map(Run::Test)]
+}
+
+fn state() -> impl Strategy<Value = OccurrenceState> {
+    use OccurrenceState::*;
+    proptest::sample::select(vec![Refused, Missed, Sending, Paused, Held, Finished, Cancelled])
+}
+
+fn detail() -> impl Strategy<Value = serde_json::Value> {
+    btree_map(text(), text(), 0..4).prop_map(|map: BTreeMap<String, String>| serde_json::json!(map))
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    btree_map(any::<u32>(), instant(), 0..4).prop_map(|parts| {
+        parts.into_iter().map(|(from_batch, effective_at)| Part { from_batch, effective_at }).collect()
+    })
+}
+
+pub fn occurrence_row() -> impl Strategy<Value = OccurrenceRow> {
+    let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), text(), instant(), run());
+    let family = (option::of(1_i64..1_000_000), any::<u32>(), 1_i64..1_000);
+    let decision =
+        (state(), option::of(text()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
+    let pace = option::of((any::<u32>(), span()).prop_map(|(friends, per)| Pace { friends, per }));
+    let times = (instant(), option::of(instant()), option::of(instant()), pace, parts());
+    let counts = (0_u64..1 << 40, 0_u64..1 << 40);
+    (identity, family, decision, times, counts).prop_map(|(identity, family, decision, times, counts)| {
+        let (frozen_at, deadline_at, finished_at, pace, parts) = times;
+        OccurrenceRow {
+            id: OccurrenceId(identity.0),
+            campaign: identity.1,
+            step: identity.2,
+            due_at: identity.3,
+            run: identity.4,
+            parent: family.0.map(OccurrenceId),
+            child: family.1,
+            version: VersionId(family.2),
+            state: decision.0,
+            reason: decision.1,
+            detail: decision.2,
+            category: decision.3,
+            capped: decision.4[0],
+            immediate: decision.4[1],
+            notify: decision.4[2],
+            frozen_at,
+            deadline_at,
+            pace,
+            matched: counts.0,
+            recipients: counts.1,
+            parts,
+            finished_at,
+        }
+    })
+}
+
+fn variants() -> impl Strategy<Value = Vec<VariantRow>> {
+    let variant = (parsed::<VariantName>(slug()), text(), any::<[u8; 32]>(), option::of(text()), bitmap());
+    vec(variant, 0..3).prop_map(|variants| {
+        let numbered = variants.into_iter().zip(0..);
+        numbered
+            .map(|((name, messages, content, unit, recipients), position)| VariantRow {
+                position,
+                name,
+                messages,
+                content: ContentDigest(content),
+                unit,
+                recipients,
+            })
+            .collect()
+    })
+}
+
+fn set_kind() -> impl Strategy<Value = SetKind> {
+    use Exclusion::*;
+    let plain = vec![
+        NotFollowing,
+        Erased,
+        Quarantined,
+        OptedOut,
+        Missed,
+        SameContent,
+        Once,
+        ValueMissing,
+        PoolEmpty,
+        NotSampled,
+        Holdout,
+    ];
+    prop_oneof![
+        proptest::sample::select(plain).prop_map(SetKind::Excluded),
+        text().prop_map(|cap| SetKind::Excluded(Capped { cap })),
+        proptest::sample::select(Outcome::ALL.to_vec()).prop_map(SetKind::Outcome),
+    ]
+}
+
+/// Sets of distinct kinds, in their order.
+pub fn sets() -> impl Strategy<Value = Vec<OccurrenceSet>> {
+    btree_map(set_kind(), bitmap(), 0..5)
+        .prop_map(|sets| sets.into_iter().map(|(kind, friends)| OccurrenceSet { kind, friends }).collect())
+}
+
+pub fn occurrence() -> impl Strategy<Value = NewOccurrence> {
+    (occurrence_row(), variants(), sets()).prop_map(|(row, variants, sets)| NewOccurrence {
+        row,
+        variants,
+        sets,
+    })
+}
+
+pub fn stride(occurrence: OccurrenceId) -> impl Strategy<Value = StrideRow> {
+    (any::<u16>(), instant(), text(), span(), vec(any::<[u8; 32]>(), 1..12)).prop_map(
+        move |(first, opened_at, boot_id, since_boot, digests)| StrideRow {
+            occurrence,
+            first: first.into(),
+            upto: u32::from(first) + u32::try_from(digests.len()).unwrap(),
+            opened_at,
+            boot_id,
+            since_boot,
+            digests,
+        },
+    )
+}
+
+fn ended() -> impl Strategy<Value = BatchEnd> {
+    let how = prop_oneof![
+        proptest::sample::select(Outcome::ALL.to_vec()).prop_map(BatchEnding::Outcome),
+        Just(BatchEnding::Superseded),
+    ];
+    (how, instant(), any::<u32>(), option::of(text()), option::of(text()), option::of(text())).prop_map(
+        |(how, at, attempts, request_id, accepted_request_id, detail)| BatchEnd {
+            how,
+            at,
+            attempts,
+            request_id,
+            accepted_request_id,
+            detail,
+        },
+    )
+}
+
+/// Batches of distinct (n, generation), in order.
+pub fn batches(occurrence: OccurrenceId) -> impl Strategy<Value = Vec<BatchRow>> {
+    let opened =
+        (instant(), text(), span()).prop_map(|(at, boot_id, since_boot)| Opened { at, boot_id, since_boot });
+    let batch = (
+        option::of(any::<u32>()),
+        option::of(bitmap()),
+        any::<u32>(),
+        option::of(opened),
+        any::<[u8; 32]>(),
+        option::of(ended()),
+    );
+    btree_map((any::<u32>(), 0_u32..3), batch, 0..6).prop_map(move |batches| {
+        batches
+            .into_iter()
+            .map(|((n, generation), (parent, friends, friend_count, opened, body_sha256, ended))| BatchRow {
+                occurrence,
+                n,
+                generation,
+                parent,
+                friends,
+                friend_count,
+                opened,
+                body_sha256,
+                ended,
+            })
+            .collect()
+    })
+}
+
+/// A configuration of small files.
+pub fn files() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map("[a-zぁ-ん/]{1,20}\\.toml", text(), 0..4)
+}
+
+/// A number of runs small enough for a database behind each.
+pub fn few() -> ProptestConfig {
+    ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() }
+}

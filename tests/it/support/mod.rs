@@ -1,0 +1,3 @@
+//! What tests of several topics share.
+
+pub mod store;
