@@ -11,3 +11,4 @@ mod sandbox;
 
 mod store_contract;
 mod support;
+mod import_csv;

@@ -1,0 +1,222 @@
+//! What is wrong before the first row: with the mapping, the header or the file as a whole.
+
+use super::mapping::Kind;
+use super::reject::Reason;
+use crate::lang::Lang;
+
+/// Something that keeps an import from beginning. Nothing has been imported then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// The mapping is no TOML, or has an unknown key: the parser's own words, with line and column.
+    Toml(String),
+    /// `--column` or `--value` without `=`.
+    Assignment(String),
+    /// A key that a file of this kind does not have.
+    Field {
+        /// What was written.
+        key: String,
+        /// What the file is.
+        kind: Kind,
+        /// A key that looks like it.
+        similar: Option<&'static str>,
+    },
+    /// A property without a type, or with an unknown one.
+    PropertyType(String),
+    /// Not a name.
+    Name(String),
+    /// The mapping is for another kind of file.
+    Kind {
+        /// The mapping's.
+        own: Kind,
+        /// The command's.
+        asked: Kind,
+    },
+    /// No such zone.
+    Zone(String),
+    /// Not exactly one of `column`, `value` and `md5`.
+    OneSource(String),
+    /// `md5` anywhere but in `user`.
+    Md5Place(String),
+    /// The mapping names a column that the file does not have.
+    Column {
+        /// The key of the mapping.
+        key: String,
+        /// The header it names.
+        column: String,
+        /// A header that looks like it.
+        similar: Option<String>,
+    },
+    /// A field that is needed has neither a column of its name nor a mapping.
+    Needed {
+        /// The field.
+        key: &'static str,
+        /// The file's columns.
+        columns: Vec<String>,
+    },
+    /// The attribute is not declared.
+    Attribute {
+        /// The name.
+        name: String,
+        /// A declared one that looks like it.
+        similar: Option<String>,
+    },
+    /// A constant that no row could be imported with.
+    Constant {
+        /// The key of the mapping.
+        key: String,
+        /// What is wrong with it.
+        reason: Reason,
+    },
+    /// An MD5 template that is the same for each row, or has an open brace.
+    Template(String),
+    /// The rows say who, but nothing else.
+    NothingMapped,
+    /// Two columns of one name.
+    DuplicateColumn {
+        /// The header.
+        column: String,
+        /// Their numbers, from 1.
+        numbers: (usize, usize),
+    },
+    /// The first line cannot be read.
+    Header(Reason),
+    /// The file is in UTF-16.
+    Utf16,
+    /// There is no line at all.
+    EmptyFile,
+}
+
+impl Problem {
+    pub(super) fn field(key: &str, kind: Kind) -> Self {
+        let known = kind.fields().iter().map(|field| field.as_str());
+        let tables: &[&str] = match kind {
+            Kind::Friends => &["attributes", "to_tag", "to_event"],
+            Kind::Tags => &[],
+            Kind::Events => &["properties"],
+        };
+        let similar = most_similar(key, known.chain(tables.iter().copied()));
+        Self::Field { key: key.to_owned(), kind, similar }
+    }
+
+    /// What is wrong and what to do.
+    pub fn text(&self, lang: Lang) -> String {
+        let (ja, en) = self.both();
+        lang.pick(ja, en)
+    }
+
+    fn both(&self) -> (String, String) {
+        match self {
+            Self::Toml(message) => {
+                (format!("対応表を読めません:\n{message}"), format!("cannot read the mapping:\n{message}"))
+            }
+            Self::Assignment(text) => (
+                format!("「{text}」に = がありません。項目=列名 の形で書いてください(例 user=user_id)"),
+                format!("`{text}` has no `=`; write FIELD=HEADER, such as user=user_id"),
+            ),
+            Self::Field { key, kind, similar } => field_words(key, *kind, *similar),
+            Self::PropertyType(key) => (
+                format!("「{key}」に型がありません。property.名前:型 と書いてください(型: text, integer, number, boolean, date, instant)"),
+                format!("`{key}` has no type; write property.NAME:TYPE with one of text, integer, number, boolean, date, instant"),
+            ),
+            Self::Name(name) => with_reason("--column", "--column", &Reason::Name(name.clone())),
+            Self::Constant { key, reason } => with_reason(key, key, reason),
+            Self::Header(reason) => with_reason("1行目(列名)", "line 1 (the header)", reason),
+            Self::Kind { own, asked } => (
+                format!("この対応表は {} 用です。import {} を使うか、{} 用の対応表を指定してください", own.as_str(), own.as_str(), asked.as_str()),
+                format!("this mapping is for {}; run `import {}`, or give a mapping for {}", own.as_str(), own.as_str(), asked.as_str()),
+            ),
+            Self::Zone(zone) => (
+                format!("タイムゾーン「{zone}」はありません(例 Asia/Tokyo)"),
+                format!("there is no time zone `{zone}`; write one such as Asia/Tokyo"),
+            ),
+            Self::OneSource(place) => (
+                format!("{place}: column, value, md5 のうち1つだけを書いてください"),
+                format!("{place}: write exactly one of column, value and md5"),
+            ),
+            Self::Md5Place(place) => (
+                format!("{place}: md5 は user にだけ使えます"),
+                format!("{place}: md5 is for `user` only"),
+            ),
+            Self::Column { key, column, similar } => {
+                let (ja, en) = did_you_mean(similar.as_deref());
+                (
+                    format!("{key}: 列「{column}」がありません{ja}"),
+                    format!("{key}: the file has no column `{column}`{en}"),
+                )
+            }
+            Self::Needed { key, columns } => {
+                let columns = columns.join(", ");
+                (
+                    format!("{key} の列がわかりません。--column {key}=列名 で指定してください(列: {columns})"),
+                    format!("no column for {key}; name it with --column {key}=HEADER (the columns are: {columns})"),
+                )
+            }
+            Self::Attribute { name, similar } => {
+                let (ja, en) = did_you_mean(similar.as_deref());
+                (
+                    format!("属性「{name}」は config/attributes.toml で宣言されていません{ja}"),
+                    format!("the attribute `{name}` is not declared in config/attributes.toml{en}"),
+                )
+            }
+            Self::DuplicateColumn { column, numbers: (first, second) } => (
+                format!("列「{column}」が2つあります({first}列目と{second}列目)。片方の名前を変えてください"),
+                format!("two columns are called `{column}` (columns {first} and {second}); rename one of them"),
+            ),
+            Self::Template(template) => (
+                format!("md5「{template}」: {{row}} か {{列名}} を入れてください"),
+                format!("md5 `{template}`: put {{row}} or {{header}} into it, with both braces"),
+            ),
+            Self::NothingMapped => (
+                "user のほかに取り込む列がありません。status, followed_at, external_id, 属性のいずれかを対応させてください".into(),
+                "no column but the user is mapped; map status, followed_at, external_id or an attribute".into(),
+            ),
+            Self::Utf16 => (
+                "ファイルが UTF-16 です。「CSV UTF-8」で保存し直してください".into(),
+                "the file is in UTF-16; save it as \"CSV UTF-8\"".into(),
+            ),
+            Self::EmptyFile => (
+                "ファイルが空です。1行目に列名が必要です".into(),
+                "the file is empty; its first line must name the columns".into(),
+            ),
+        }
+    }
+}
+
+fn with_reason(ja: &str, en: &str, reason: &Reason) -> (String, String) {
+    (format!("{ja}: {}", reason.text(Lang::Ja)), format!("{en}: {}", reason.text(Lang::En)))
+}
+
+fn field_words(key: &str, kind: Kind, similar: Option<&'static str>) -> (String, String) {
+    let mut known: Vec<&str> = kind.fields().iter().map(|field| field.as_str()).collect();
+    match kind {
+        Kind::Friends => known.extend(["attribute.NAME"]),
+        Kind::Tags => {}
+        Kind::Events => known.extend(["property.NAME:TYPE"]),
+    }
+    let (known, kind) = (known.join(", "), kind.as_str());
+    let (ja, en) = did_you_mean(similar);
+    (
+        format!("「{key}」は {kind} の項目ではありません{ja}(項目: {known})"),
+        format!("`{key}` is no field of {kind}{en} (the fields are: {known})"),
+    )
+}
+
+fn did_you_mean(similar: Option<&str>) -> (String, String) {
+    similar.map_or_else(Default::default, |similar| {
+        (format!("(もしかして「{similar}」)"), format!("; did you mean `{similar}`?"))
+    })
+}
+
+/// The candidate that is most like `text`, if one is at all.
+pub(super) fn most_similar<T: AsRef<str>>(text: &str, candidates: impl Iterator<Item = T>) -> Option<T> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(text, candidate.as_ref()), candidate))
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+/// All problems as one text, a line each.
+pub fn texts(problems: &[Problem], lang: Lang) -> String {
+    problems.iter().map(|problem| problem.text(lang)).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,199 @@
+//! A CSV file as a stream of intakes.
+
+use std::io::{self, Read};
+
+use super::encoding::{Encoding, Row, guess};
+use super::identity::Identities;
+use super::mapping::Mapping;
+use super::plan::{AttributeTypes, Plan};
+use super::problem::{Problem, texts};
+use super::records::{Next, Record, Records};
+use super::reject::{Reason, Reject};
+use crate::domain::effect::Intake;
+use crate::domain::time::{Instant, Tz};
+use crate::lang::Lang;
+
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// Why an import does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The mapping, the header or the file as a whole: everything that is wrong with them.
+    #[error("cannot import this file:\n{}", texts(.0, Lang::En))]
+    Problems(Vec<Problem>),
+    /// The file cannot be read.
+    #[error("cannot read the file")]
+    Io(#[from] io::Error),
+}
+
+/// Why a row gives no intakes.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The row is bad; the next one may be good.
+    #[error("line {}: {}", .0.line, .0.text(Lang::En))]
+    Reject(Reject),
+    /// The file cannot be read on; nothing follows.
+    #[error("cannot read the file")]
+    Io(#[from] io::Error),
+}
+
+/// Reads rows one by one; memory does not grow with the file, but for 20 bytes an event without `event_id`.
+pub struct Reader<R> {
+    records: Records<R>,
+    record: Record,
+    row: Row,
+    encoding: Option<Encoding>,
+    header: Vec<String>,
+    plan: Plan,
+    identities: Identities,
+    rows: u64,
+    failed: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the header and ties the mapping to it. Instants without offset are local time of the mapping's
+    /// zone, else of `zone`; what has no instant of its own has `now`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with mapping and header; nothing has been imported then.
+    pub fn open(
+        input: R,
+        mapping: &Mapping,
+        declared: &AttributeTypes,
+        zone: Tz,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        let mut records = Records::new(input);
+        for mark in UTF16_MARKS {
+            if records.skip_prefix(mark)? {
+                return Err(OpenError::Problems(vec![Problem::Utf16]));
+            }
+        }
+        let marked = records.skip_prefix(UTF8_MARK)?;
+        let mut encoding = mapping.encoding.or(marked.then_some(Encoding::Utf8));
+        let (mut record, mut row) = (Record::default(), Row::default());
+        match records.next(&mut record)? {
+            Next::Record => {}
+            Next::Broken(_, broken, _) => return Err(problem(Problem::Header(broken.into()))),
+            Next::End => return Err(problem(Problem::EmptyFile)),
+        }
+        decode(&records, &record, &mut row, &mut encoding)
+            .map_err(|reason| problem(Problem::Header(reason)))?;
+        let header: Vec<String> = row.texts().map(str::to_owned).collect();
+        let duplicates = duplicates(&header);
+        if !duplicates.is_empty() {
+            return Err(OpenError::Problems(duplicates));
+        }
+        let plan = Plan::bind(mapping, &header, declared, zone, now).map_err(OpenError::Problems)?;
+        let identities = Identities::default();
+        Ok(Self { records, record, row, encoding, header, plan, identities, rows: 0, failed: false })
+    }
+
+    /// The names of the columns.
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Columns that nothing reads.
+    pub fn ignored(&self) -> &[String] {
+        &self.plan.ignored
+    }
+
+    /// Bytes of the file that are dealt with.
+    pub fn bytes(&self) -> u64 {
+        self.records.consumed()
+    }
+
+    /// Rows so far, bad ones included.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What the file is read as; `None` while all of it was ASCII.
+    pub fn encoding(&self) -> Option<Encoding> {
+        self.encoding
+    }
+
+    fn intakes(&mut self, number: u64) -> Result<Vec<Intake>, (Option<usize>, Reason)> {
+        decode(&self.records, &self.record, &mut self.row, &mut self.encoding)
+            .map_err(|reason| (None, reason))?;
+        if self.row.len() != self.header.len() {
+            return Err((None, Reason::Fields { found: self.row.len(), expected: self.header.len() }));
+        }
+        self.plan.intakes(&self.row, number, &mut self.identities)
+    }
+
+    fn reject(&self, (column, reason): (Option<usize>, Reason)) -> Reject {
+        let row = match reason {
+            Reason::Encoding(encoding) => vec![encoding.decode_lossily(self.records.last_bytes())],
+            _ => self.row.texts().map(str::to_owned).collect(),
+        };
+        let column = column.and_then(|column| self.header.get(column)).cloned();
+        Reject { line: self.record.line, column, reason, row }
+    }
+}
+
+impl<R: Read> Iterator for Reader<R> {
+    type Item = Result<Vec<Intake>, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = match self.records.next(&mut self.record) {
+            Ok(next) => next,
+            Err(error) => {
+                self.failed = true;
+                return Some(Err(error.into()));
+            }
+        };
+        let number = self.rows;
+        match next {
+            Next::End => None,
+            Next::Broken(line, broken, beginning) => {
+                self.rows += 1;
+                let row = vec![self.encoding.unwrap_or(Encoding::Utf8).decode_lossily(&beginning)];
+                Some(Err(RowError::Reject(Reject { line, column: None, reason: broken.into(), row })))
+            }
+            Next::Record => {
+                self.rows += 1;
+                Some(self.intakes(number).map_err(|fault| RowError::Reject(self.reject(fault))))
+            }
+        }
+    }
+}
+
+fn problem(problem: Problem) -> OpenError {
+    OpenError::Problems(vec![problem])
+}
+
+/// Decodes a record; the first one beyond ASCII decides the file's encoding, by what follows it too.
+fn decode<R: Read>(
+    records: &Records<R>,
+    record: &Record,
+    row: &mut Row,
+    encoding: &mut Option<Encoding>,
+) -> Result<(), Reason> {
+    if encoding.is_none() && !record.is_ascii() {
+        *encoding = Some(guess(records.ahead()));
+    }
+    let encoding = encoding.unwrap_or(Encoding::Utf8);
+    if !row.decode(record, encoding) {
+        return Err(Reason::Encoding(encoding));
+    }
+    if row.has_nul() { Err(Reason::Nul) } else { Ok(()) }
+}
+
+/// Columns of one name could only be told apart by their place. Nameless ones cannot be mapped at all.
+fn duplicates(header: &[String]) -> Vec<Problem> {
+    let mut first = std::collections::HashMap::new();
+    let mut problems = Vec::new();
+    for (index, name) in header.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        if let Some(earlier) = first.insert(name, index) {
+            problems
+                .push(Problem::DuplicateColumn { column: name.clone(), numbers: (earlier + 1, index + 1) });
+        }
+    }
+    problems
+}
