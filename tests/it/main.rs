@@ -1,14 +1,10 @@
-mod segments_oracle;
-//! The one integration-test binary.
+//! The one integration-test binary: everything haishin promises, from outside.
 
-mod schedule;
-mod sends_oracle;
-//! Everything haishin promises, from outside.
-
+mod import_csv;
 mod line_http;
 mod sandbox;
-//! The one integration-test binary.
-
+mod schedule;
+mod segments_oracle;
+mod sends_oracle;
 mod store_contract;
 mod support;
-mod import_csv;
