@@ -16,6 +16,28 @@ pub struct BootTime {
     pub since_boot: Span,
 }
 
+/// Both clocks at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock.
+    pub now: Instant,
+    /// The clock a wall-clock jump cannot move.
+    pub boot: BootTime,
+}
+
+impl Reading {
+    /// How long ago `at` was, at the least one may assume: the larger of both clocks' differences, the boot clock
+    /// counted only under the same boot id (protocol §2).
+    pub fn age(&self, at: Instant, boot_id: &str, since_boot: Span) -> Span {
+        let wall = self.now - at;
+        if boot_id != self.boot.boot_id {
+            return wall;
+        }
+        let boot = self.boot.since_boot.as_millis().saturating_sub(since_boot.as_millis());
+        wall.max(Span::from_millis(boot))
+    }
+}
+
 /// Where the time comes from.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
@@ -25,6 +47,10 @@ pub trait Clock: Send + Sync + 'static {
     fn boot(&self) -> BootTime;
     /// Returns when `span` of this clock's time has passed.
     async fn sleep(&self, span: Span);
+    /// Both clocks now.
+    fn read(&self) -> Reading {
+        Reading { now: self.now(), boot: self.boot() }
+    }
 }
 
 /// The machine's clock.

@@ -1,1 +1,5 @@
-fn main() {}
+//! Arguments to exit code, nothing else.
+
+fn main() -> std::process::ExitCode {
+    haishin::cli::main()
+}

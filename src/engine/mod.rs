@@ -1,1 +1,443 @@
-//! The owner of one account: inbox, due, plan, freeze, folds.
+//! The owner of one account: it alone applies the inbox, plans, freezes and sends (design §6).
+//!
+//! One task, one loop. A turn takes what came in (answers, commands, nudges), decides, commits once, and only then
+//! acts. Whatever goes wrong with a commit, the answer is the same: claim again and reload from the truth.
+
+mod acts;
+mod books;
+mod dispatch;
+mod due;
+mod freeze;
+mod preview;
+mod test_send;
+mod inbox;
+mod quota;
+pub mod queries;
+pub mod state;
+pub mod ticket;
+pub mod turnstile;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, Reading};
+use crate::config::{Account, Configuration};
+use crate::control::protocol::{Answer, Command, Failure, Reply};
+use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
+use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
+use crate::line::{Api, Attempt, CallError, Quota};
+use crate::sender::bucket::Bucket;
+use crate::sender::run::BatchKey;
+use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
+use state::State;
+use ticket::Ticket;
+use turnstile::Turnstile;
+
+/// A lease lasts so long…
+pub const LEASE: Span = Span::from_secs(10);
+/// …and is renewed this often.
+const RENEW: Span = Span::from_secs(2);
+/// Requests stop when the lease could be shorter than one request still needs to leave.
+const LEASE_MARGIN: Span = Span::from_secs(2);
+/// A wall clock behind the latest instant seen by more than this stops planning and sending.
+const CLOCK_BEHIND: Span = Span::from_mins(1);
+/// The longest the loop sleeps: nudges may get lost, and other nodes append to the inbox.
+const LONGEST_SLEEP: Span = Span::from_secs(1);
+/// How long to wait before claiming again after a failure.
+const RECLAIM: Span = Span::from_secs(1);
+
+/// The running configuration, by version.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// Its number.
+    pub version: VersionId,
+    /// When it was activated.
+    pub activated_at: Instant,
+    /// Checked and validated.
+    pub configuration: Arc<Configuration>,
+}
+
+/// What an engine works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Shared between accounts.
+    pub turnstile: Arc<Turnstile>,
+    /// Where tickets lie.
+    pub state_dir: PathBuf,
+    /// Names the state directory: the same holder takes its own lease over at once.
+    pub holder: String,
+    /// Whether the engine plans and sends, or only answers one command.
+    pub mode: Mode,
+}
+
+/// What an engine is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The daemon: plans and sends.
+    Daemon,
+    /// One command without a daemon: applies the inbox and answers, plans and sends nothing.
+    Command,
+}
+
+/// What reaches an engine.
+pub enum Event {
+    /// Look whether something is due or arrived.
+    Nudge,
+    /// An attempt ended.
+    Attempt {
+        /// Whose.
+        occurrence: OccurrenceId,
+        /// Which batch.
+        batch: BatchKey,
+        /// What it told.
+        attempt: Attempt,
+    },
+    /// LINE's numbers, asked for by this engine.
+    Quota(Result<(Quota, u64), CallError>),
+    /// Another configuration went live.
+    Activated(Active),
+    /// Somebody asks.
+    Ask(Ask),
+}
+
+/// A question to an engine.
+pub struct Ask {
+    /// What.
+    pub command: Command,
+    /// In which language.
+    pub lang: Lang,
+    /// Who asks.
+    pub by: String,
+    /// Long listings go here, bounded.
+    pub rows: mpsc::Sender<Reply>,
+    /// The answer goes here.
+    pub answer: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+/// How to reach an engine.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// Which account.
+    pub account: AccountSlug,
+    events: mpsc::Sender<Event>,
+}
+
+impl Handle {
+    /// Delivers an event; `false` when the engine has ended.
+    pub async fn send(&self, event: Event) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+
+    /// Nudges without waiting: a full queue is awake anyway.
+    pub fn nudge(&self) {
+        let _ = self.events.try_send(Event::Nudge);
+    }
+}
+
+/// Why an engine ends.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The account is not in the running configuration.
+    #[error("account `{0}` is not in the running configuration")]
+    Unconfigured(AccountSlug),
+    /// The store failed while the engine was starting.
+    #[error("account `{account}` could not be claimed")]
+    Claim {
+        /// Which.
+        account: AccountSlug,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// Another process holds the account.
+    #[error("account `{account}` is held by {holder} until {expires_at}: ask that daemon, or wait until it has gone")]
+    Held {
+        /// Which.
+        account: AccountSlug,
+        /// Who.
+        holder: String,
+        /// Until when.
+        expires_at: Instant,
+    },
+}
+
+/// The owner of one account.
+pub struct Engine {
+    deps: Deps,
+    account: AccountId,
+    slug: AccountSlug,
+    line: Arc<dyn Api>,
+    active: Active,
+    fence: Fence,
+    state: State,
+    ticket: Ticket,
+    bucket: Bucket,
+    rng: StdRng,
+    /// When the lease was last renewed, by both clocks.
+    leased: Reading,
+    /// The latest instant any transaction of the account has seen.
+    seen_at: Instant,
+    /// Since when planning has run without a break.
+    up_since: Instant,
+    quota: quota::Desk,
+    /// The occurrence served last, for fair turns.
+    rotation: Option<OccurrenceId>,
+    /// When each campaign was last resumed, in this process.
+    resumed: BTreeMap<crate::domain::id::CampaignSlug, Instant>,
+    /// Nothing is due before; `None` when it must be computed.
+    next_due: Option<Instant>,
+    /// Set by SIGTERM: no new requests.
+    draining: bool,
+    attempts: TaskTracker,
+    events: mpsc::Sender<Event>,
+    /// Old versions of the configuration that open occurrences were frozen under.
+    versions: BTreeMap<VersionId, Arc<Configuration>>,
+}
+
+/// A claimed engine with the queue it will serve.
+pub struct Claimed {
+    /// The engine.
+    pub engine: Engine,
+    /// How to reach it.
+    pub handle: Handle,
+    queue: mpsc::Receiver<Event>,
+}
+
+impl Engine {
+    /// Claims the account and loads its state.
+    pub async fn claim(
+        deps: Deps,
+        slug: AccountSlug,
+        line: Arc<dyn Api>,
+        active: Active,
+        rng: StdRng,
+    ) -> Result<Claimed, EngineError> {
+        let clock = deps.clock.read();
+        let config = account_config(&active, &slug)?;
+        let failed = |source| EngineError::Claim { account: slug.clone(), source };
+        let channel = config.channel_id.clone();
+        let rate = config.rate;
+        let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
+        let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
+        let (fence, seen_at) = match claim {
+            Claim::Granted { fence, seen_at } => (fence, seen_at.unwrap_or(clock.now)),
+            Claim::Held { holder, expires_at } => {
+                return Err(EngineError::Held { account: slug, holder, expires_at });
+            }
+        };
+        let state = State::load(deps.store.as_ref(), account, &clock).await.map_err(failed)?;
+        let (events, queue) = mpsc::channel(1_024);
+        let engine = Self {
+            ticket: Ticket::new(&deps.state_dir, &slug),
+            bucket: Bucket::new(rate, clock.boot.since_boot),
+            up_since: clock.now,
+            leased: clock,
+            deps,
+            account,
+            slug: slug.clone(),
+            line,
+            active,
+            fence,
+            state,
+            rng,
+            seen_at,
+            quota: quota::Desk::default(),
+            rotation: None,
+            resumed: BTreeMap::new(),
+            next_due: None,
+            draining: false,
+            attempts: TaskTracker::new(),
+            events: events.clone(),
+            versions: BTreeMap::new(),
+        };
+        Ok(Claimed { engine, handle: Handle { account: slug, events }, queue })
+    }
+
+    fn config(&self) -> Option<&Account> {
+        self.active.configuration.accounts.get(&self.slug)
+    }
+
+    async fn commit(&mut self, priority: Priority, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let now = self.deps.clock.now();
+        self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
+        self.seen_at = self.seen_at.max(now);
+        Ok(())
+    }
+
+    /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
+    async fn reload(&mut self) -> Result<(), StoreError> {
+        let clock = self.deps.clock.read();
+        match self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await? {
+            Claim::Granted { fence, seen_at } => {
+                self.fence = fence;
+                self.seen_at = seen_at.unwrap_or(clock.now);
+            }
+            Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
+        }
+        self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        self.bucket = Bucket::new(self.config().and_then(|config| config.rate), clock.boot.since_boot);
+        self.up_since = clock.now;
+        self.leased = clock;
+        self.next_due = None;
+        self.check_ticket().await
+    }
+
+    /// A database behind the ticket went back in time: the account stands still until a person has looked.
+    async fn check_ticket(&mut self) -> Result<(), StoreError> {
+        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
+        if !behind || self.state.row.stopped.is_some() {
+            return Ok(());
+        }
+        let at = self.deps.clock.now();
+        let reason = "the database went back in time (an old backup?); everything due before now waits. \
+                      Compare with LINE's own records, then `haishin start`";
+        tracing::error!(account = %self.slug, reason, "held");
+        let halt = Halt { at, by: "guard".into(), reason: reason.into() };
+        self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
+        self.state.row.stopped = Some(halt);
+        Ok(())
+    }
+
+    /// Whether the wall clock is behind what this account has already seen.
+    fn clock_behind(&self, now: Instant) -> bool {
+        self.seen_at - now > CLOCK_BEHIND
+    }
+
+    /// Whether the lease surely still holds for a request about to leave.
+    fn lease_is_safe(&self, clock: &Reading) -> bool {
+        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
+        age.as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
+    }
+
+    async fn renew_if_due(&mut self) -> Result<(), StoreError> {
+        let clock = self.deps.clock.read();
+        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
+        if age < RENEW && age >= Span::ZERO {
+            return Ok(());
+        }
+        self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
+        self.seen_at = self.seen_at.max(clock.now);
+        self.leased = clock;
+        Ok(())
+    }
+}
+
+impl Claimed {
+    /// Serves until told to stop, then drains what is in flight and gives the lease up.
+    pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
+        let Claimed { mut engine, handle: _handle, mut queue } = self;
+        if let Err(error) = engine.check_ticket().await {
+            engine.recover(error, &stop).await;
+        }
+        loop {
+            let wait = engine.next_wake();
+            let first = tokio::select! {
+                biased;
+                event = queue.recv() => event,
+                () = engine.deps.clock.sleep(wait) => Some(Event::Nudge),
+                () = stop.cancelled(), if !engine.draining => Some(Event::Nudge),
+            };
+            engine.draining |= stop.is_cancelled();
+            let mut events: Vec<Event> = first.into_iter().collect();
+            while let Ok(event) = queue.try_recv() {
+                events.push(event);
+            }
+            if let Err(error) = engine.turn(events).await {
+                engine.recover(error, &stop).await;
+            }
+            alive();
+            if engine.draining && engine.state.runs.values().all(|run| run.in_flight() == 0) {
+                break;
+            }
+        }
+        engine.hand_over().await;
+    }
+}
+
+impl Engine {
+    /// One turn: hear, decide, commit, act.
+    async fn turn(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.renew_if_due().await?;
+        let mut asks = Vec::new();
+        let mut attempts = Vec::new();
+        for event in events {
+            match event {
+                Event::Nudge => {}
+                Event::Attempt { occurrence, batch, attempt } => attempts.push((occurrence, batch, attempt)),
+                Event::Quota(reading) => self.quota_came(reading).await?,
+                Event::Activated(active) => self.activated(active),
+                Event::Ask(ask) => asks.push(ask),
+            }
+        }
+        self.hear(attempts).await?;
+        self.apply_inbox().await?;
+        for ask in asks {
+            self.answer(ask).await?;
+        }
+        if self.deps.mode == Mode::Daemon && !self.draining {
+            self.plan().await?;
+            self.open_strides().await?;
+            self.dispatch().await?;
+        }
+        self.fold().await
+    }
+
+    fn activated(&mut self, active: Active) {
+        self.active = active;
+        self.next_due = None;
+        let clock = self.deps.clock.read();
+        match self.config().and_then(|config| config.rate) {
+            Some(rate) => self.bucket.set_rate(Some(rate)),
+            None => self.bucket = Bucket::new(None, clock.boot.since_boot),
+        }
+    }
+
+    /// After a failure: wait, claim again, reload; for as long as it takes.
+    async fn recover(&mut self, error: StoreError, stop: &CancellationToken) {
+        tracing::error!(account = %self.slug, error = &error as &dyn std::error::Error, "the account reloads from the database");
+        while let Err(error) = self.reload().await {
+            if stop.is_cancelled() {
+                return;
+            }
+            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "claiming again in a second");
+            self.deps.clock.sleep(RECLAIM).await;
+        }
+    }
+
+    async fn hand_over(&mut self) {
+        if let Err(error) = self.deps.store.release(&mut self.fence, self.deps.clock.now()).await {
+            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "the lease was not given up and will expire");
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn next_wake(&mut self) -> Span {
+        let clock = self.deps.clock.read();
+        let mut wait = LONGEST_SLEEP;
+        if let Some(due) = self.next_due {
+            wait = wait.min(due - clock.now);
+        }
+        if self.deps.mode == Mode::Daemon {
+            wait = wait.min(self.next_send(&clock));
+        }
+        wait.max(Span::from_millis(1))
+    }
+}
+
+fn account_config<'a>(active: &'a Active, slug: &AccountSlug) -> Result<&'a Account, EngineError> {
+    active.configuration.accounts.get(slug).ok_or_else(|| EngineError::Unconfigured(slug.clone()))
+}

@@ -1,6 +1,6 @@
 //! Batches: ranges of the variants' frozen sets. Their numbers are part of the retry keys, so the order is for ever.
 //!
-//! Within a variant friends go in ascending dense id, 500 a batch. Batch k of a variant with b batches stands at
+//! Within a variant friends go in ascending dense id, 500 a batch (fewer where a pace allows fewer at once). Batch k of a variant with b batches stands at
 //! (2k + 1) / 2b of the occurrence, and all variants' batches are sorted by that, equal ones by the variants' order:
 //! arms progress together, and a pause in the middle leaves each about as far as the others.
 
@@ -16,20 +16,22 @@ pub struct BatchRange {
     pub variant: usize,
     /// How many of the variant's friends come before it.
     pub first: u32,
-    /// How many friends it has: 1 to [`BATCH_FRIENDS`].
+    /// How many friends it has: at least 1.
     pub len: u32,
 }
 
-/// All batches of an occurrence in the order of their numbers, from 0.
-pub fn batches(variants: &[&RoaringBitmap]) -> Vec<BatchRange> {
+/// All batches of an occurrence in the order of their numbers, from 0, of up to `size` friends (1 to
+/// [`BATCH_FRIENDS`]).
+pub fn batches(variants: &[&RoaringBitmap], size: u32) -> Vec<BatchRange> {
+    let size = size.clamp(1, BATCH_FRIENDS);
     let mut placed = Vec::new();
     for (variant, friends) in variants.iter().enumerate() {
         // Dense ids are 32-bit and never all taken: the set of all of them is the only one longer than this.
         let total = u32::try_from(friends.len()).unwrap_or(u32::MAX);
-        let count = u64::from(total.div_ceil(BATCH_FRIENDS));
-        let firsts = (0..total).step_by(BATCH_FRIENDS as usize);
+        let count = u64::from(total.div_ceil(size));
+        let firsts = (0..total).step_by(size as usize);
         placed.extend(firsts.zip(0u64..).map(|(first, k)| {
-            let range = BatchRange { variant, first, len: BATCH_FRIENDS.min(total - first) };
+            let range = BatchRange { variant, first, len: size.min(total - first) };
             (2 * k + 1, count, range)
         }));
     }

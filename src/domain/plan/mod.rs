@@ -11,7 +11,7 @@ mod guards;
 
 pub use batch::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 pub use draw::{Draw, Draws};
-pub use guards::Quota;
+pub use guards::{Quota, is_immediate, quiet_hours};
 
 use roaring::RoaringBitmap;
 
@@ -172,7 +172,8 @@ impl Input<'_> {
         self.policy.categories.get(&self.campaign.category)
     }
 
-    fn is_capped(&self) -> bool {
+    /// Whether caps hold and count it.
+    pub fn is_capped(&self) -> bool {
         self.category().is_none_or(|category| category.capped)
     }
 }

@@ -1,0 +1,169 @@
+//! The daemon: engines, socket, HTTP, wake-ups and watchdog, from start to drained end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::task::TaskTracker;
+
+use super::{Paths, Running, StateLock};
+use crate::clock::Clock;
+use crate::config::{Source, node::Node as NodeSettings};
+use crate::control::node::Node;
+use crate::control::protocol::{Command, Reply, Request};
+use crate::control::server;
+use crate::engine::Mode;
+use crate::http;
+use crate::lang::Lang;
+use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
+use crate::line::is_loopback;
+
+/// An account that could not be claimed is tried again this often.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// A daemon about to run.
+pub struct Daemon {
+    /// Where its files are.
+    pub paths: Paths,
+    /// What this machine's `haishin.toml` says of it.
+    pub settings: NodeSettings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The clock is a set one: only loopback may be sent to.
+    pub set_clock: bool,
+    /// The language of texts nobody asked for.
+    pub lang: Lang,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+}
+
+impl Daemon {
+    /// Runs until `shutdown`; `ready` is told the node once everything answers.
+    pub async fn run(
+        self,
+        lock: StateLock,
+        shutdown: Shutdown,
+        notifier: Notifier,
+        reloads: mpsc::Receiver<Reload>,
+        ready: impl FnOnce(Arc<Node>),
+    ) -> anyhow::Result<()> {
+        let progress = Progress::new();
+        let mode = Mode::Daemon;
+        let running = super::start(&self.paths, &self.settings, self.clock.clone(), mode, lock, progress.clone(), self.lang).await?;
+        if self.set_clock {
+            only_loopback(&running.node)?;
+        }
+        let tasks = TaskTracker::new();
+        let soft = shutdown.soft().clone();
+        let socket = server::bind(&self.paths.socket()).context("the command socket cannot be opened")?;
+        tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
+        if let Some(address) = self.settings.http_listen {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+            let readiness = Arc::new(NodeReady { node: running.node.clone() });
+            let router = http::router(readiness, self.metrics.clone());
+            tasks.spawn(http::serve(listener, router, http::Limits::default(), shutdown.clone()));
+        }
+        let mut scheduler = wake_ups(running.node.clone()).await;
+        tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
+        tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads));
+        if let Some(every) = watchdog_interval() {
+            tokio::spawn(watch(progress, notifier.clone(), every, shutdown.hard().clone()));
+        }
+        notifier.ready();
+        tracing::info!(version = %running.node.active().version, "ready");
+        ready(running.node.clone());
+        soft.cancelled().await;
+        if let Some(scheduler) = scheduler.as_mut() {
+            let _ = scheduler.shutdown().await;
+        }
+        drain(running, tasks, &shutdown).await;
+        Ok(())
+    }
+}
+
+async fn drain(running: Running, tasks: TaskTracker, shutdown: &Shutdown) {
+    tasks.close();
+    let drained = async {
+        running.shut_down().await;
+        tasks.wait().await;
+    };
+    if shutdown.hard().run_until_cancelled(drained).await.is_none() {
+        tracing::warn!("ended before everything in flight was answered: it is retried under its own keys");
+    }
+}
+
+/// tokio-cron-scheduler wakes the planner each second; what is due is in the database. A scheduler that cannot
+/// start costs seconds only: engines look by themselves as well.
+async fn wake_ups(node: Arc<Node>) -> Option<JobScheduler> {
+    let started = async {
+        let scheduler = JobScheduler::new().await?;
+        scheduler.add(Job::new("* * * * * *", move |_, _| node.nudge())?).await?;
+        scheduler.start().await?;
+        Ok::<_, tokio_cron_scheduler::JobSchedulerError>(scheduler)
+    };
+    started.await.inspect_err(|error| tracing::warn!(%error, "no wake-ups; the engines' own interval goes on")).ok()
+}
+
+/// Claims accounts that another node still held.
+async fn keep_accounts(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(TRY_AGAIN)).await.is_some() {
+        for (account, error) in node.start_accounts().await {
+            tracing::warn!(%account, error = format!("{error:#}"), "the account does not run yet");
+        }
+    }
+}
+
+/// SIGHUP: the files go live if they pass the check; a bad one changes nothing.
+async fn reload(paths: Paths, node: Arc<Node>, lang: Lang, mut reloads: mpsc::Receiver<Reload>) {
+    while let Some(reload) = reloads.recv().await {
+        let applied = async {
+            let files = Source::read_dir(&paths.config).map_err(|error| error.to_string())?.files;
+            let command = Command::Apply { files, expected: Some(node.active().version) };
+            let request = Request { lang, by: "SIGHUP".into(), account: None, command };
+            let (replying, mut replies) = mpsc::channel(4);
+            let (_uploads, incoming) = mpsc::channel(1);
+            node.answer(request, incoming, replying).await;
+            match replies.recv().await {
+                Some(Reply::Error(failure)) => Err(failure.message),
+                _ => Ok(()),
+            }
+        };
+        if let Err(message) = applied.await {
+            tracing::error!(message, "the files were not activated; the running version goes on");
+        }
+        drop(reload);
+    }
+}
+
+fn only_loopback(node: &Node) -> anyhow::Result<()> {
+    for (slug, account) in &node.active().configuration.accounts {
+        if !is_loopback(&account.api_base) {
+            bail!("a set clock is for rehearsals: api_base of account `{slug}` must be a loopback address");
+        }
+    }
+    Ok(())
+}
+
+/// Ready when every configured account has its engine.
+struct NodeReady {
+    node: Arc<Node>,
+}
+
+#[async_trait]
+impl http::Readiness for NodeReady {
+    async fn checks(&self) -> Vec<http::Check> {
+        let engines = self.node.engines();
+        let accounts = self.node.active().configuration.accounts.keys().cloned().collect::<Vec<_>>();
+        let check = |account: crate::domain::id::AccountSlug| http::Check {
+            name: format!("account {account}"),
+            ready: engines.contains_key(&account),
+            detail: String::new(),
+        };
+        accounts.into_iter().map(check).collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! Composition root: the only place that knows concrete types.
+
+pub mod daemon;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{self, Account, Configuration, Source, node::Node as NodeSettings};
+use crate::control::node::{Node, Starter};
+use crate::control::plan;
+use crate::domain::id::AccountSlug;
+use crate::engine::turnstile::Turnstile;
+use crate::engine::{Active, Deps, Engine, Handle, Mode};
+use crate::lang::Lang;
+use crate::lifecycle::Progress;
+use crate::line::{HttpApi, HttpSettings};
+use crate::store::{self, Store};
+
+/// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
+const LONGEST_TURN: Duration = Duration::from_secs(30);
+
+/// Where a process finds its files.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `haishin.toml`, `segments/`, `campaigns/`.
+    pub config: PathBuf,
+    /// Database, socket, lock, tickets.
+    pub state: PathBuf,
+}
+
+impl Paths {
+    /// The socket commands speak to.
+    pub fn socket(&self) -> PathBuf {
+        self.state.join("haishin.sock")
+    }
+}
+
+/// The state directory, held by this process alone.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: std::fs::File,
+    /// Names the directory in leases.
+    pub holder: String,
+}
+
+/// Takes the state directory's lock; `None` when another process has it.
+pub fn lock_state(state: &Path, rng: &mut StdRng) -> anyhow::Result<Option<StateLock>> {
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    let doing = || format!("cannot use the state directory {}", state.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state).with_context(doing)?;
+    let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).to_owned();
+    let file = options.open(state.join("haishin.lock")).with_context(doing)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(error).with_context(doing),
+    }
+    let named = state.join("node-id");
+    let holder = match std::fs::read_to_string(&named) {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        _ => {
+            use rand::Rng as _;
+            let id = format!("{:016x}", rng.random::<u64>());
+            std::fs::write(&named, format!("{id}\n")).with_context(doing)?;
+            id
+        }
+    };
+    Ok(Some(StateLock { _file: file, holder }))
+}
+
+/// A random source seeded by the machine: for tokens and jitter.
+pub fn machine_rng() -> StdRng {
+    StdRng::from_os_rng()
+}
+
+/// Starts engines with LINE over HTTP.
+struct HttpStarter {
+    deps: Deps,
+    progress: Progress,
+    stop: CancellationToken,
+    engines: TaskTracker,
+}
+
+#[async_trait]
+impl Starter for HttpStarter {
+    async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
+        let account = active.configuration.accounts.get(slug);
+        let account = account.with_context(|| format!("account `{slug}` is not configured"))?;
+        let line = line_api(account, self.deps.clock.clone())?;
+        let claimed = Engine::claim(self.deps.clone(), slug.clone(), line, active.clone(), machine_rng()).await?;
+        let handle = claimed.handle.clone();
+        let pulse = self.progress.register(format!("account {slug}"), LONGEST_TURN);
+        self.engines.spawn(claimed.serve(self.stop.clone(), move || pulse.beat()));
+        Ok(handle)
+    }
+}
+
+/// A node with its engines running.
+pub struct Running {
+    /// Answers commands.
+    pub node: Arc<Node>,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Ends when all engines have handed their accounts over.
+    pub engines: TaskTracker,
+    /// Ends the engines.
+    pub stop: CancellationToken,
+    _lock: StateLock,
+}
+
+impl Running {
+    /// Drains and ends the engines.
+    pub async fn shut_down(self) {
+        self.stop.cancel();
+        self.engines.close();
+        self.engines.wait().await;
+    }
+}
+
+/// Opens the database, activates the files if it is empty, and starts every account.
+pub async fn start(
+    paths: &Paths,
+    settings: &NodeSettings,
+    clock: Arc<dyn Clock>,
+    mode: Mode,
+    lock: StateLock,
+    progress: Progress,
+    lang: Lang,
+) -> anyhow::Result<Running> {
+    let store = store::open(&settings.database_url(&paths.state)?).await.context("the database could not be opened")?;
+    let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
+    let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
+    let deps = Deps {
+        store: store.clone(),
+        clock: clock.clone(),
+        turnstile: Arc::new(Turnstile::default()),
+        state_dir: paths.state.clone(),
+        holder: lock.holder.clone(),
+        mode,
+    };
+    let starter = HttpStarter { deps, progress, stop: stop.clone(), engines: engines.clone() };
+    let node = Arc::new(Node::new(store.clone(), clock, Box::new(starter), active));
+    let failures = node.start_accounts().await;
+    for (account, error) in &failures {
+        tracing::error!(%account, error = format!("{error:#}"), "the account does not run");
+    }
+    if let (true, Some((_, error))) = (node.engines().is_empty(), failures.into_iter().next()) {
+        return Err(error.context("no account could be started"));
+    }
+    Ok(Running { node, store, engines, stop, _lock: lock })
+}
+
+/// The version that runs; an empty database activates the files at first start (protocol §2).
+async fn active_version(store: &dyn Store, config: &Path, clock: &dyn Clock, lang: Lang) -> anyhow::Result<Active> {
+    let now = clock.now();
+    if let Some(stored) = store.active_version().await.context("the running configuration could not be read")? {
+        let source = Source { files: stored.files };
+        let checked = config::parse(&source, stored.activated_at);
+        let rendered = || config::render_all(&checked.diagnostics, &source, lang, false);
+        let configuration: Configuration = checked
+            .configuration
+            .clone()
+            .with_context(|| format!("version {} no longer passes the check of this haishin:\n{}", stored.id, rendered()))?;
+        return Ok(Active { version: stored.id, activated_at: stored.activated_at, configuration: Arc::new(configuration) });
+    }
+    let source = Source::read_dir(config).with_context(|| format!("cannot read the configuration in {}", config.display()))?;
+    let plan = plan::check(source.files, now);
+    plan::activate(store, plan, None, "first start", now, lang)
+        .await
+        .map_err(|failure| anyhow::anyhow!("{}", failure.message))
+        .context("the configuration cannot go live; see `haishin check`")
+}
+
+/// LINE as this account reaches it.
+fn line_api(account: &Account, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<HttpApi>> {
+    let credentials = account.credentials().context("the account's secrets cannot be read")?;
+    let api = HttpApi::new(HttpSettings::new(account.api_base.clone(), credentials), clock)?;
+    Ok(Arc::new(api))
+}

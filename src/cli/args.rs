@@ -1,0 +1,310 @@
+//! The arguments of every command, with examples.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::domain::id::{AccountSlug, CampaignSlug, SegmentSlug};
+use crate::domain::time::Instant;
+use crate::lang::Lang;
+
+/// haishin (配信): scheduled, segmented, capped multicasts for LINE Official Accounts.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  haishin demo                         everything at once, no credentials\n  haishin check                        all problems of all files\n  haishin plan && haishin apply        what would change, then make it live\n  haishin campaign preview             who would get what, right now\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 something needs a person."
+)]
+pub(super) struct Args {
+    /// Directory with haishin.toml, attributes.toml, segments/ and campaigns/.
+    #[arg(long, global = true, env = "HAISHIN_CONFIG", default_value = "config", value_name = "DIR")]
+    pub config: PathBuf,
+    /// Directory for the embedded database, the socket and the lock.
+    #[arg(long, global = true, env = "STATE_DIRECTORY", default_value = "state", value_name = "DIR")]
+    pub state: PathBuf,
+    /// Which account, where there is more than one.
+    #[arg(long, global = true, value_name = "ACCOUNT")]
+    pub account: Option<AccountSlug>,
+    /// Output for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Language of texts; by default Japanese when LC_ALL or LANG begins with ja.
+    #[arg(long, global = true, value_name = "ja|en")]
+    pub lang: Option<Lang>,
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+impl Args {
+    /// The language asked for, or that of the environment.
+    pub(super) fn lang(&self) -> Lang {
+        self.lang.unwrap_or_else(|| {
+            let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+            Lang::of_locale(&set("LC_ALL").or_else(|| set("LANG")).unwrap_or_default())
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Report all problems of all configuration files at once.
+    #[command(after_help = "Examples:\n  haishin check\n  haishin check --config /etc/haishin --json")]
+    Check,
+    /// Show what the files change against what runs.
+    #[command(after_help = "Example:\n  haishin plan")]
+    Plan,
+    /// Make the files the running configuration.
+    #[command(after_help = "Examples:\n  haishin apply          shows the plan and asks\n  haishin apply --yes    for scripts")]
+    Apply {
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// What runs, what is open, what needs a person.
+    Status,
+    /// Run the daemon.
+    #[command(after_help = "Examples:\n  haishin run --config /etc/haishin --state /var/lib/haishin\n  haishin run --clock 2026-12-04T17:59:00+09:00 --speed 60    a rehearsal on a set clock")]
+    Run(RunOptions),
+    /// A shop with generated friends, the shipped campaigns and a LINE double: nothing leaves this machine.
+    #[command(after_help = "Examples:\n  haishin demo\n  haishin demo --once --lang en\n  haishin demo --fresh")]
+    Demo(DemoOptions),
+    /// The LINE double alone, for rehearsals and tests.
+    #[command(after_help = "Example:\n  haishin sandbox --port 8471")]
+    Sandbox(SandboxOptions),
+    /// Bring friends, tags or events in from a CSV file.
+    #[command(after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column tag=ラベル --column at=日時")]
+    Import(ImportOptions),
+    /// Count, list or export segments.
+    #[command(subcommand)]
+    Segment(SegmentAction),
+    /// Look at friends.
+    #[command(subcommand)]
+    Friend(FriendAction),
+    /// Campaigns: when, to whom, pause, cancel, test.
+    #[command(subcommand)]
+    Campaign(CampaignAction),
+    /// What was sent, what is open, and the books.
+    #[command(subcommand)]
+    Occurrence(OccurrenceAction),
+    /// The emergency brake: nothing of the account is sent until `start`.
+    #[command(after_help = "Example:\n  haishin stop --reason \"wrong coupon\"")]
+    Stop {
+        /// For the record.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Release the brake; lists what fell due meanwhile and asks how to go on.
+    #[command(after_help = "Examples:\n  haishin start\n  haishin start --due skip")]
+    Start {
+        /// What to do with what fell due: judge it by if_missed and grace, or skip it.
+        #[arg(long, value_name = "judge|skip")]
+        due: Option<Due>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Due {
+    Judge,
+    Skip,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunOptions {
+    /// Run on a clock set to this instant (only when every account's api_base is loopback).
+    #[arg(long, value_name = "RFC3339", value_parser = instant)]
+    pub clock: Option<Instant>,
+    /// How fast that clock runs.
+    #[arg(long, requires = "clock", default_value_t = 1, value_name = "N")]
+    pub speed: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoOptions {
+    /// Where the demo keeps its files.
+    #[arg(long, default_value = "demo", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Begin anew: removes what an earlier demo left in that directory.
+    #[arg(long)]
+    pub fresh: bool,
+    /// End after the first occurrence.
+    #[arg(long)]
+    pub once: bool,
+    /// Port of the LINE double on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8471)]
+    pub port: u16,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SandboxOptions {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8471)]
+    pub port: u16,
+    /// Channel as ID:SECRET; may be repeated.
+    #[arg(long, value_name = "ID:SECRET")]
+    pub channel: Vec<String>,
+    /// Seed of the faults.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// File that remembers what was accepted.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportOptions {
+    /// What a row is.
+    #[arg(value_name = "friends|tags|events")]
+    pub kind: ImportKind,
+    /// The CSV file.
+    pub file: PathBuf,
+    /// Mapping of columns, as TOML.
+    #[arg(long, value_name = "FILE.toml")]
+    pub map: Option<PathBuf>,
+    /// FIELD=HEADER; may be repeated.
+    #[arg(long, value_name = "FIELD=HEADER")]
+    pub column: Vec<String>,
+    /// FIELD=TEXT, the same for each row; may be repeated.
+    #[arg(long, value_name = "FIELD=TEXT")]
+    pub value: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum ImportKind {
+    Friends,
+    Tags,
+    Events,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SegmentAction {
+    /// How many friends each segment has.
+    #[command(after_help = "Examples:\n  haishin segment count\n  haishin segment count tokyo-regulars --now 2026-12-04T18:00:00+09:00")]
+    Count {
+        /// Which; all if none is named.
+        segments: Vec<SegmentSlug>,
+        /// Another instant than now.
+        #[arg(long, value_parser = instant)]
+        now: Option<Instant>,
+    },
+    /// All segments with their titles and counts.
+    List,
+    /// The friends of a segment as CSV (user id, external id), or as JSON.
+    #[command(after_help = "Example:\n  haishin segment export tokyo-regulars > regulars.csv")]
+    Export {
+        /// Which.
+        segment: SegmentSlug,
+        /// Another instant than now.
+        #[arg(long, value_parser = instant)]
+        now: Option<Instant>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FriendAction {
+    /// One friend's record, by user id or external id.
+    Show {
+        /// User id or external id.
+        friend: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CampaignAction {
+    /// All campaigns and when each is due next.
+    List,
+    /// Due instants of a campaign, past ones too.
+    #[command(after_help = "Example:\n  haishin campaign next birthday --from 2026-01-01T00:00:00+09:00 --until 2027-01-01T00:00:00+09:00 --json")]
+    Next {
+        /// Which.
+        campaign: CampaignSlug,
+        /// From here, inclusive.
+        #[arg(long, value_parser = instant)]
+        from: Option<Instant>,
+        /// To here, exclusive.
+        #[arg(long, value_parser = instant)]
+        until: Option<Instant>,
+    },
+    /// Who would get what if everything due froze now; sends nothing.
+    #[command(after_help = "Examples:\n  haishin campaign preview\n  haishin campaign preview winter-coupon --now 2026-12-04T18:00:00+09:00 --json")]
+    Preview {
+        /// Which; all that are due if none is named.
+        campaigns: Vec<CampaignSlug>,
+        /// Another instant than now.
+        #[arg(long, value_parser = instant)]
+        now: Option<Instant>,
+    },
+    /// Stop a campaign until it is resumed.
+    Pause {
+        /// Which.
+        campaign: CampaignSlug,
+    },
+    /// Let a paused campaign go on.
+    Resume {
+        /// Which.
+        campaign: CampaignSlug,
+    },
+    /// End what is being sent of a campaign. What was sent cannot be recalled.
+    Cancel {
+        /// Which.
+        campaign: CampaignSlug,
+    },
+    /// Send a campaign's messages to named friends, at once, outside caps and reports.
+    #[command(after_help = "Example:\n  haishin campaign test-send winter-coupon --to Uaaaabbbbccccddddeeeeffff00001111")]
+    TestSend {
+        /// Which.
+        campaign: CampaignSlug,
+        /// User ids or external ids, 1 to 20.
+        #[arg(long, required = true, num_args = 1..=20)]
+        to: Vec<String>,
+        /// Which arm; the first if none is named.
+        #[arg(long)]
+        variant: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OccurrenceAction {
+    /// The newest occurrences.
+    List {
+        /// Of one campaign only.
+        campaign: Option<CampaignSlug>,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One occurrence: its books, its batches, why.
+    Show {
+        /// Its number.
+        occurrence: i64,
+    },
+    /// Decide what waits for a person.
+    #[command(after_help = "Examples:\n  haishin occurrence resolve 12 --unknown accepted    LINE's statistics show it arrived\n  haishin occurrence resolve 12 --held send")]
+    Resolve {
+        /// Its number.
+        occurrence: i64,
+        /// Take unknown deliveries as accepted or as rejected.
+        #[arg(long, value_name = "accepted|rejected", required_unless_present = "held", conflicts_with = "held")]
+        unknown: Option<Known>,
+        /// A held occurrence goes on, or ends.
+        #[arg(long, value_name = "send|cancel")]
+        held: Option<Held>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Known {
+    Accepted,
+    Rejected,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Held {
+    Send,
+    Cancel,
+}
+
+/// An instant of the command line: RFC 3339 with an offset.
+fn instant(text: &str) -> Result<Instant, String> {
+    Instant::try_from(text.to_owned())
+        .map_err(|error| format!("{error}; write an instant such as 2026-12-04T18:00:00+09:00"))
+}

@@ -1,0 +1,205 @@
+//! Commands that ask a node: the daemon if one runs, else one in this process that owns the accounts for that while.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use super::args::{Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction};
+use super::print;
+use crate::app::{self, Paths};
+use crate::clock::SystemClock;
+use crate::config::{Source, node};
+use crate::control::client::Conversation;
+use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
+use crate::domain::delivery::Outcome;
+use crate::domain::id::{OccurrenceId, VersionId};
+use crate::engine::Mode;
+use crate::lang::Lang;
+use crate::lifecycle::Progress;
+
+/// Asks and prints.
+pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
+    if let Action::Apply { yes } = args.action {
+        return apply(args, yes, lang).await;
+    }
+    let mut session = Session::open(args, lang).await?;
+    let answer = session.ask(command(args)?, args.json).await?;
+    session.close().await;
+    show(args, &answer);
+    Ok(answer.exit)
+}
+
+/// Shows the plan, asks, and activates exactly what was shown.
+async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
+    let files = Source::read_dir(&args.config)?.files;
+    let mut session = Session::open(args, lang).await?;
+    let plan = session.ask(Command::Plan { files: files.clone() }, args.json).await?;
+    if plan.exit != 0 {
+        session.close().await;
+        show(args, &plan);
+        return Ok(plan.exit);
+    }
+    let expected = plan.json.get("running_version").and_then(serde_json::Value::as_i64).map(VersionId);
+    if !yes && !confirmed(&plan.text, lang)? {
+        session.close().await;
+        return Ok(0);
+    }
+    let answer = session.ask(Command::Apply { files, expected }, args.json).await?;
+    session.close().await;
+    show(args, &answer);
+    Ok(answer.exit)
+}
+
+fn confirmed(plan: &str, lang: Lang) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("{}", lang.of("端末がないので確認できません。--yes を付けてください", "there is no terminal to ask on: add --yes"));
+    }
+    print(plan);
+    let mut out = std::io::stdout().lock();
+    write!(out, "{} [y/N] ", lang.of("有効にしますか？", "Make this live?"))?;
+    out.flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes" | "はい"))
+}
+
+fn show(args: &Args, answer: &Answer) {
+    if args.json {
+        print(&answer.json.to_string());
+    } else {
+        print(&answer.text);
+    }
+}
+
+/// A way to a node.
+pub(super) struct Session<'a> {
+    args: &'a Args,
+    lang: Lang,
+    here: Option<app::Running>,
+}
+
+impl<'a> Session<'a> {
+    /// Finds the daemon, or becomes the owner.
+    pub(super) async fn open(args: &'a Args, lang: Lang) -> anyhow::Result<Session<'a>> {
+        let paths = Paths { config: args.config.clone(), state: args.state.clone() };
+        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
+            return Ok(Self { args, lang, here: None });
+        }
+        let mut rng = app::machine_rng();
+        let Some(lock) = app::lock_state(&paths.state, &mut rng)? else {
+            bail!("{}", lang.of(
+                "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
+                "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
+            ));
+        };
+        let settings = node::Node::read(&paths.config).context("haishin.toml cannot be used; see `haishin check`")?;
+        let clock = Arc::new(SystemClock::new());
+        let here = app::start(&paths, &settings, clock, Mode::Command, lock, Progress::default(), lang).await?;
+        Ok(Self { args, lang, here: Some(here) })
+    }
+
+    /// Begins a conversation.
+    pub(super) async fn converse(&self, command: Command) -> anyhow::Result<Conversation> {
+        let request = Request { lang: self.lang, by: user(), account: self.args.account.clone(), command };
+        if let Some(here) = &self.here {
+            return Ok(Conversation::here(here.node.clone(), request));
+        }
+        let socket = Paths { config: self.args.config.clone(), state: self.args.state.clone() }.socket();
+        let conversation = Conversation::with_daemon(&socket, &request).await.context("the daemon's socket failed")?;
+        conversation.context("the daemon has just ended: try again")
+    }
+
+    /// Asks; long listings are printed as they come.
+    pub(super) async fn ask(&mut self, command: Command, json: bool) -> anyhow::Result<Answer> {
+        let mut conversation = self.converse(command).await?;
+        while let Some(reply) = conversation.next().await {
+            match reply {
+                Reply::Rows(rows) if json => rows.iter().for_each(|row| print(&row.json.to_string())),
+                Reply::Rows(rows) => rows.iter().for_each(|row| print(&row.text)),
+                Reply::Taken(_) => {}
+                Reply::Done(answer) => return Ok(answer),
+                Reply::Error(failure) => bail!("{}", failure.message),
+            }
+        }
+        bail!("{}", self.lang.of("返事の前に接続が切れました。haishin status で確認してください", "the daemon ended before it answered: look with `haishin status`"))
+    }
+
+    /// Gives the accounts back.
+    pub(super) async fn close(self) {
+        if let Some(here) = self.here {
+            here.shut_down().await;
+        }
+    }
+}
+
+/// Who acts, for the record.
+fn user() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let name = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into());
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn command(args: &Args) -> anyhow::Result<Command> {
+    Ok(match &args.action {
+        Action::Plan => Command::Plan { files: Source::read_dir(&args.config)?.files },
+        Action::Status => Command::Status,
+        Action::Segment(SegmentAction::Count { segments, now }) => {
+            Command::SegmentCount { segments: segments.clone(), now: *now }
+        }
+        Action::Segment(SegmentAction::List) => Command::SegmentCount { segments: Vec::new(), now: None },
+        Action::Segment(SegmentAction::Export { segment, now }) => {
+            Command::SegmentExport { segment: segment.clone(), now: *now }
+        }
+        Action::Friend(FriendAction::Show { friend }) => Command::FriendShow { friend: friend.clone() },
+        Action::Campaign(action) => campaign(action, args.json),
+        Action::Occurrence(action) => occurrence(action),
+        Action::Stop { reason } => Command::Stop { reason: reason.clone() },
+        Action::Start { due } => Command::Start {
+            due: due.map(|due| match due {
+                Due::Judge => DueChoice::Judge,
+                Due::Skip => DueChoice::Skip,
+            }),
+        },
+        Action::Check | Action::Apply { .. } | Action::Run(_) | Action::Demo(_) | Action::Sandbox(_) | Action::Import(_) => {
+            bail!("this command has its own way")
+        }
+    })
+}
+
+fn campaign(action: &CampaignAction, friends: bool) -> Command {
+    match action {
+        CampaignAction::List => Command::CampaignList,
+        CampaignAction::Next { campaign, from, until } => {
+            Command::CampaignNext { campaign: campaign.clone(), from: *from, until: *until }
+        }
+        CampaignAction::Preview { campaigns, now } => {
+            Command::CampaignPreview { campaigns: campaigns.clone(), now: *now, friends }
+        }
+        CampaignAction::Pause { campaign } => Command::CampaignPause { campaign: campaign.clone() },
+        CampaignAction::Resume { campaign } => Command::CampaignResume { campaign: campaign.clone() },
+        CampaignAction::Cancel { campaign } => Command::CampaignCancel { campaign: campaign.clone() },
+        CampaignAction::TestSend { campaign, to, variant } => {
+            Command::CampaignTestSend { campaign: campaign.clone(), to: to.clone(), variant: variant.clone() }
+        }
+    }
+}
+
+fn occurrence(action: &OccurrenceAction) -> Command {
+    match action {
+        OccurrenceAction::List { campaign, limit } => {
+            Command::OccurrenceList { campaign: campaign.clone(), limit: *limit }
+        }
+        OccurrenceAction::Show { occurrence } => Command::OccurrenceShow { occurrence: OccurrenceId(*occurrence) },
+        OccurrenceAction::Resolve { occurrence, unknown, held } => {
+            let resolution = match (unknown, held) {
+                (Some(Known::Rejected), _) => Resolution::Unknown(Outcome::Rejected),
+                (_, Some(Held::Send)) => Resolution::Send,
+                (_, Some(Held::Cancel)) => Resolution::Cancel,
+                // clap asks for one of the two.
+                (Some(Known::Accepted), _) | (None, None) => Resolution::Unknown(Outcome::Accepted),
+            };
+            Command::OccurrenceResolve { occurrence: OccurrenceId(*occurrence), resolution }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `haishin run`: the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::mpsc;
+
+use super::args::{Args, RunOptions};
+use crate::app::{self, Paths, daemon};
+use crate::clock::{Clock, SetClock, SystemClock};
+use crate::config::node;
+use crate::lang::Lang;
+use crate::lifecycle::{self, Notifier, Shutdown};
+use crate::telemetry;
+
+/// How long a drain may take: a request's 10 s and a commit.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// Runs until a signal ends it.
+pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow::Result<u8> {
+    let paths = Paths { config: args.config.clone(), state: args.state.clone() };
+    let settings = node::Node::read(&paths.config).context("haishin.toml cannot be used; see `haishin check`")?;
+    telemetry::install_logs(settings.log_format, &settings.log_filter)?;
+    let metrics = telemetry::install_metrics()?;
+    let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
+        bail!("another haishin runs on {}: stop it first", paths.state.display());
+    };
+    let clock: Arc<dyn Clock> = match options.clock {
+        Some(at) => Arc::new(SetClock::new(at, options.speed)),
+        None => Arc::new(SystemClock::new()),
+    };
+    let shutdown = Shutdown::new();
+    let notifier = Notifier::from_env()?;
+    let (reloads, reloading) = mpsc::channel(1);
+    let signals = lifecycle::signals()?;
+    tokio::spawn(lifecycle::supervise(signals, shutdown.clone(), reloads, notifier.clone(), DRAIN));
+    let daemon = daemon::Daemon { paths, settings, clock, set_clock: options.clock.is_some(), lang, metrics };
+    daemon.run(lock, shutdown.clone(), notifier, reloading, |_| ()).await?;
+    Ok(u8::from(shutdown.failed()))
+}

@@ -1,0 +1,74 @@
+//! A command's side of the conversation: with a daemon over its socket, or with a node in the same process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use super::node::Node;
+use super::protocol::{Failure, Reply, Request, Upload};
+use super::server::{encode, line};
+
+/// A conversation about one request.
+pub enum Conversation {
+    /// With a daemon.
+    Daemon {
+        /// Its lines.
+        read: BufReader<OwnedReadHalf>,
+        /// Ours.
+        write: OwnedWriteHalf,
+    },
+    /// With a node of our own.
+    Here {
+        /// Its replies.
+        replies: mpsc::Receiver<Reply>,
+        /// Our uploads.
+        uploads: mpsc::Sender<Upload>,
+    },
+}
+
+impl Conversation {
+    /// Asks a daemon; `None` when none listens there.
+    pub async fn with_daemon(socket: &Path, request: &Request) -> std::io::Result<Option<Self>> {
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let (read, mut write) = stream.into_split();
+        write.write_all(&encode(request)).await?;
+        Ok(Some(Self::Daemon { read: BufReader::new(read), write }))
+    }
+
+    /// Asks a node in this process.
+    pub fn here(node: Arc<Node>, request: Request) -> Self {
+        let (replying, replies) = mpsc::channel(16);
+        let (uploads, incoming) = mpsc::channel(4);
+        tokio::spawn(async move { node.answer(request, incoming, replying).await });
+        Self::Here { replies, uploads }
+    }
+
+    /// The next reply; `None` when the other side ended without an answer.
+    pub async fn next(&mut self) -> Option<Reply> {
+        match self {
+            Self::Here { replies, .. } => replies.recv().await,
+            Self::Daemon { read, .. } => match line::<Reply>(read).await {
+                Ok(reply) => reply,
+                Err(message) => Some(Reply::Error(Failure { code: "unavailable".into(), message })),
+            },
+        }
+    }
+
+    /// Uploads a line; `false` when the other side listens no more.
+    pub async fn upload(&mut self, upload: Upload) -> bool {
+        match self {
+            Self::Here { uploads, .. } => uploads.send(upload).await.is_ok(),
+            Self::Daemon { write, .. } => write.write_all(&encode(&upload)).await.is_ok(),
+        }
+    }
+}

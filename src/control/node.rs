@@ -1,0 +1,261 @@
+//! The node: accounts and their engines, the running configuration, and who answers which command.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::plan;
+use super::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
+use crate::clock::Clock;
+use crate::domain::id::{AccountSlug, VersionId};
+use crate::domain::time::Span;
+use crate::engine::{Active, Ask, Event, Handle};
+use crate::lang::Lang;
+use crate::store::{NewInbox, Store, StoreError};
+
+/// Starts engines for accounts that a new configuration brings.
+#[async_trait]
+pub trait Starter: Send + Sync {
+    /// Claims and starts one account.
+    async fn start(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Handle>;
+}
+
+/// One process's accounts and configuration.
+pub struct Node {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    starter: Box<dyn Starter>,
+    engines: Mutex<BTreeMap<AccountSlug, Handle>>,
+    active: Mutex<Active>,
+    /// One activation at a time.
+    activating: tokio::sync::Mutex<()>,
+}
+
+impl Node {
+    /// A node whose accounts are started by [`Node::start_accounts`].
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, starter: Box<dyn Starter>, active: Active) -> Self {
+        Self {
+            store,
+            clock,
+            starter,
+            engines: Mutex::new(BTreeMap::new()),
+            active: Mutex::new(active),
+            activating: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The running configuration.
+    pub fn active(&self) -> Active {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The engines that run.
+    pub fn engines(&self) -> BTreeMap<AccountSlug, Handle> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Wakes every engine: the scheduler's nudge.
+    pub fn nudge(&self) {
+        self.engines().values().for_each(Handle::nudge);
+    }
+
+    /// Starts every configured account that does not run yet. One that cannot be claimed is told and tried again by
+    /// the next call; the others run.
+    pub async fn start_accounts(&self) -> Vec<(AccountSlug, anyhow::Error)> {
+        let active = self.active();
+        let mut failures = Vec::new();
+        for account in active.configuration.accounts.keys() {
+            if self.engines().contains_key(account) {
+                continue;
+            }
+            match self.starter.start(account, &active).await {
+                Ok(handle) => {
+                    self.engines.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), handle);
+                }
+                Err(error) => failures.push((account.clone(), error)),
+            }
+        }
+        failures
+    }
+
+    /// Answers one request; the last reply is `done` or `error`.
+    pub async fn answer(&self, request: Request, uploads: mpsc::Receiver<Upload>, replies: mpsc::Sender<Reply>) {
+        let lang = request.lang;
+        let answered = match request.command {
+            Command::Plan { files } => self.plan(files, lang).await,
+            Command::Apply { files, expected } => self.apply(files, expected, &request.by, lang).await,
+            Command::Import => self.import(request.account, lang, uploads, &replies).await,
+            command => self.ask(request.account, command, lang, request.by, replies.clone()).await,
+        };
+        let last = match answered {
+            Ok(answer) => Reply::Done(answer),
+            Err(failure) => Reply::Error(failure),
+        };
+        // A client that hung up needs no answer.
+        let _ = replies.send(last).await;
+    }
+
+    fn account(&self, account: Option<AccountSlug>, lang: Lang) -> Result<Handle, Failure> {
+        let engines = self.engines();
+        let names = || engines.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match account {
+            Some(account) => engines.get(&account).cloned().ok_or_else(|| Failure {
+                code: "not_found".into(),
+                message: match lang {
+                    Lang::Ja => format!("アカウント「{account}」は動いていません。動いているもの: {}", names()),
+                    Lang::En => format!("no account `{account}` runs here. Running: {}", names()),
+                },
+            }),
+            None if engines.len() == 1 => Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs)),
+            None if engines.is_empty() => Err(none_runs()),
+            None => Err(Failure {
+                code: "ambiguous_account".into(),
+                message: match lang {
+                    Lang::Ja => format!("--account でアカウントを選んでください: {}", names()),
+                    Lang::En => format!("choose an account with --account: {}", names()),
+                },
+            }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        account: Option<AccountSlug>,
+        command: Command,
+        lang: Lang,
+        by: String,
+        rows: mpsc::Sender<Reply>,
+    ) -> Result<Answer, Failure> {
+        if let (Command::Status, None) = (&command, &account) {
+            return self.status(lang, by, rows).await;
+        }
+        let handle = self.account(account, lang)?;
+        ask_engine(&handle, command, lang, by, rows).await
+    }
+
+    /// The status of every account in one answer.
+    async fn status(&self, lang: Lang, by: String, rows: mpsc::Sender<Reply>) -> Result<Answer, Failure> {
+        let (mut texts, mut accounts, mut exit) = (Vec::new(), Vec::new(), 0);
+        for handle in self.engines().values() {
+            let answer = ask_engine(handle, Command::Status, lang, by.clone(), rows.clone()).await?;
+            texts.push(answer.text);
+            accounts.push(answer.json);
+            exit = exit.max(answer.exit);
+        }
+        let active = self.active();
+        let json = serde_json::json!({ "config_version": active.version, "accounts": accounts });
+        Ok(Answer { text: texts.join("\n"), json, exit })
+    }
+
+    async fn plan(&self, files: BTreeMap<String, String>, lang: Lang) -> Result<Answer, Failure> {
+        let active = self.store.active_version().await.map_err(|error| unavailable(&error))?;
+        let checked = plan::check(files, self.clock.now());
+        Ok(plan::describe(active.as_ref(), &checked, lang))
+    }
+
+    async fn apply(
+        &self,
+        files: BTreeMap<String, String>,
+        expected: Option<VersionId>,
+        by: &str,
+        lang: Lang,
+    ) -> Result<Answer, Failure> {
+        let _one = self.activating.lock().await;
+        let checked = plan::check(files, self.clock.now());
+        let active = plan::activate(self.store.as_ref(), checked, expected, by, self.clock.now(), lang).await?;
+        let text = match lang {
+            Lang::Ja => format!("版{} を有効にしました。", active.version),
+            Lang::En => format!("version {} is active.", active.version),
+        };
+        let json = serde_json::json!({ "config_version": active.version });
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.clone();
+        for handle in self.engines().values() {
+            handle.send(Event::Activated(active.clone())).await;
+        }
+        let mut lines = vec![text];
+        for (account, error) in self.start_accounts().await {
+            lines.push(format!("{account}: {error:#}"));
+        }
+        tracing::info!(version = %active.version, by, "configuration activated");
+        Ok(Answer { text: lines.join("\n"), json, exit: 0 })
+    }
+
+    async fn import(
+        &self,
+        account: Option<AccountSlug>,
+        lang: Lang,
+        mut uploads: mpsc::Receiver<Upload>,
+        replies: &mpsc::Sender<Reply>,
+    ) -> Result<Answer, Failure> {
+        let handle = self.account(account, lang)?;
+        let rows = self.store.accounts().await.map_err(|error| unavailable(&error))?;
+        let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
+            return Err(none_runs());
+        };
+        let mut taken: u64 = 0;
+        while let Some(upload) = uploads.recv().await {
+            let Upload::Intakes(intakes) = upload else {
+                self.applied(row.id, &handle).await?;
+                return Ok(Answer { text: String::new(), json: serde_json::json!({ "taken": taken }), exit: 0 });
+            };
+            if intakes.len() > MAX_UPLOAD {
+                return Err(Failure { code: "invalid".into(), message: format!("more than {MAX_UPLOAD} intakes in a line") });
+            }
+            taken += u64::try_from(intakes.len()).unwrap_or(0);
+            let inbox = NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
+            self.store.append_inbox(vec![inbox]).await.map_err(|error| unavailable(&error))?;
+            handle.nudge();
+            let _ = replies.send(Reply::Taken(taken)).await;
+        }
+        Err(Failure { code: "invalid".into(), message: "the import ended without its last line; what was taken is durable".into() })
+    }
+
+    /// Returns when the account has applied everything that waits in its inbox.
+    async fn applied(&self, account: crate::domain::id::AccountId, handle: &Handle) -> Result<(), Failure> {
+        while self.store.inbox_len(account).await.map_err(|error| unavailable(&error))? > 0 {
+            handle.nudge();
+            self.clock.sleep(Span::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+async fn ask_engine(
+    handle: &Handle,
+    command: Command,
+    lang: Lang,
+    by: String,
+    rows: mpsc::Sender<Reply>,
+) -> Result<Answer, Failure> {
+    let (answer, answered) = oneshot::channel();
+    let gone = || Failure {
+        code: "unavailable".into(),
+        message: lang
+            .of(
+                "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
+                "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
+            )
+            .into(),
+    };
+    if !handle.send(Event::Ask(Ask { command, lang, by, rows, answer })).await {
+        return Err(gone());
+    }
+    answered.await.map_err(|_| gone())?
+}
+
+fn none_runs() -> Failure {
+    Failure { code: "not_found".into(), message: "no account runs here; see `haishin check` and the log".into() }
+}
+
+/// A failing store, as a command shows it.
+pub(super) fn unavailable(error: &StoreError) -> Failure {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message += &format!(": {cause}");
+        source = cause.source();
+    }
+    Failure { code: "unavailable".into(), message }
+}

@@ -1,0 +1,130 @@
+//! What files change against what runs, and making them run (protocol §2).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::node::unavailable;
+use super::protocol::{Answer, Failure};
+use crate::config::{self, Checked, Source};
+use crate::domain::campaign::Campaign;
+use crate::domain::id::{CampaignSlug, VersionId};
+use crate::domain::key::Run;
+use crate::domain::schedule::When;
+use crate::domain::time::Instant;
+use crate::engine::Active;
+use crate::lang::Lang;
+use crate::store::{ConfigVersion, NewVersion, OccurrenceFilter, Store};
+
+/// Files with what the check said of them.
+pub struct Plan {
+    /// The files.
+    pub source: Source,
+    /// The check.
+    pub checked: Checked,
+}
+
+/// Checks files.
+pub fn check(files: BTreeMap<String, String>, now: Instant) -> Plan {
+    let source = Source { files };
+    let checked = config::parse(&source, now);
+    Plan { source, checked }
+}
+
+/// How the files differ from the running version.
+pub fn describe(active: Option<&ConfigVersion>, plan: &Plan, lang: Lang) -> Answer {
+    let empty = BTreeMap::new();
+    let before = active.map_or(&empty, |active| &active.files);
+    let after = &plan.source.files;
+    let mut lines = Vec::new();
+    let mut changes = Vec::new();
+    let mut note = |mark: &str, what: &str, path: &String| {
+        lines.push(format!("  {mark} {path}"));
+        changes.push(json!({ "change": what, "path": path }));
+    };
+    for path in after.keys().filter(|path| !before.contains_key(*path)) {
+        note("+", "added", path);
+    }
+    for (path, text) in after {
+        if before.get(path).is_some_and(|old| old != text) {
+            note("~", "changed", path);
+        }
+    }
+    for path in before.keys().filter(|path| !after.contains_key(*path)) {
+        note("-", "removed", path);
+    }
+    let version = active.map(|active| active.id);
+    let errors = plan.checked.configuration.is_none();
+    let head = match (lang, version) {
+        (Lang::Ja, Some(version)) => format!("有効な版: {version}"),
+        (Lang::En, Some(version)) => format!("running: version {version}"),
+        (Lang::Ja, None) => "有効な版はまだありません".into(),
+        (Lang::En, None) => "nothing runs yet".into(),
+    };
+    lines.insert(0, head);
+    if changes.is_empty() {
+        lines.push(lang.of("  変更はありません。", "  no changes.").into());
+    }
+    if errors {
+        lines.push(lang.of("  誤りがあるため有効にできません: haishin check", "  there are errors, so these files cannot go live: haishin check").into());
+    }
+    let json = json!({ "running_version": version, "changes": changes, "valid": !errors });
+    Answer { text: lines.join("\n"), json, exit: u8::from(errors) }
+}
+
+/// Stores the files as the running version, if they are valid and `expected` still runs.
+pub async fn activate(
+    store: &dyn Store,
+    plan: Plan,
+    expected: Option<VersionId>,
+    by: &str,
+    now: Instant,
+    lang: Lang,
+) -> Result<Active, Failure> {
+    let blocking = plan.checked.diagnostics.iter().any(config::Diagnostic::blocks_apply);
+    let Some(configuration) = plan.checked.configuration.filter(|_| !blocking) else {
+        let message = config::render_all(&plan.checked.diagnostics, &plan.source, lang, false);
+        return Err(Failure { code: "invalid".into(), message });
+    };
+    reruns(store, configuration.campaigns.values(), lang).await?;
+    let new = NewVersion {
+        digest: plan.source.digest(),
+        files: plan.source.files,
+        activated_at: now,
+        activated_by: by.to_owned(),
+    };
+    let activated = store.activate(expected, &new).await.map_err(|error| unavailable(&error))?;
+    let Some(version) = activated else {
+        let message = lang.of(
+            "見せた版と違う版が有効になっています。もう一度 haishin plan で確かめてください。",
+            "another version went live meanwhile: look at `haishin plan` again",
+        );
+        return Err(Failure { code: "conflict".into(), message: message.into() });
+    };
+    let stored = store.version(version).await.map_err(|error| unavailable(&error))?;
+    let activated_at = stored.map_or(now, |stored| stored.activated_at);
+    Ok(Active { version, activated_at, configuration: Arc::new(configuration) })
+}
+
+/// A one-shot fires once: after it ran, another `at` needs a new `rerun`.
+async fn reruns(store: &dyn Store, campaigns: impl Iterator<Item = &Campaign>, lang: Lang) -> Result<(), Failure> {
+    let accounts = store.accounts().await.map_err(|error| unavailable(&error))?;
+    let mut wrong: Vec<(CampaignSlug, Instant)> = Vec::new();
+    for campaign in campaigns {
+        let When::Once(at) = campaign.schedule.when else { continue };
+        let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) else { continue };
+        let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
+        let rows = store.occurrences(account.id, filter).await.map_err(|error| unavailable(&error))?;
+        let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
+        wrong.extend(ran.filter(|row| row.due_at != at).map(|row| (campaign.slug.clone(), row.due_at)));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let line = |(slug, ran_at): &(CampaignSlug, Instant)| match lang {
+        Lang::Ja => format!("{slug}: {ran_at} に配信済みです。もう一度配信するには rerun を1つ増やしてください。"),
+        Lang::En => format!("{slug}: it already ran at {ran_at}; to send it again, raise `rerun` by one"),
+    };
+    Err(Failure { code: "invalid".into(), message: wrong.iter().map(line).collect::<Vec<_>>().join("\n") })
+}

@@ -1,0 +1,114 @@
+//! The socket's server: JSON lines in, JSON lines out, bounded in size and number.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::node::Node;
+use super::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
+
+/// Commands served at once; more wait.
+const MAX_CLIENTS: usize = 32;
+
+/// Binds the socket for its owner and group only. A stale file of a killed daemon is removed: the caller holds the
+/// state directory's lock, so nobody listens on it.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves until told to stop; commands under way are finished.
+pub async fn serve(listener: UnixListener, node: Arc<Node>, stop: CancellationToken) {
+    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let tracker = TaskTracker::new();
+    loop {
+        let Ok(permit) = clients.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let node = node.clone();
+                tracker.spawn(async move {
+                    if let Err(error) = client(stream, node).await {
+                        tracing::debug!(%error, "a command's client went away");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or the like: others will close theirs.
+                tracing::warn!(%error, "accepting a command failed");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn client(stream: UnixStream, node: Arc<Node>) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    let (replies, mut outgoing) = mpsc::channel::<Reply>(16);
+    let (uploads, incoming) = mpsc::channel::<Upload>(4);
+    let request = match line::<Request>(&mut lines).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(()),
+        Err(message) => {
+            let failure = Failure { code: "invalid".into(), message };
+            return write.write_all(&encode(&Reply::Error(failure))).await;
+        }
+    };
+    let answering = tokio::spawn(async move { node.answer(request, incoming, replies).await });
+    let reading = tokio::spawn(async move {
+        while let Ok(Some(upload)) = line::<Upload>(&mut lines).await {
+            if uploads.send(upload).await.is_err() {
+                break;
+            }
+        }
+    });
+    while let Some(reply) = outgoing.recv().await {
+        write.write_all(&encode(&reply)).await?;
+    }
+    // The answer is complete: what the client still says is of no interest.
+    reading.abort();
+    let _ = answering.await;
+    write.shutdown().await
+}
+
+/// One line as JSON, `None` at the end of input, a text for people when it is neither.
+pub(super) async fn line<T: serde::de::DeserializeOwned>(
+    reader: &mut (impl tokio::io::AsyncBufRead + Unpin),
+) -> Result<Option<T>, String> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+    let read = reader.take(limit).read_until(b'\n', &mut bytes).await.map_err(|error| error.to_string())?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if bytes.last() != Some(&b'\n') && read >= MAX_LINE_BYTES {
+        return Err(format!("a line is longer than {MAX_LINE_BYTES} bytes"));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| format!("not a request this version knows: {error}"))
+}
+
+/// A value as one line.
+pub(super) fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+    // Our own types always have a JSON form; an empty line would only end the conversation.
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

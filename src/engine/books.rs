@@ -1,0 +1,126 @@
+//! The books of an occurrence: at every instant, matched = exclusions + every outcome + not yet sent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::delivery::{Exclusion, Outcome};
+use crate::domain::id::AccountId;
+use crate::lang::Lang;
+use crate::sender::run::Run;
+use crate::store::{OccurrenceRow, SetKind, Store, StoreError};
+
+/// One occurrence's books.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books {
+    /// Friends the rule matched.
+    pub matched: u64,
+    /// Named exclusions, in the order they were applied.
+    pub excluded: Vec<(Exclusion, u64)>,
+    /// LINE has them.
+    pub accepted: u64,
+    /// LINE refused them; surely not sent.
+    pub rejected: u64,
+    /// Possibly sent; nobody sends them again by itself.
+    pub unknown: u64,
+    /// A person ended it before any attempt.
+    pub cancelled: u64,
+    /// The deadline came before any attempt.
+    pub expired: u64,
+    /// Erased after the freeze, before any attempt.
+    pub erased: u64,
+    /// Without an outcome.
+    pub not_yet_sent: u64,
+}
+
+impl Books {
+    /// From the ledger, and from memory for what is open.
+    pub async fn of(
+        store: &dyn Store,
+        account: AccountId,
+        row: &OccurrenceRow,
+        run: Option<&Run>,
+    ) -> Result<Self, StoreError> {
+        let sets = store.sets(account, row.id).await?;
+        let mut excluded: Vec<(Exclusion, u64)> = Vec::new();
+        for set in &sets {
+            if let SetKind::Excluded(exclusion) = &set.kind {
+                excluded.push((exclusion.clone(), set.friends.len()));
+            }
+        }
+        excluded.sort();
+        let ended = |outcome: Outcome| match run {
+            Some(run) => run.ended(outcome),
+            None => sets.iter().filter(|set| set.kind == SetKind::Outcome(outcome)).map(|set| set.friends.len()).sum(),
+        };
+        let settled: u64 = Outcome::ALL.into_iter().map(ended).sum();
+        Ok(Self {
+            matched: row.matched,
+            excluded,
+            accepted: ended(Outcome::Accepted),
+            rejected: ended(Outcome::Rejected),
+            unknown: ended(Outcome::Unknown),
+            cancelled: ended(Outcome::Cancelled),
+            expired: ended(Outcome::Expired),
+            erased: ended(Outcome::Erased),
+            not_yet_sent: row.recipients.saturating_sub(settled),
+        })
+    }
+
+    /// All friends excluded by name.
+    pub fn exclusions(&self) -> u64 {
+        self.excluded.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Whether they add up.
+    pub fn balance(&self) -> bool {
+        self.matched
+            == self.exclusions()
+                + self.accepted
+                + self.rejected
+                + self.unknown
+                + self.cancelled
+                + self.expired
+                + self.erased
+                + self.not_yet_sent
+    }
+
+    /// The line of the check sum, leaving out what is zero beyond the four everybody asks for.
+    pub fn line(&self, lang: Lang) -> String {
+        let word = |ja: &'static str, en: &'static str| lang.of(ja, en);
+        let mut parts = vec![
+            format!("{}{}", word("除外", "excluded "), self.exclusions()),
+            format!("{}{}", word("受付", "accepted "), self.accepted),
+            format!("{}{}", word("不明", "unknown "), self.unknown),
+            format!("{}{}", word("未送信", "not yet sent "), self.not_yet_sent),
+        ];
+        for (count, ja, en) in [
+            (self.rejected, "拒否", "rejected "),
+            (self.cancelled, "取消", "cancelled "),
+            (self.expired, "期限切れ", "expired "),
+            (self.erased, "削除済み", "erased "),
+        ] {
+            if count > 0 {
+                parts.push(format!("{}{count}", word(ja, en)));
+            }
+        }
+        let mark = if self.balance() { "✓" } else { "✗" };
+        format!("{} {} = {} {mark}", word("検算", "balance"), self.matched, parts.join(" + "))
+    }
+}
+
+/// An exclusion in words.
+pub fn exclusion_words(exclusion: &Exclusion, lang: Lang) -> String {
+    match exclusion {
+        Exclusion::NotFollowing => lang.of("ブロック中", "not following").into(),
+        Exclusion::Erased => lang.of("削除済み", "erased").into(),
+        Exclusion::Quarantined => lang.of("LINEが拒否した宛先", "quarantined").into(),
+        Exclusion::OptedOut => lang.of("配信停止", "opted out").into(),
+        Exclusion::Missed => lang.of("時機を逃した", "missed").into(),
+        Exclusion::SameContent => lang.of("同じ内容を受信済み", "got the same content").into(),
+        Exclusion::Once => lang.of("このキャンペーンを受信済み", "got this campaign (once)").into(),
+        Exclusion::Capped { cap } => format!("{} {cap}", lang.of("上限", "cap")),
+        Exclusion::ValueMissing => lang.of("差し込む値がない", "value missing").into(),
+        Exclusion::PoolEmpty => lang.of("クーポン切れ", "coupon pool empty").into(),
+        Exclusion::NotSampled => lang.of("抽選外", "not sampled").into(),
+        Exclusion::Holdout => lang.of("比較用に保留", "holdout").into(),
+    }
+}

@@ -1,0 +1,275 @@
+//! Requests: strides opened, attempts started, answers heard, occurrences ended.
+
+use bytes::Bytes;
+use rand::Rng as _;
+
+use crate::clock::Reading;
+use crate::domain::delivery::{OccurrenceState, Outcome};
+use crate::domain::effect::{Effect, Entry};
+use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
+use crate::domain::key::Run as RunKind;
+use crate::domain::time::{Instant, Span};
+use crate::line::Attempt;
+use crate::sender::run::{BatchKey, Change, Consequence, Run};
+use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
+
+use super::{Engine, Event};
+
+/// Requests of one account under way at once: enough for LINE's 200/s at a third of a second each.
+const MAX_IN_FLIGHT: usize = 64;
+/// Requests started in one slice.
+const A_SLICE: usize = 128;
+/// Batches in a stride where no rate is set.
+const UNLIMITED_STRIDE: u32 = 400;
+
+/// What one turn's answers come to, before it is committed.
+#[derive(Default)]
+struct Heard {
+    writes: Vec<Write>,
+    settled: Vec<(OccurrenceId, BatchRow)>,
+    quarantined: Vec<FriendId>,
+    pause_campaigns: Vec<(CampaignSlug, String)>,
+    pause_account: Option<String>,
+    ask_quota: bool,
+}
+
+impl Engine {
+    /// Takes in what attempts told, ends what has ended, and commits it as one group.
+    pub(super) async fn hear(&mut self, attempts: Vec<(OccurrenceId, BatchKey, Attempt)>) -> Result<(), StoreError> {
+        let clock = self.deps.clock.read();
+        let mut heard = Heard::default();
+        for (occurrence, batch, attempt) in attempts {
+            let jitter = self.rng.random::<f64>();
+            let index = &self.state.index;
+            let Some(run) = self.state.runs.get_mut(&occurrence) else { continue };
+            tracing::debug!(
+                account = %self.slug, campaign = %run.row.campaign, occurrence = %occurrence, batch = batch.0,
+                answer = attempt.answer.as_str(), request_id = attempt.request_id.as_deref(), "answered"
+            );
+            metrics::counter!("haishin_requests_total", "account" => self.slug.to_string(), "answer" => attempt.answer.as_str()).increment(1);
+            let change = run.heard(batch, &attempt, &clock, jitter, &|friend| index.user(friend));
+            heard.take(occurrence, run, change);
+        }
+        self.wind_up(&clock, &mut heard);
+        self.finish(&clock, &mut heard);
+        let mut writes = std::mem::take(&mut heard.writes);
+        let entries = self.quarantine_entries(&heard.quarantined, clock.now);
+        if !entries.is_empty() {
+            writes.push(Write::Entries(entries.clone()));
+        }
+        for (campaign, reason) in &heard.pause_campaigns {
+            writes.extend(self.pause_campaign_writes(campaign, "guard", reason, clock.now));
+        }
+        if let Some(reason) = heard.pause_account.take().filter(|_| self.state.row.paused.is_none()) {
+            tracing::error!(account = %self.slug, reason, "the account pauses");
+            let halt = Halt { at: clock.now, by: "guard".into(), reason };
+            writes.push(Write::AccountPaused(Some(halt.clone())));
+            self.state.row.paused = Some(halt);
+        }
+        self.commit(Priority::Outcome, writes).await?;
+        for entry in &entries {
+            self.state.index.apply(entry);
+            self.state.row.journal_seq = entry.seq;
+        }
+        self.count(&heard);
+        self.state.runs.retain(|_, run| run.row.finished_at.is_none());
+        if heard.ask_quota {
+            self.doubt_quota(&clock);
+        }
+        self.watch_quota(&clock);
+        Ok(())
+    }
+
+    /// Tells the sends and the metrics what was settled.
+    fn count(&mut self, heard: &Heard) {
+        for (occurrence, row) in &heard.settled {
+            let Some(run) = self.state.runs.get(occurrence) else { continue };
+            let Some((outcome, friends)) = run.outcome_of(row) else { continue };
+            let at = run.effective_at(row.n);
+            let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
+            metrics::counter!("haishin_deliveries_total", "account" => self.slug.to_string(), "outcome" => outcome.as_str())
+                .increment(friends.len());
+            if scheduled {
+                self.state.settle(*occurrence, outcome, &friends, at);
+            }
+        }
+        let ended = self.state.runs.values().filter(|run| run.row.finished_at.is_some());
+        for (id, outcome, set) in ended.flat_map(unrowed).collect::<Vec<_>>() {
+            self.state.settle(id, outcome, &set, Instant::MIN);
+        }
+    }
+
+    fn quarantine_entries(&self, friends: &[FriendId], at: Instant) -> Vec<Entry> {
+        let first = self.state.row.journal_seq.0;
+        let numbered = friends.iter().zip(1..);
+        numbered
+            .map(|(friend, n)| Entry { seq: Seq(first + n), friend: *friend, at, effect: Effect::Quarantined })
+            .collect()
+    }
+
+    /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
+    fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
+        for (id, run) in &mut self.state.runs {
+            let mut rows = run.expire_keys(clock);
+            if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
+                rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
+            } else if run.in_flight() == 0 && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline) {
+                rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
+            }
+            heard.rows(*id, rows);
+        }
+    }
+
+    /// Ends the occurrences whose every delivery has its outcome.
+    fn finish(&mut self, clock: &Reading, heard: &mut Heard) {
+        for run in self.state.runs.values_mut().filter(|run| run.is_done() && run.row.finished_at.is_none()) {
+            let to = match run.row.state {
+                OccurrenceState::Cancelled => OccurrenceState::Cancelled,
+                _ => OccurrenceState::Finished,
+            };
+            heard.writes.push(Write::Sets { occurrence: run.row.id, sets: run.outcome_sets() });
+            heard.writes.push(Write::OccurrenceState {
+                occurrence: run.row.id,
+                from: run.row.state,
+                to,
+                reason: run.row.reason.clone(),
+                finished_at: Some(clock.now),
+            });
+            run.row.state = to;
+            run.row.finished_at = Some(clock.now);
+            tracing::info!(
+                account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id,
+                accepted = run.ended(Outcome::Accepted), unknown = run.ended(Outcome::Unknown),
+                rejected = run.ended(Outcome::Rejected), "occurrence ended"
+            );
+        }
+    }
+
+    /// Whether a request of this run may leave now, as far as anybody but the rate says.
+    fn gate(&self, run: &Run, clock: &Reading) -> bool {
+        let row = &run.row;
+        let quiet = || {
+            let test = matches!(row.run, RunKind::Test(_));
+            !row.immediate && !test && self.quiet_hours_of(run).is_some_and(|quiet| quiet.is_quiet(clock.now))
+        };
+        run.may_send()
+            && !self.draining
+            && self.state.row.stopped.is_none()
+            && self.state.row.paused.is_none()
+            && row.deadline_at.is_none_or(|deadline| clock.now < deadline)
+            && !self.clock_behind(clock.now)
+            && self.lease_is_safe(clock)
+            && !quiet()
+    }
+
+    /// Writes strides ahead of the sending.
+    pub(super) async fn open_strides(&mut self) -> Result<(), StoreError> {
+        let clock = self.deps.clock.read();
+        let length = self.config().map_or(1, |config| config.rate.unwrap_or(UNLIMITED_STRIDE));
+        let index = &self.state.index;
+        let user_of = |friend| index.user(friend);
+        let open = self.state.runs.values().filter(|run| self.gate(run, &clock));
+        let strides: Vec<_> = open.filter_map(|run| run.next_stride(length, &clock, &user_of)).collect();
+        self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
+        for stride in &strides {
+            if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
+                run.stride_opened(stride, &clock);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts requests: one batch of each run in turn, as the rate allows.
+    pub(super) async fn dispatch(&mut self) -> Result<(), StoreError> {
+        let mut changed = Heard::default();
+        let mut started = 0;
+        while started < A_SLICE && self.state.runs.values().map(Run::in_flight).sum::<usize>() < MAX_IN_FLIGHT {
+            let clock = self.deps.clock.read();
+            let Some(id) = self.next_run(&clock) else { break };
+            if !self.bucket.take(clock.boot.since_boot) {
+                break;
+            }
+            started += 1;
+            self.rotation = Some(id);
+            let index = &self.state.index;
+            let Some(run) = self.state.runs.get_mut(&id) else { break };
+            match run.next_attempt(&clock, &|friend| index.user(friend)) {
+                None => break,
+                Some(Err(change)) => changed.take(id, run, change),
+                Some(Ok((batch, key, body))) => {
+                    let (line, events) = (self.line.clone(), self.events.clone());
+                    self.attempts.spawn(async move {
+                        let attempt = line.multicast(key, Bytes::from(body)).await;
+                        // The engine outlives its attempts, or the next owner retries under the same key.
+                        let _ = events.send(Event::Attempt { occurrence: id, batch, attempt }).await;
+                    });
+                }
+            }
+        }
+        if started == A_SLICE {
+            let _ = self.events.try_send(Event::Nudge);
+        }
+        let writes = std::mem::take(&mut changed.writes);
+        self.commit(Priority::Outcome, writes).await?;
+        self.count(&changed);
+        Ok(())
+    }
+
+    /// The next run in turn that has a batch ready.
+    fn next_run(&self, clock: &Reading) -> Option<OccurrenceId> {
+        let ready = |run: &&Run| self.gate(run, clock) && run.has_ready(clock);
+        let after = self.rotation.unwrap_or(OccurrenceId(0));
+        let behind = self.state.runs.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        let all = behind.chain(self.state.runs.range(..=after));
+        all.map(|(_, run)| run).find(ready).map(|run| run.row.id)
+    }
+
+    /// How long until a request could leave.
+    pub(super) fn next_send(&mut self, clock: &Reading) -> Span {
+        let mut wait = super::LONGEST_SLEEP;
+        let mut ready = false;
+        let in_flight = self.state.runs.values().map(Run::in_flight).sum::<usize>();
+        for run in self.state.runs.values().filter(|run| self.gate(run, clock)) {
+            ready |= run.has_ready(clock) && in_flight < MAX_IN_FLIGHT;
+            let moments = [run.next_wake(), run.paced_until()];
+            for moment in moments.into_iter().flatten() {
+                let until = Span::from_millis(moment.as_millis() - clock.boot.since_boot.as_millis());
+                if until > Span::ZERO {
+                    wait = wait.min(until);
+                }
+            }
+            if let Some(deadline) = run.row.deadline_at {
+                wait = wait.min(deadline - clock.now);
+            }
+        }
+        if ready { wait.min(self.bucket.wait(clock.boot.since_boot)) } else { wait }
+    }
+}
+
+/// What ended above the mark has no batch row: it is released here.
+fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
+    [Outcome::Cancelled, Outcome::Expired].into_iter().map(|outcome| (run.row.id, outcome, run.outcome_set(outcome))).collect()
+}
+
+impl Heard {
+    fn take(&mut self, occurrence: OccurrenceId, run: &Run, change: Change) {
+        self.rows(occurrence, change.rows);
+        for consequence in change.consequences {
+            match consequence {
+                Consequence::Quarantine(friend) => self.quarantined.push(friend),
+                Consequence::PauseCampaign(reason) => {
+                    self.pause_campaigns.push((run.row.campaign.clone(), reason));
+                }
+                Consequence::PauseAccount(reason) => self.pause_account = Some(reason),
+                Consequence::AskQuota => self.ask_quota = true,
+            }
+        }
+    }
+
+    fn rows(&mut self, occurrence: OccurrenceId, rows: Vec<BatchRow>) {
+        if !rows.is_empty() {
+            self.settled.extend(rows.iter().map(|row| (occurrence, row.clone())));
+            self.writes.push(Write::Batches(rows));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The freeze: a decision made durable, with everything the sending will need (protocol §4).
+
+use roaring::RoaringBitmap;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::domain::campaign::Campaign;
+use crate::domain::delivery::{Exclusion, OccurrenceState};
+use crate::domain::id::{OccurrenceId, VariantName};
+use crate::domain::key::Run as RunKind;
+use crate::domain::plan::{self, Decision, Friends, Input, Refusal, Verdict, Wait, Warning};
+use crate::domain::policy::Policy;
+use crate::domain::segment::rule::Rule;
+use crate::domain::sends::{Reservation, Sends};
+use crate::domain::time::{Instant, Tz};
+use crate::sender::run::Run;
+use crate::store::{NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write};
+
+use super::{Engine, Failure};
+
+/// What a freeze takes.
+pub(super) struct Reserve {
+    /// The places in the caps.
+    pub(super) reservation: Reservation,
+    /// Whether caps count it.
+    pub(super) capped: bool,
+}
+
+impl Engine {
+    /// Evaluates a rule over the account's friends.
+    pub(super) fn evaluate(&self, rule: &Rule, sends: &Sends, now: Instant) -> Result<RoaringBitmap, Failure> {
+        let segments = &self.active.configuration.segments;
+        let evaluated = self.state.index.evaluate(rule, segments, sends, now);
+        evaluated.map_err(|error| Failure { code: "invalid".into(), message: error.to_string() })
+    }
+
+    /// Decides one occurrence against `sends`, without acting.
+    pub(super) fn decide<'a>(
+        &'a self,
+        campaign: &'a Campaign,
+        policy: &'a Policy,
+        when: (Instant, Instant, Instant),
+        sends: &Sends,
+        quota: plan::Quota,
+    ) -> Result<(Decision, Reserve), Failure> {
+        let (due, effective, now) = when;
+        let matched = self.evaluate(&campaign.audience, sends, now)?;
+        let opted_out = self.opted_out(campaign, policy, now);
+        let index = &self.state.index;
+        let user_of = |friend| index.user(friend);
+        let friends = Friends {
+            following: index.following(),
+            erased: index.erased(),
+            quarantined: index.quarantined(),
+            opted_out: &opted_out,
+        };
+        let input = Input { campaign, policy, due, effective, now, matched: &matched, friends, quota, user_of: &user_of };
+        let decision = plan::decide(&input, sends);
+        let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
+        Ok((decision, Reserve { reservation, capped: input.is_capped() }))
+    }
+
+    /// Holders of the opt-out tag of the campaign or of its category.
+    fn opted_out(&self, campaign: &Campaign, policy: &Policy, now: Instant) -> RoaringBitmap {
+        let category = policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
+        let tags = campaign.opt_out.iter().chain(category);
+        tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
+    }
+
+    /// Decides and freezes one occurrence; `false` when it has to wait and is still due.
+    pub(super) async fn freeze(
+        &mut self,
+        campaign: &Campaign,
+        due: Instant,
+        effective: Instant,
+        quota: &mut plan::Quota,
+    ) -> Result<bool, StoreError> {
+        if self.has_run(campaign).await? {
+            let write = self.planned(campaign, due);
+            self.commit(Priority::Freeze, write.into_iter().collect()).await?;
+            return Ok(true);
+        }
+        let now = self.deps.clock.now();
+        let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
+        let decided = self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
+        let (decision, reserve) = match decided {
+            Ok(decided) => decided,
+            Err(failure) => {
+                tracing::error!(account = %self.slug, campaign = %campaign.slug, error = failure.message, "the rule cannot be evaluated");
+                return Ok(false);
+            }
+        };
+        if let Verdict::Wait(wait) = &decision.verdict {
+            tracing::warn!(account = %self.slug, campaign = %campaign.slug, why = wait_words(*wait), "waits");
+            return Ok(false);
+        }
+        let mut row = self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
+        row.capped = reserve.capped;
+        row.immediate = plan::is_immediate(&policy, campaign);
+        row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
+        row.detail = detail(&decision);
+        row.matched = decision.matched.len();
+        if let Verdict::Refuse(refusal) = &decision.verdict {
+            row.state = OccurrenceState::Refused;
+            row.reason = Some(refusal_words(refusal));
+            row.recipients = 0;
+            row.finished_at = Some(now);
+            return self.commit_frozen(campaign, due, row, decision, Vec::new()).await.map(|()| true);
+        }
+        row.recipients = decision.recipients();
+        let variants = variant_rows(campaign, &decision, due, policy.zone);
+        if let plan::Quota::Known { used, .. } = quota {
+            *used = used.saturating_add(row.recipients);
+        }
+        self.state.sends.reserve(reserve.reservation);
+        self.commit_frozen(campaign, due, row, decision, variants).await.map(|()| true)
+    }
+
+    async fn commit_frozen(
+        &mut self,
+        campaign: &Campaign,
+        due: Instant,
+        row: OccurrenceRow,
+        decision: Decision,
+        variants: Vec<VariantRow>,
+    ) -> Result<(), StoreError> {
+        let excluded = decision.exclusions.into_iter();
+        let sets = excluded.map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
+        let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
+        let mut writes = vec![Write::Occurrence(Box::new(new))];
+        writes.extend(self.planned(campaign, due));
+        self.commit(Priority::Freeze, writes).await?;
+        if let Err(error) = self.ticket.write(self.fence.seq) {
+            tracing::error!(account = %self.slug, %error, "the state directory cannot be written: a database that goes back in time would not be noticed");
+        }
+        tracing::info!(
+            account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
+            state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
+        );
+        metrics::counter!("haishin_occurrences_total", "account" => self.slug.to_string(), "state" => row.state.as_str()).increment(1);
+        self.state.next_occurrence += 1;
+        if row.state == OccurrenceState::Sending {
+            let run = Run::new(row, self.state.row.channel_id.clone(), variants);
+            self.state.runs.insert(run.row.id, run);
+        }
+        Ok(())
+    }
+
+    /// A row with everything that does not depend on the decision.
+    pub(super) fn blank_row(&mut self, campaign: &Campaign, due: Instant, state: OccurrenceState, run: RunKind) -> OccurrenceRow {
+        let now = self.deps.clock.now();
+        let id = OccurrenceId(self.state.next_occurrence);
+        if state == OccurrenceState::Missed {
+            self.state.next_occurrence += 1;
+        }
+        OccurrenceRow {
+            id,
+            campaign: campaign.slug.clone(),
+            step: String::new(),
+            due_at: due,
+            run,
+            parent: None,
+            child: 0,
+            version: self.active.version,
+            state,
+            reason: None,
+            detail: json!({}),
+            category: campaign.category.clone(),
+            capped: true,
+            immediate: campaign.immediate,
+            frozen_at: now,
+            deadline_at: campaign.deadline.map(|deadline| deadline.instant(due)),
+            pace: campaign.pace,
+            notify: campaign.notify,
+            matched: 0,
+            recipients: 0,
+            parts: Vec::new(),
+            finished_at: (state == OccurrenceState::Missed).then_some(now),
+        }
+    }
+}
+
+/// The arms as they go into the ledger.
+fn variant_rows(campaign: &Campaign, decision: &Decision, due: Instant, zone: Tz) -> Vec<VariantRow> {
+    let arms = campaign.variants.iter().zip(&decision.variants).zip(0..);
+    arms.map(|((arm, (_, recipients)), position)| VariantRow {
+        position,
+        name: arm.name.clone(),
+        messages: arm.messages.json.to_string(),
+        content: arm.messages.content,
+        unit: Some(unit_name(campaign, &arm.name, due, zone)),
+        recipients: recipients.clone(),
+    })
+    .collect()
+}
+
+/// The statistics unit of a variant and day: `[A-Za-z0-9_]{1,30}`, readable where the slug is ASCII, distinct by a
+/// hash where it is cut.
+fn unit_name(campaign: &Campaign, variant: &VariantName, due: Instant, zone: Tz) -> String {
+    let mut hash = Sha256::new();
+    hash.update(campaign.slug.as_str());
+    hash.update([0]);
+    hash.update(variant.as_str());
+    let hash = hex::encode(&hash.finalize()[..4]);
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let slug: String = campaign.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
+    format!("{slug}_{hash}_{}", due.day_in(zone).format("%y%m%d"))
+}
+
+/// What the decision came to, in JSON: kept with the occurrence so that "why" can always be told.
+pub(super) fn detail(decision: &Decision) -> serde_json::Value {
+    let exclusions = decision.exclusions.iter().map(|(exclusion, friends)| json!({ "exclusion": exclusion, "friends": friends.len() }));
+    let variants = decision.variants.iter().map(|(name, friends)| json!({ "variant": name, "friends": friends.len() }));
+    json!({
+        "matched": decision.matched.len(),
+        "exclusions": exclusions.collect::<Vec<_>>(),
+        "variants": variants.collect::<Vec<_>>(),
+        "warnings": decision.warnings.iter().map(warning_words).collect::<Vec<_>>(),
+    })
+}
+
+/// A refusal in words.
+pub(super) fn refusal_words(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::DeadlinePassed { deadline } => format!("the deadline {deadline} has passed, or passes in quiet hours"),
+        Refusal::MaxRecipients { recipients, max } => {
+            format!("{recipients} recipients are more than max_recipients = {max}; nothing is truncated")
+        }
+        Refusal::Blanket(reach) => format!(
+            "the rule matches {} of {} reachable friends, more than {}; say reach = \"everyone\" if that is meant",
+            reach.matched, reach.reachable, reach.share
+        ),
+        Refusal::Quota(budget) => format!(
+            "{} recipients are more than the {} messages left this month (limit {}, {} kept for service)",
+            budget.recipients, budget.available, budget.limit, budget.kept
+        ),
+        Refusal::QuotaUnreadable => "LINE's quota could not be read within the grace".into(),
+    }
+}
+
+/// A warning in words.
+pub(super) fn warning_words(warning: &Warning) -> String {
+    match warning {
+        Warning::Blanket(reach) => {
+            format!("the rule matches {} of {} reachable friends, more than {}", reach.matched, reach.reachable, reach.share)
+        }
+        Warning::Quota(budget) => {
+            format!("{} messages are left of {} this month before this send of {}", budget.available, budget.limit, budget.recipients)
+        }
+    }
+}
+
+fn wait_words(wait: Wait) -> &'static str {
+    match wait {
+        Wait::QuietHours { .. } => "quiet hours",
+        Wait::QuotaUnreadable => "LINE's quota cannot be read",
+    }
+}
+
+/// The exclusions of a decision with their sizes.
+pub(super) fn counts(decision: &Decision) -> Vec<(Exclusion, u64)> {
+    decision.exclusions.iter().map(|(exclusion, friends)| (exclusion.clone(), friends.len())).collect()
+}

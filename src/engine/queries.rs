@@ -1,0 +1,389 @@
+//! What people and programs ask of an account. Reads come from memory where it is complete, else from the ledger.
+
+use serde_json::json;
+
+use crate::control::protocol::{Answer, Command, Failure, Reply, Row};
+use crate::domain::delivery::{OccurrenceState, Outcome};
+use crate::domain::id::{CampaignSlug, OccurrenceId, SegmentSlug};
+use crate::domain::key::Run as RunKind;
+use crate::domain::segment::rule::Rule;
+use crate::domain::time::{Instant, Tz};
+use crate::lang::Lang;
+use crate::store::{BatchEnding, OccurrenceFilter, OccurrenceRow, StoreError};
+use crate::text::Table;
+
+use super::acts::{Answered, not_found};
+use super::books::{Books, exclusion_words};
+use super::due::campaigns_of;
+use super::{Ask, Engine};
+
+/// Rows sent at a time in long listings.
+const ROWS: usize = 1_000;
+/// Due instants listed when no end is named.
+const NEXT: usize = 100;
+/// The most due instants one answer lists.
+const MOST_INSTANTS: usize = 100_000;
+
+impl Engine {
+    /// Answers a question. A failing store fails the turn; the asker is told to try again.
+    pub(super) async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
+        let Ask { command, lang, by, rows, answer } = ask;
+        let answered = self.decide_answer(command, lang, &by, rows).await?;
+        // A client that hung up needs no answer.
+        let _ = answer.send(answered);
+        Ok(())
+    }
+
+    async fn decide_answer(
+        &mut self,
+        command: Command,
+        lang: Lang,
+        by: &str,
+        rows: tokio::sync::mpsc::Sender<Reply>,
+    ) -> Answered {
+        match command {
+            Command::Status => self.status(lang).await,
+            Command::SegmentCount { segments, now } => Ok(self.segment_count(&segments, now, lang)),
+            Command::SegmentExport { segment, now } => Ok(self.segment_export(&segment, now, lang, rows).await),
+            Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
+            Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
+            Command::CampaignNext { campaign, from, until } => Ok(self.campaign_next(&campaign, from, until, lang)),
+            Command::CampaignPreview { campaigns, now, friends } => self.preview(&campaigns, now, friends, lang).await,
+            Command::CampaignPause { campaign } => self.pause(by, &campaign, lang).await,
+            Command::CampaignResume { campaign } => self.resume(by, &campaign, lang).await,
+            Command::CampaignCancel { campaign } => self.cancel(by, &campaign, lang).await,
+            Command::CampaignTestSend { campaign, to, variant } => {
+                self.test_send(by, &campaign, &to, variant.as_deref(), lang).await
+            }
+            Command::OccurrenceList { campaign, limit } => self.occurrence_list(campaign, limit, lang).await,
+            Command::OccurrenceShow { occurrence } => self.occurrence_show(occurrence, lang).await,
+            Command::OccurrenceResolve { occurrence, resolution } => self.resolve(by, occurrence, resolution, lang).await,
+            Command::Stop { reason } => self.stop_account(by, reason, lang).await,
+            Command::Start { due } => self.start_account(by, due, lang).await,
+            Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
+                code: "invalid".into(),
+                message: "this command belongs to the node, not to one account".into(),
+            })),
+        }
+    }
+
+    fn zone(&self) -> Tz {
+        self.config().map_or(Tz::UTC, |config| config.policy.zone)
+    }
+
+    fn at(&self, instant: Instant) -> String {
+        instant.rfc3339(self.zone())
+    }
+
+    pub(super) fn known_campaign(&self, campaign: &CampaignSlug, lang: Lang) -> Result<(), Failure> {
+        let configured = campaigns_of(&self.active, &self.slug).any(|known| known.slug == *campaign);
+        if configured || self.state.campaigns.contains_key(campaign) {
+            return Ok(());
+        }
+        let known = campaigns_of(&self.active, &self.slug).map(|known| known.slug.as_str().to_owned());
+        Err(not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known)))
+    }
+
+    async fn status(&self, lang: Lang) -> Answered {
+        let state = &self.state;
+        let inbox = self.deps.store.inbox_len(self.account).await?;
+        let now = self.deps.clock.now();
+        let open: Vec<_> = state.runs.values().map(|run| self.run_json(run)).collect();
+        let json = json!({
+            "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
+            "stopped": state.row.stopped, "paused": state.row.paused, "clock_behind": self.clock_behind(now),
+            "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
+            "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
+        });
+        let mut lines = vec![match lang {
+            Lang::Ja => format!("{}  {}  友だち {}人（届く {}）  設定 版{}", self.slug, self.at(now), state.index.len(), state.index.following().len(), self.active.version),
+            Lang::En => format!("{}  {}  {} friends ({} reachable)  configuration {}", self.slug, self.at(now), state.index.len(), state.index.following().len(), self.active.version),
+        }];
+        let mut exit = 0;
+        for (halt, ja, en) in [(&state.row.stopped, "停止中", "stopped"), (&state.row.paused, "一時停止中", "paused")] {
+            if let Some(halt) = halt {
+                exit = 3;
+                lines.push(format!("  ⚠ {} {} ({}): {}  → haishin start", lang.of(ja, en), self.at(halt.at), halt.by, halt.reason));
+            }
+        }
+        if self.clock_behind(now) {
+            exit = 3;
+            lines.push(lang.of("  ⚠ 時計が遅れています。追いつくまで送信しません", "  ⚠ the clock is behind: nothing is sent until it catches up").into());
+        }
+        for run in state.runs.values() {
+            let row = &run.row;
+            lines.push(format!(
+                "  {} #{} {}  {} {}/{}", row.campaign, row.id, row.state.as_str(), lang.of("送信", "sent"),
+                run.ended(Outcome::Accepted), row.recipients
+            ));
+        }
+        Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
+    }
+
+    fn run_json(&self, run: &crate::sender::run::Run) -> serde_json::Value {
+        let (open, possibly) = run.open_batches();
+        json!({
+            "occurrence": run.row.id, "campaign": run.row.campaign, "state": run.row.state, "due_at": run.row.due_at,
+            "recipients": run.row.recipients, "accepted": run.ended(Outcome::Accepted),
+            "unknown": run.ended(Outcome::Unknown), "rejected": run.ended(Outcome::Rejected),
+            "not_yet_sent": run.unsettled(), "batches": run.batch_count(), "mark": run.mark(),
+            "open_batches": open, "possibly_sent_batches": possibly, "in_flight": run.in_flight(),
+            "reason": run.row.reason,
+        })
+    }
+
+    fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
+        let segments = &self.active.configuration.segments;
+        segments.get(slug).map(|segment| &segment.rule).ok_or_else(|| {
+            let known = segments.keys().map(|known| known.as_str().to_owned());
+            not_found(no_such(lang, "セグメント", "segment", slug.as_str(), known))
+        })
+    }
+
+    fn segment_count(&self, wanted: &[SegmentSlug], now: Option<Instant>, lang: Lang) -> Result<Answer, Failure> {
+        let now = now.unwrap_or_else(|| self.deps.clock.now());
+        let all: Vec<SegmentSlug> = match wanted {
+            [] => self.active.configuration.segments.keys().cloned().collect(),
+            some => some.to_vec(),
+        };
+        let mut table = Table::new(&[lang.of("セグメント", "segment"), lang.of("友だち", "friends"), lang.of("届く", "reachable"), lang.of("名前", "title")]);
+        let mut rows = Vec::new();
+        for slug in &all {
+            let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
+            let reachable = (&set & self.state.index.following()).len();
+            let title = self.active.configuration.segments.get(slug).map_or("", |segment| &segment.title);
+            table.row(vec![slug.to_string(), set.len().to_string(), reachable.to_string(), title.to_owned()]);
+            rows.push(json!({ "segment": slug, "title": title, "friends": set.len(), "reachable": reachable }));
+        }
+        Ok(Answer { text: table.render(), json: json!({ "account": self.slug, "now": now, "segments": rows }), exit: 0 })
+    }
+
+    async fn segment_export(
+        &self,
+        slug: &SegmentSlug,
+        now: Option<Instant>,
+        lang: Lang,
+        rows: tokio::sync::mpsc::Sender<Reply>,
+    ) -> Result<Answer, Failure> {
+        let now = now.unwrap_or_else(|| self.deps.clock.now());
+        let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
+        let mut page = Vec::with_capacity(ROWS);
+        for friend in &set {
+            let friend = crate::domain::id::FriendId(friend);
+            let Some(user) = self.state.index.user(friend) else { continue };
+            let external = self.state.index.external_id(friend);
+            let text = format!("{user},{}", csv_field(external.unwrap_or("")));
+            page.push(Row { text, json: json!({ "user": user, "external_id": external }) });
+            if page.len() == ROWS && rows.send(Reply::Rows(std::mem::take(&mut page))).await.is_err() {
+                break;
+            }
+        }
+        if !page.is_empty() {
+            let _ = rows.send(Reply::Rows(page)).await;
+        }
+        Ok(Answer { text: String::new(), json: json!({ "segment": slug, "now": now, "friends": set.len() }), exit: 0 })
+    }
+
+    async fn friend_show(&self, text: &str, lang: Lang) -> Answered {
+        let Some(id) = self.state.find_friend(text) else {
+            return Ok(Err(not_found(match lang {
+                Lang::Ja => format!("友だち「{text}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"),
+                Lang::En => format!("there is no friend `{text}`: name a LINE user id (U…) or an external id"),
+            })));
+        };
+        // Rows may lag behind the journal by what is not folded yet: apply the rest here.
+        let rows = self.deps.store.friends_by_id(self.account, &[id]).await?;
+        let mut friend = rows.into_iter().next();
+        let rest = self.deps.store.entries(self.account, self.state.row.folded_seq, u32::MAX).await?;
+        for entry in rest.iter().filter(|entry| entry.friend == id) {
+            if let (None, crate::domain::effect::Effect::Joined { user }) = (&friend, &entry.effect) {
+                friend = Some(crate::domain::friend::Friend::new(id, *user, entry.at));
+            }
+            if let Some(friend) = friend.as_mut() {
+                friend.apply(entry);
+            }
+        }
+        let Some(friend) = friend else {
+            return Ok(Err(not_found(text.to_owned())));
+        };
+        let json = serde_json::to_value(&friend).unwrap_or_default();
+        let mut lines = vec![
+            format!("{}  {:?}", friend.user.map_or_else(String::new, |user| user.to_string()), friend.status).to_lowercase().replacen('u', "U", 1),
+        ];
+        if let Some(external) = &friend.external_id {
+            lines.push(format!("  {}  {external}", lang.of("顧客番号", "external id")));
+        }
+        if let Some(at) = friend.followed_at {
+            lines.push(format!("  {}  {}", lang.of("友だち追加", "followed"), self.at(at)));
+        }
+        for (tag, at) in &friend.tags {
+            lines.push(format!("  {}  {tag}  {}", lang.of("タグ", "tag"), self.at(*at)));
+        }
+        for (name, value) in &friend.attributes {
+            let value = serde_json::to_string(value).unwrap_or_default();
+            lines.push(format!("  {}  {name} = {value}", lang.of("属性", "attribute")));
+        }
+        Ok(Ok(Answer { text: lines.join("\n"), json, exit: 0 }))
+    }
+
+    fn campaign_list(&self, lang: Lang) -> Answer {
+        let now = self.deps.clock.now();
+        let mut table = Table::new(&[
+            lang.of("キャンペーン", "campaign"), lang.of("状態", "state"), lang.of("次回", "next"), lang.of("区分", "category"), lang.of("名前", "title"),
+        ]);
+        let mut rows = Vec::new();
+        for campaign in campaigns_of(&self.active, &self.slug) {
+            let row = self.state.campaigns.get(&campaign.slug);
+            let paused = row.and_then(|row| row.paused.clone());
+            let state = if campaign.draft { "draft" } else if paused.is_some() { "paused" } else { "active" };
+            let next = campaign.schedule.when.next_after(now);
+            table.row(vec![
+                campaign.slug.to_string(), state.to_owned(), next.map_or("–".to_owned(), |at| self.at(at)),
+                campaign.category.to_string(), campaign.title.clone(),
+            ]);
+            rows.push(json!({
+                "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
+                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused, "category": campaign.category,
+                "priority": campaign.priority,
+            }));
+        }
+        Answer { text: table.render(), json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
+    }
+
+    fn campaign_next(&self, slug: &CampaignSlug, from: Option<Instant>, until: Option<Instant>, lang: Lang) -> Result<Answer, Failure> {
+        self.known_campaign(slug, lang)?;
+        let Some(campaign) = self.active.configuration.campaigns.get(slug) else {
+            return Err(not_found(slug.to_string()));
+        };
+        let from = from.unwrap_or_else(|| self.deps.clock.now());
+        let most = if until.is_some() { MOST_INSTANTS } else { NEXT };
+        let due: Vec<Instant> = campaign.schedule.when.between(from, until.unwrap_or(Instant::MAX)).take(most + 1).collect();
+        let cut = due.len() > most;
+        let due = &due[..due.len().min(most)];
+        let mut lines: Vec<String> = due.iter().map(|at| self.at(*at)).collect();
+        if cut && until.is_some() {
+            lines.push(lang.of("…（続きは --from を進めてください）", "… (there are more: move --from)").into());
+        }
+        let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
+        Ok(Answer { text: lines.join("\n"), json, exit: 0 })
+    }
+
+    async fn occurrence_list(&self, campaign: Option<CampaignSlug>, limit: u32, lang: Lang) -> Answered {
+        let filter = OccurrenceFilter::Newest { campaign, limit: limit.clamp(1, 10_000) };
+        let rows = self.deps.store.occurrences(self.account, filter).await?;
+        let mut table = Table::new(&["#", lang.of("キャンペーン", "campaign"), lang.of("配信時刻", "due"), lang.of("状態", "state"), lang.of("一致", "matched"), lang.of("配信", "recipients"), lang.of("理由", "reason")]);
+        let mut list = Vec::new();
+        for row in &rows {
+            table.row(vec![
+                row.id.to_string(), row.campaign.to_string(), self.at(row.due_at), state_words(row.state, lang).to_owned(),
+                row.matched.to_string(), row.recipients.to_string(), row.reason.clone().unwrap_or_default(),
+            ]);
+            list.push(occurrence_json(row));
+        }
+        Ok(Ok(Answer { text: table.render(), json: json!({ "account": self.slug, "occurrences": list }), exit: 0 }))
+    }
+
+    async fn occurrence_show(&self, id: OccurrenceId, lang: Lang) -> Answered {
+        let found = self.deps.store.occurrences(self.account, OccurrenceFilter::Id(id)).await?;
+        let Some(row) = found.into_iter().next() else {
+            return Ok(Err(not_found(match lang {
+                Lang::Ja => format!("配信回 {id} はありません。一覧: haishin occurrence list"),
+                Lang::En => format!("there is no occurrence {id}. See: haishin occurrence list"),
+            })));
+        };
+        let run = self.state.runs.get(&id);
+        let books = Books::of(self.deps.store.as_ref(), self.account, &row, run).await?;
+        let variants = self.deps.store.variants(self.account, id).await?;
+        let batches = self.deps.store.batches(self.account, id).await?;
+        let again = batches.iter().filter(|batch| batch.ended.as_ref().is_some_and(|end| end.accepted_request_id.is_some())).count();
+        let arms: Vec<_> = variants.iter().map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit })).collect();
+        let batch_list: Vec<_> = batches.iter().map(batch_json).collect();
+        let mut json = occurrence_json(&row);
+        if let Some(object) = json.as_object_mut() {
+            object.insert("books".into(), json!({ "balanced": books.balance(), "counts": books }));
+            object.insert("variants".into(), arms.into());
+            object.insert("batches".into(), batch_list.into());
+            object.insert("already_accepted".into(), again.into());
+            if let Some(run) = run {
+                object.insert("open".into(), self.run_json(run));
+            }
+        }
+        Ok(Ok(Answer { text: self.occurrence_text(&row, &books, again, lang), json, exit: 0 }))
+    }
+
+    fn occurrence_text(&self, row: &OccurrenceRow, books: &Books, again: usize, lang: Lang) -> String {
+        let mut lines = vec![format!("#{} {}  {}  {}", row.id, row.campaign, self.at(row.due_at), state_words(row.state, lang))];
+        if let Some(reason) = &row.reason {
+            lines.push(format!("  {reason}"));
+        }
+        lines.push(format!("  {} {}", lang.of("条件に一致", "matched"), books.matched));
+        for (exclusion, count) in &books.excluded {
+            lines.push(format!("   − {} {count}", exclusion_words(exclusion, lang)));
+        }
+        lines.push(format!("  {} {}", lang.of("配信する", "recipients"), row.recipients));
+        if again > 0 {
+            lines.push(match lang {
+                Lang::Ja => format!("  再送に LINE が「受付済み」と答えたもの {again}件"),
+                Lang::En => format!("  {again} retries were answered: already accepted"),
+            });
+        }
+        lines.push(format!("  {}", books.line(lang)));
+        lines.join("\n")
+    }
+}
+
+fn occurrence_json(row: &OccurrenceRow) -> serde_json::Value {
+    let (run, test_at) = match row.run {
+        RunKind::Scheduled(rerun) => (rerun, None),
+        RunKind::Test(at) => (0, Some(at)),
+    };
+    json!({
+        "occurrence": row.id, "campaign": row.campaign, "due_at": row.due_at, "rerun": run, "test_at": test_at,
+        "state": row.state, "reason": row.reason, "detail": row.detail, "category": row.category,
+        "frozen_at": row.frozen_at, "deadline_at": row.deadline_at, "matched": row.matched,
+        "recipients": row.recipients, "parts": row.parts, "finished_at": row.finished_at, "config_version": row.version,
+    })
+}
+
+fn batch_json(batch: &crate::store::BatchRow) -> serde_json::Value {
+    let ended = batch.ended.as_ref().map(|end| {
+        let how = match end.how {
+            BatchEnding::Outcome(outcome) => outcome.as_str(),
+            BatchEnding::Superseded => "superseded",
+        };
+        json!({
+            "how": how, "at": end.at, "attempts": end.attempts, "request_id": end.request_id,
+            "accepted_request_id": end.accepted_request_id, "detail": end.detail,
+        })
+    });
+    json!({ "n": batch.n, "generation": batch.generation, "parent": batch.parent, "friends": batch.friend_count, "ended": ended })
+}
+
+/// A state in words.
+pub fn state_words(state: OccurrenceState, lang: Lang) -> &'static str {
+    match state {
+        OccurrenceState::Refused => lang.of("見送り", "refused"),
+        OccurrenceState::Missed => lang.of("時機を逃した", "missed"),
+        OccurrenceState::Sending => lang.of("送信中", "sending"),
+        OccurrenceState::Paused => lang.of("一時停止", "paused"),
+        OccurrenceState::Held => lang.of("保留", "held"),
+        OccurrenceState::Finished => lang.of("完了", "finished"),
+        OccurrenceState::Cancelled => lang.of("取消", "cancelled"),
+    }
+}
+
+fn no_such(lang: Lang, ja: &str, en: &str, name: &str, known: impl Iterator<Item = String>) -> String {
+    let known: Vec<String> = known.collect();
+    let near = known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let near = near.filter(|near| strsim::jaro_winkler(name, near) > 0.7);
+    match (lang, near) {
+        (Lang::Ja, Some(near)) => format!("{ja}「{name}」はありません。もしかして「{near}」？"),
+        (Lang::Ja, None) => format!("{ja}「{name}」はありません。"),
+        (Lang::En, Some(near)) => format!("there is no {en} `{name}`: did you mean `{near}`?"),
+        (Lang::En, None) => format!("there is no {en} `{name}`"),
+    }
+}
+
+fn csv_field(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}

@@ -1,0 +1,180 @@
+//! LINE's monthly numbers: asked for once per account when a plan needs them or LINE said 429, and what follows
+//! (protocol §4, §5).
+
+use chrono::FixedOffset;
+
+use crate::clock::Reading;
+use crate::domain::delivery::OccurrenceState;
+use crate::domain::plan;
+use crate::domain::time::{Instant, Span};
+use crate::line::{CallError, Quota};
+use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
+
+use super::{Engine, Event};
+
+/// A reading is good for planning for so long.
+const FRESH: Span = Span::from_mins(1);
+/// After a failed reading, ask again this much later.
+const ASK_AGAIN: Span = Span::from_secs(30);
+/// While something is held at the limit, look this often whether it rose.
+const WATCH: Span = Span::from_mins(5);
+
+/// What is known of the asking.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    asking: bool,
+    /// Since boot.
+    asked_at: Option<Span>,
+    read_at: Option<Span>,
+    /// LINE said 429: the next reading decides whether it was the month's limit.
+    doubted: bool,
+}
+
+/// Whether a plan may be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// These are the facts to plan with.
+    Known(plan::Quota),
+    /// The answer is on its way.
+    Asked,
+}
+
+/// LINE counts by UTC+9.
+fn month_of(at: Instant) -> String {
+    // 9 h is a valid offset; UTC stands in for what cannot happen.
+    let zone = FixedOffset::east_opt(9 * 3_600).map(|zone| at.utc().with_timezone(&zone).format("%Y-%m").to_string());
+    zone.unwrap_or_else(|| at.utc().format("%Y-%m").to_string())
+}
+
+impl Engine {
+    /// The numbers to plan with: a fresh reading, or after a failed one the month's last with our own count.
+    pub(super) async fn quota_numbers(&mut self, clock: &Reading) -> Result<Numbers, StoreError> {
+        let since = |at: Option<Span>| at.map(|at| clock.boot.since_boot.as_millis() - at.as_millis());
+        if self.quota.asking {
+            return Ok(Numbers::Asked);
+        }
+        let fresh = since(self.quota.read_at).is_some_and(|age| age < FRESH.as_millis());
+        let failed = since(self.quota.asked_at).is_some_and(|age| age < ASK_AGAIN.as_millis());
+        if !fresh && !failed {
+            self.ask_quota(clock);
+            return Ok(Numbers::Asked);
+        }
+        Ok(Numbers::Known(self.stored_quota(clock.now).await?))
+    }
+
+    /// What the month's last reading and our own count say.
+    pub(super) async fn stored_quota(&self, now: Instant) -> Result<plan::Quota, StoreError> {
+        let month = month_of(now);
+        Ok(match self.state.quota.clone().filter(|reading| reading.month == month) {
+            None => plan::Quota::Unreadable,
+            Some(QuotaReading { limit: None, .. }) => plan::Quota::Unlimited,
+            Some(QuotaReading { limit: Some(limit), used, read_at, .. }) => {
+                let accepted = self.deps.store.accepted_since(self.account, read_at).await?;
+                plan::Quota::of(limit, None, Some(used), accepted, self.state.unsettled())
+            }
+        })
+    }
+
+    /// LINE answered 429: is it the month?
+    pub(super) fn doubt_quota(&mut self, clock: &Reading) {
+        self.quota.doubted = true;
+        self.ask_quota(clock);
+    }
+
+    fn ask_quota(&mut self, clock: &Reading) {
+        if self.quota.asking {
+            return;
+        }
+        self.quota.asking = true;
+        self.quota.asked_at = Some(clock.boot.since_boot);
+        let (line, events) = (self.line.clone(), self.events.clone());
+        self.attempts.spawn(async move {
+            let reading = match (line.quota().await, line.consumption().await) {
+                (Ok(limit), Ok(used)) => Ok((limit, used)),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+            // An engine that has ended needs no numbers.
+            let _ = events.send(Event::Quota(reading)).await;
+        });
+    }
+
+    /// LINE's numbers came, or did not.
+    pub(super) async fn quota_came(&mut self, reading: Result<(Quota, u64), CallError>) -> Result<(), StoreError> {
+        self.quota.asking = false;
+        self.next_due = None;
+        let clock = self.deps.clock.read();
+        let (limit, used) = match reading {
+            Ok((Quota::Unlimited, used)) => (None, used),
+            Ok((Quota::Limited(limit), used)) => (Some(limit), used),
+            Err(error) => {
+                tracing::warn!(account = %self.slug, %error, "LINE's quota could not be read");
+                return Ok(());
+            }
+        };
+        self.quota.read_at = Some(clock.boot.since_boot);
+        let month = month_of(clock.now);
+        // LINE counts with delay: what we know was accepted since the last reading counts at least.
+        let known = match &self.state.quota {
+            Some(last) if last.month == month => {
+                last.used + self.deps.store.accepted_since(self.account, last.read_at).await?
+            }
+            _ => 0,
+        };
+        let reading = QuotaReading { month, read_at: clock.now, limit, used: used.max(known) };
+        let exhausted = limit.is_some_and(|limit| used >= limit);
+        let mut writes = vec![Write::Quota(reading.clone())];
+        if exhausted && self.quota.doubted {
+            writes.extend(self.hold_all(limit.unwrap_or(0)));
+        } else if !exhausted {
+            writes.extend(self.release_held(&clock));
+        }
+        self.quota.doubted = false;
+        self.commit(Priority::Outcome, writes).await?;
+        self.state.quota = Some(reading);
+        Ok(())
+    }
+
+    fn hold_all(&mut self, limit: u64) -> Vec<Write> {
+        let reason = format!("the monthly limit of {limit} messages is reached: it goes on when the limit rises or the month turns");
+        let mut writes = Vec::new();
+        for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Sending) {
+            tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason, "held");
+            writes.push(Write::OccurrenceState {
+                occurrence: run.row.id,
+                from: run.row.state,
+                to: OccurrenceState::Held,
+                reason: Some(reason.clone()),
+                finished_at: None,
+            });
+            run.row.state = OccurrenceState::Held;
+            run.row.reason = Some(reason.clone());
+        }
+        writes
+    }
+
+    pub(super) fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Held) {
+            writes.push(Write::OccurrenceState {
+                occurrence: run.row.id,
+                from: OccurrenceState::Held,
+                to: OccurrenceState::Sending,
+                reason: None,
+                finished_at: None,
+            });
+            let part = Part { from_batch: run.mark(), effective_at: clock.now };
+            writes.push(Write::Part { occurrence: run.row.id, part });
+            run.resumed(part);
+        }
+        writes
+    }
+
+    /// While something is held, looks now and then whether the limit rose.
+    pub(super) fn watch_quota(&mut self, clock: &Reading) {
+        let held = self.state.runs.values().any(|run| run.row.state == OccurrenceState::Held);
+        let asked = self.quota.asked_at.map_or(i64::MAX, |at| clock.boot.since_boot.as_millis() - at.as_millis());
+        if held && asked >= WATCH.as_millis() {
+            self.ask_quota(clock);
+        }
+    }
+}

@@ -1,0 +1,620 @@
+//! One frozen occurrence on its way out: a pure state machine of its batches (protocol §5).
+//!
+//! It decides; its owner persists what it decided and only then acts. Three facts carry everything:
+//! above the *mark* no batch was ever tried; below it a batch without outcome was possibly sent; and a batch that
+//! this process opened itself knows whether each of its attempts surely failed.
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use crate::clock::Reading;
+use crate::domain::delivery::{OccurrenceState, Outcome};
+use crate::domain::id::{FriendId, UserId};
+use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
+use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
+use crate::domain::time::{Instant, Span};
+use crate::line::{Answer, Attempt, History, Settlement, body_digest, multicast_body};
+use crate::sender::back_off::back_off;
+use crate::store::{BatchEnd, BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow};
+
+/// A key may be retried for 24 h at LINE; we stop an hour earlier.
+pub const KEY_LIFE: Span = Span::from_hours(23);
+/// A campaign pauses after so many rejected batches in a row…
+const REJECTED_IN_A_ROW: u32 = 3;
+/// …or so many quarantined ids.
+const QUARANTINED: u32 = 20;
+
+/// A batch's number and generation.
+pub type BatchKey = (u32, u32);
+
+/// Who a dense id is at LINE; ids never change under one.
+pub type UserOf<'a> = &'a dyn Fn(FriendId) -> Option<UserId>;
+
+/// A batch that is open: its first request may have happened.
+#[derive(Debug, Clone)]
+struct OpenBatch {
+    /// Its friends where they are not the frozen range.
+    friends: Option<RoaringBitmap>,
+    parent: Option<u32>,
+    opened: Opened,
+    digest: [u8; 32],
+    attempts: u32,
+    /// What the attempts so far prove.
+    history: History,
+    in_flight: bool,
+    /// Since boot, the earliest next attempt.
+    not_before: Span,
+    failures: u32,
+    failing_since: Option<Span>,
+}
+
+/// What follows from an answer, beyond the batch's own outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consequence {
+    /// LINE named a bad id: leave the friend out from now on.
+    Quarantine(FriendId),
+    /// The campaign pauses, and says why.
+    PauseCampaign(String),
+    /// The account pauses, and says why.
+    PauseAccount(String),
+    /// Too many requests: ask quota and consumption once.
+    AskQuota,
+}
+
+/// What one answer changes: rows to persist, and consequences.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Rows to commit before anything else is sent.
+    pub rows: Vec<BatchRow>,
+    /// What else follows.
+    pub consequences: Vec<Consequence>,
+}
+
+/// The dispatch of one occurrence.
+#[derive(Debug)]
+pub struct Run {
+    /// The occurrence as stored.
+    pub row: OccurrenceRow,
+    identity: OccurrenceIdentity,
+    variants: Vec<VariantRow>,
+    ranges: Vec<BatchRange>,
+    mark: u32,
+    next_child: u32,
+    /// Child to the batch it was cut from; a parent's number is always the smaller one.
+    parents: BTreeMap<u32, u32>,
+    open: BTreeMap<BatchKey, OpenBatch>,
+    outcomes: BTreeMap<Outcome, RoaringBitmap>,
+    in_flight: usize,
+    rejected_in_a_row: u32,
+    quarantined: u32,
+    /// Since boot, when the pace allows the next new batch.
+    pace_at: Option<Span>,
+}
+
+impl Run {
+    /// A run that has not begun: just frozen.
+    pub fn new(row: OccurrenceRow, channel_id: String, variants: Vec<VariantRow>) -> Self {
+        let size = row.pace.map_or(BATCH_FRIENDS, |pace| pace.friends);
+        let sets: Vec<&RoaringBitmap> = variants.iter().map(|variant| &variant.recipients).collect();
+        let ranges = batches(&sets, size);
+        let identity = OccurrenceIdentity {
+            channel_id,
+            slug: row.campaign.clone(),
+            step: row.step.clone(),
+            due_at: row.due_at,
+            run: row.run,
+            child: row.child,
+        };
+        let next_child = u32::try_from(ranges.len()).unwrap_or(u32::MAX);
+        Self {
+            row,
+            identity,
+            variants,
+            ranges,
+            mark: 0,
+            next_child,
+            parents: BTreeMap::new(),
+            open: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            in_flight: 0,
+            rejected_in_a_row: 0,
+            quarantined: 0,
+            pace_at: None,
+        }
+    }
+
+    /// A run as the ledger tells it: every open batch of an earlier process was possibly sent.
+    pub fn restore(
+        row: OccurrenceRow,
+        channel_id: String,
+        variants: Vec<VariantRow>,
+        strides: &[StrideRow],
+        batches: Vec<BatchRow>,
+        clock: &Reading,
+    ) -> Self {
+        let mut run = Self::new(row, channel_id, variants);
+        for stride in strides {
+            run.stride_opened(stride, clock);
+        }
+        for batch in batches {
+            run.next_child = run.next_child.max(batch.n.saturating_add(1));
+            if let Some(parent) = batch.parent.filter(|parent| *parent < batch.n) {
+                run.parents.insert(batch.n, parent);
+            }
+            let key = (batch.n, batch.generation);
+            let friends = batch.friends.clone().unwrap_or_else(|| run.friends_of(key));
+            match (&batch.ended, &batch.opened) {
+                (Some(end), _) => {
+                    run.open.remove(&key);
+                    if let BatchEnding::Outcome(outcome) = end.how {
+                        *run.outcomes.entry(outcome).or_default() |= friends;
+                    }
+                }
+                (None, Some(opened)) => {
+                    let open = OpenBatch::new(batch.friends, batch.parent, opened.clone(), batch.body_sha256);
+                    run.open.insert(key, open);
+                }
+                (None, None) => {}
+            }
+        }
+        for open in run.open.values_mut() {
+            open.history = History::PossiblySent;
+        }
+        run
+    }
+
+    // ---- what the books say ------------------------------------------------------------------------------------
+
+    /// Friends that ended this way so far.
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).map_or(0, RoaringBitmap::len)
+    }
+
+    /// The set of friends that ended this way so far.
+    pub fn outcome_set(&self, outcome: Outcome) -> RoaringBitmap {
+        self.outcomes.get(&outcome).cloned().unwrap_or_default()
+    }
+
+    /// Friends without an outcome.
+    pub fn unsettled(&self) -> u64 {
+        self.row.recipients.saturating_sub(Outcome::ALL.iter().map(|outcome| self.ended(*outcome)).sum())
+    }
+
+    /// Frozen batches.
+    pub fn batch_count(&self) -> u32 {
+        u32::try_from(self.ranges.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Goes on after a stop: what is sent from here counts at the part's instant.
+    pub fn resumed(&mut self, part: Part) {
+        self.row.state = OccurrenceState::Sending;
+        self.row.reason = None;
+        self.row.parts.retain(|other| other.from_batch < part.from_batch);
+        self.row.parts.push(part);
+    }
+
+    /// The first batch that was surely never tried.
+    pub fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    /// Open batches without an outcome, and how many of them were possibly sent.
+    pub fn open_batches(&self) -> (usize, usize) {
+        (self.open.len(), self.open.values().filter(|open| open.history == History::PossiblySent || open.in_flight).count())
+    }
+
+    /// Friends in open batches that LINE may have.
+    pub fn possibly_sent(&self) -> u64 {
+        let doubtful = self.open.iter().filter(|(_, open)| open.history == History::PossiblySent || open.in_flight);
+        doubtful.map(|(key, _)| self.friends_of(*key).len()).sum()
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The frozen arms.
+    pub fn variants(&self) -> &[VariantRow] {
+        &self.variants
+    }
+
+    /// The instant at which a batch's deliveries count (protocol §6).
+    pub fn effective_at(&self, n: u32) -> Instant {
+        let part = self.row.parts.iter().rev().find(|part| part.from_batch <= n).or(self.row.parts.first());
+        part.map_or(self.row.due_at, |part| part.effective_at)
+    }
+
+    // ---- strides -----------------------------------------------------------------------------------------------
+
+    /// The next stride to open, when fewer than half a stride of untried batches is left; `length` batches is about
+    /// a second of sending. A paced occurrence opens one batch at a time, when the pace allows it.
+    pub fn next_stride(
+        &self,
+        length: u32,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> Option<StrideRow> {
+        let count = self.batch_count();
+        let untried = self.open.values().filter(|open| open.attempts == 0 && open.history == History::SurelyNotSent).count();
+        if self.mark >= count || untried > usize::try_from(length / 2).unwrap_or(usize::MAX) {
+            return None;
+        }
+        let length = match self.row.pace {
+            Some(_) if untried > 0 || self.pace_at.is_some_and(|at| at > clock.boot.since_boot) => return None,
+            Some(_) => 1,
+            None => length.max(1),
+        };
+        let upto = self.mark.saturating_add(length).min(count);
+        let digests = (self.mark..upto).map(|n| body_digest(&self.body((n, 0), user_of))).collect();
+        Some(StrideRow {
+            occurrence: self.row.id,
+            first: self.mark,
+            upto,
+            opened_at: clock.now,
+            boot_id: clock.boot.boot_id.clone(),
+            since_boot: clock.boot.since_boot,
+            digests,
+        })
+    }
+
+    /// The stride is durable: its batches may be tried.
+    pub fn stride_opened(&mut self, stride: &StrideRow, clock: &Reading) {
+        let opened = Opened {
+            at: stride.opened_at,
+            boot_id: stride.boot_id.clone(),
+            since_boot: stride.since_boot,
+        };
+        let mut friends = 0;
+        for (n, digest) in (stride.first..stride.upto).zip(&stride.digests) {
+            friends += self.range(n).map_or(0, |range| range.len);
+            self.open.insert((n, 0), OpenBatch::new(None, None, opened.clone(), *digest));
+        }
+        self.mark = self.mark.max(stride.upto);
+        if let Some(pace) = self.row.pace {
+            let share = i64::from(friends).saturating_mul(pace.per.as_millis()) / i64::from(pace.friends.max(1));
+            let age = clock.age(stride.opened_at, &stride.boot_id, stride.since_boot);
+            let wait = Span::from_millis(share.saturating_sub(age.as_millis()).max(0));
+            self.pace_at = Some(add(clock.boot.since_boot, wait));
+        }
+    }
+
+    /// When the pace allows the next new batch, since boot.
+    pub fn paced_until(&self) -> Option<Span> {
+        (self.mark < self.batch_count()).then_some(self.pace_at).flatten()
+    }
+
+    // ---- attempts ----------------------------------------------------------------------------------------------
+
+    /// The next batch to attempt now, with its body and key; marks it as in flight. A body that differs from the
+    /// durable digest is never sent: the batch ends as unknown (an upgrade in mid-send).
+    pub fn next_attempt(
+        &mut self,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> Option<Result<(BatchKey, RetryKey, Vec<u8>), Change>> {
+        let key = *self.open.iter().find(|(_, open)| open.is_ready(clock))?.0;
+        let body = self.body(key, user_of);
+        let digest = body_digest(&body);
+        let open = self.open.get(&key)?;
+        if open.digest != digest {
+            let detail = "the body is not the one that was opened (an upgrade in mid-send?): not sent again";
+            return Some(Err(Change { rows: vec![self.end(key, Outcome::Unknown, clock, None, detail)?], ..Change::default() }));
+        }
+        let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
+        let retry_key = RetryKey::derive(&self.identity, batch, &digest);
+        let open = self.open.get_mut(&key)?;
+        open.in_flight = true;
+        open.attempts = open.attempts.saturating_add(1);
+        self.in_flight += 1;
+        Some(Ok((key, retry_key, body)))
+    }
+
+    /// Whether some batch may be attempted now.
+    pub fn has_ready(&self, clock: &Reading) -> bool {
+        self.open.values().any(|open| open.is_ready(clock))
+    }
+
+    /// The earliest moment, since boot, at which some batch may be attempted again.
+    pub fn next_wake(&self) -> Option<Span> {
+        self.open.values().filter(|open| !open.in_flight).map(|open| open.not_before).min()
+    }
+
+    /// Applies what an attempt told.
+    pub fn heard(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, jitter: f64, user_of: UserOf<'_>) -> Change {
+        let Some(open) = self.open.get_mut(&key) else { return Change::default() };
+        if open.in_flight {
+            open.in_flight = false;
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        let before = open.history;
+        open.history = before.after(&attempt.answer);
+        match attempt.answer.settles(before) {
+            Settlement::Accepted => self.accepted(key, attempt, clock),
+            Settlement::Unknown => self.refused_after_doubt(key, attempt, clock),
+            Settlement::Rejected if attempt.answer == Answer::Forbidden => self.forbidden(key, attempt, clock, user_of),
+            Settlement::Rejected => self.refused(key, attempt, clock, user_of),
+            Settlement::Open => {
+                open.retry_later(clock, jitter, attempt.retry_after);
+                let consequence = match attempt.answer {
+                    Answer::TooManyRequests { .. } => Some(Consequence::AskQuota),
+                    Answer::Unauthorized => Some(Consequence::PauseAccount(
+                        "LINE refused the access token (401); put a valid one in place, then `haishin start`".into(),
+                    )),
+                    _ => None,
+                };
+                Change { rows: Vec::new(), consequences: consequence.into_iter().collect() }
+            }
+        }
+    }
+
+    fn accepted(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
+        self.rejected_in_a_row = 0;
+        let mut row = self.end(key, Outcome::Accepted, clock, attempt.request_id.clone(), "");
+        if let (Some(end), Answer::AlreadyAccepted { accepted_request_id }) =
+            (row.as_mut().and_then(|row| row.ended.as_mut()), &attempt.answer)
+        {
+            end.accepted_request_id = Some(accepted_request_id.clone());
+        }
+        Change { rows: row.into_iter().collect(), consequences: Vec::new() }
+    }
+
+    /// Refused, but an earlier attempt may have been taken: that proves nothing, so nothing is ever resent.
+    fn refused_after_doubt(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
+        let mut change = Change::default();
+        if attempt.answer == Answer::Forbidden {
+            change.consequences.push(Consequence::PauseAccount(FORBIDDEN.into()));
+        }
+        let detail = format!("refused after an attempt that may have been accepted: {}", words(&attempt.answer));
+        change.rows.extend(self.end(key, Outcome::Unknown, clock, attempt.request_id.clone(), &detail));
+        change
+    }
+
+    /// 403, every attempt refused: the key is spent; the same friends wait as a new generation.
+    fn forbidden(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
+        let mut change = Change { consequences: vec![Consequence::PauseAccount(FORBIDDEN.into())], ..Change::default() };
+        let Some(open) = self.open.remove(&key) else { return change };
+        change.rows.push(self.superseded(key, &open, clock, attempt));
+        change.rows.push(self.open_anew(key.0, key.1.saturating_add(1), open.friends, open.parent, clock, user_of));
+        change
+    }
+
+    fn refused(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
+        let friends = self.friends_of(key);
+        let named = match attempt.answer {
+            Answer::BadRequest { invalid_to, .. } => invalid_to.and_then(|index| u32::try_from(index).ok()),
+            _ => None,
+        };
+        match named.and_then(|index| friends.select(index)) {
+            Some(culprit) => self.quarantine(key, FriendId(culprit), friends, attempt, clock, user_of),
+            None => self.reject(key, attempt, clock),
+        }
+    }
+
+    /// LINE named an id: it alone is rejected, the rest goes out as a child under a new key.
+    fn quarantine(&mut self, key: BatchKey, culprit: FriendId, mut rest: RoaringBitmap, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
+        let mut change = Change { consequences: vec![Consequence::Quarantine(culprit)], ..Change::default() };
+        self.quarantined += 1;
+        if self.quarantined >= QUARANTINED {
+            change.consequences.push(Consequence::PauseCampaign(format!("{QUARANTINED} user ids were refused by LINE in one occurrence")));
+        }
+        if rest.len() == 1 {
+            change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &words(&attempt.answer)));
+            return change;
+        }
+        let Some(open) = self.open.remove(&key) else { return change };
+        change.rows.push(self.superseded(key, &open, clock, attempt));
+        // The refused friend gets a row of its own, so that the books tell every outcome from a batch.
+        let lone: RoaringBitmap = [culprit.0].into_iter().collect();
+        let lone = self.open_anew(self.next_child, 0, Some(lone), Some(key.0), clock, user_of);
+        let rejected = self.end((lone.n, 0), Outcome::Rejected, clock, attempt.request_id.clone(), &words(&attempt.answer));
+        change.rows.extend(rejected);
+        rest.remove(culprit.0);
+        change.rows.push(self.open_anew(self.next_child, 0, Some(rest), Some(key.0), clock, user_of));
+        change
+    }
+
+    fn reject(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
+        let mut change = Change::default();
+        let detail = words(&attempt.answer);
+        change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &detail));
+        self.rejected_in_a_row += 1;
+        let why = format!("LINE refused a batch ({detail}); nothing of it was sent");
+        if matches!(attempt.answer, Answer::BadRequest { .. }) || self.rejected_in_a_row >= REJECTED_IN_A_ROW {
+            change.consequences.push(Consequence::PauseCampaign(why));
+        }
+        change
+    }
+
+    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
+    pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
+        let old = |open: &OpenBatch| {
+            !open.in_flight && clock.age(open.opened.at, &open.opened.boot_id, open.opened.since_boot) >= KEY_LIFE
+        };
+        let keys: Vec<BatchKey> = self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
+        let detail = "no answer within 23 h of the first request: possibly sent, not sent again";
+        keys.into_iter().filter_map(|key| self.end(key, Outcome::Unknown, clock, None, detail)).collect()
+    }
+
+    /// Ends everything: what was surely never tried as `untried`, the rest as unknown. Only when nothing is in
+    /// flight; the caller has made sure that no attempt follows.
+    pub fn wind_up(&mut self, untried: Outcome, clock: &Reading, detail: &str) -> Vec<BatchRow> {
+        let keys: Vec<BatchKey> = self.open.keys().copied().collect();
+        let mut rows = Vec::new();
+        for key in keys {
+            let never = self.open.get(&key).is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
+            rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
+        }
+        for n in self.mark..self.batch_count() {
+            let friends = self.friends_of((n, 0));
+            *self.outcomes.entry(untried).or_default() |= friends;
+        }
+        self.mark = self.batch_count();
+        rows
+    }
+
+    /// Whether every delivery has its outcome.
+    pub fn is_done(&self) -> bool {
+        self.mark >= self.batch_count() && self.open.is_empty()
+    }
+
+    /// The final sets, to be stored when the occurrence ends.
+    pub fn outcome_sets(&self) -> Vec<OccurrenceSet> {
+        let set = |(outcome, friends): (&Outcome, &RoaringBitmap)| OccurrenceSet {
+            kind: SetKind::Outcome(*outcome),
+            friends: friends.clone(),
+        };
+        self.outcomes.iter().filter(|(_, friends)| !friends.is_empty()).map(set).collect()
+    }
+
+    /// The friends of a batch row and how they ended, if it ended with an outcome.
+    pub fn outcome_of(&self, batch: &BatchRow) -> Option<(Outcome, RoaringBitmap)> {
+        let BatchEnding::Outcome(outcome) = batch.ended.as_ref()?.how else { return None };
+        let friends = batch.friends.clone().unwrap_or_else(|| self.friends_of((batch.n, batch.generation)));
+        Some((outcome, friends))
+    }
+
+    /// Whether requests of this occurrence may go out as far as its own state says.
+    pub fn may_send(&self) -> bool {
+        self.row.state == OccurrenceState::Sending
+    }
+
+    // ---- parts -------------------------------------------------------------------------------------------------
+
+    fn range(&self, n: u32) -> Option<&BatchRange> {
+        self.ranges.get(usize::try_from(n).ok()?)
+    }
+
+    /// The arm of a batch: that of the frozen batch it was cut from, however often.
+    fn variant_of(&self, n: u32) -> Option<&VariantRow> {
+        let mut n = n;
+        while self.range(n).is_none() {
+            n = *self.parents.get(&n)?;
+        }
+        self.variants.get(self.range(n)?.variant)
+    }
+
+    fn friends_of(&self, key: BatchKey) -> RoaringBitmap {
+        if let Some(friends) = self.open.get(&key).and_then(|open| open.friends.clone()) {
+            return friends;
+        }
+        let Some(range) = self.range(key.0) else { return RoaringBitmap::new() };
+        self.variants.get(range.variant).map(|variant| friends_of(&variant.recipients, *range).collect()).unwrap_or_default()
+    }
+
+    fn body(&self, key: BatchKey, user_of: UserOf<'_>) -> Vec<u8> {
+        let to: Vec<UserId> = self.friends_of(key).iter().filter_map(|friend| user_of(FriendId(friend))).collect();
+        let variant = self.variant_of(key.0);
+        let unit = variant.and_then(|variant| variant.unit.as_deref());
+        multicast_body(&to, variant.map_or("[]", |variant| &variant.messages), self.row.notify, unit)
+    }
+
+    /// A batch of its own, durable before its first request.
+    fn open_anew(&mut self, n: u32, generation: u32, friends: Option<RoaringBitmap>, parent: Option<u32>, clock: &Reading, user_of: UserOf<'_>) -> BatchRow {
+        self.next_child = self.next_child.max(n.saturating_add(1));
+        if let Some(parent) = parent {
+            self.parents.insert(n, parent);
+        }
+        let key = (n, generation);
+        self.open.insert(key, OpenBatch::new(friends, parent, clock_opened(clock), [0; 32]));
+        let digest = body_digest(&self.body(key, user_of));
+        let count = self.friends_of(key).len();
+        match self.open.get_mut(&key) {
+            Some(open) => {
+                open.digest = digest;
+                open.row(self.row.id, key, count)
+            }
+            None => OpenBatch::new(None, parent, clock_opened(clock), digest).row(self.row.id, key, count),
+        }
+    }
+
+    fn superseded(&self, key: BatchKey, open: &OpenBatch, clock: &Reading, attempt: &Attempt) -> BatchRow {
+        let count = open.friends.as_ref().map_or_else(|| self.range(key.0).map_or(0, |range| u64::from(range.len)), RoaringBitmap::len);
+        let mut row = open.row(self.row.id, key, count);
+        row.ended = Some(ended(BatchEnding::Superseded, clock, open.attempts, attempt.request_id.clone(), &words(&attempt.answer)));
+        row
+    }
+
+    fn end(&mut self, key: BatchKey, outcome: Outcome, clock: &Reading, request_id: Option<String>, detail: &str) -> Option<BatchRow> {
+        let friends = self.friends_of(key);
+        let open = self.open.remove(&key)?;
+        let mut row = open.row(self.row.id, key, friends.len());
+        row.ended = Some(ended(BatchEnding::Outcome(outcome), clock, open.attempts, request_id, detail));
+        *self.outcomes.entry(outcome).or_default() |= friends;
+        Some(row)
+    }
+}
+
+impl OpenBatch {
+    fn new(friends: Option<RoaringBitmap>, parent: Option<u32>, opened: Opened, digest: [u8; 32]) -> Self {
+        Self {
+            friends,
+            parent,
+            opened,
+            digest,
+            attempts: 0,
+            history: History::SurelyNotSent,
+            in_flight: false,
+            not_before: Span::ZERO,
+            failures: 0,
+            failing_since: None,
+        }
+    }
+
+    fn is_ready(&self, clock: &Reading) -> bool {
+        !self.in_flight && self.not_before <= clock.boot.since_boot
+    }
+
+    fn retry_later(&mut self, clock: &Reading, jitter: f64, asked: Option<Span>) {
+        self.failures = self.failures.saturating_add(1);
+        let since = *self.failing_since.get_or_insert(clock.boot.since_boot);
+        let failing_for = Span::from_millis(clock.boot.since_boot.as_millis().saturating_sub(since.as_millis()));
+        self.not_before = add(clock.boot.since_boot, back_off(self.failures, failing_for, jitter).max(asked.unwrap_or_default()));
+    }
+
+    fn row(&self, occurrence: crate::domain::id::OccurrenceId, (n, generation): BatchKey, friends: u64) -> BatchRow {
+        let own = generation > 0 || self.parent.is_some();
+        BatchRow {
+            occurrence,
+            n,
+            generation,
+            parent: self.parent,
+            friends: self.friends.clone(),
+            friend_count: u32::try_from(friends).unwrap_or(u32::MAX),
+            opened: own.then(|| self.opened.clone()),
+            body_sha256: self.digest,
+            ended: None,
+        }
+    }
+}
+
+fn ended(how: BatchEnding, clock: &Reading, attempts: u32, request_id: Option<String>, detail: &str) -> BatchEnd {
+    BatchEnd {
+        how,
+        at: clock.now,
+        attempts,
+        request_id,
+        accepted_request_id: None,
+        detail: (!detail.is_empty()).then(|| detail.chars().take(500).collect()),
+    }
+}
+
+fn clock_opened(clock: &Reading) -> Opened {
+    Opened { at: clock.now, boot_id: clock.boot.boot_id.clone(), since_boot: clock.boot.since_boot }
+}
+
+const FORBIDDEN: &str = "LINE answered 403: the account or its plan may not send; mend that, then `haishin start`";
+
+/// LINE's refusal in words for the ledger.
+fn words(answer: &Answer) -> String {
+    match answer {
+        Answer::BadRequest { message, .. } => format!("400: {message}"),
+        Answer::OtherRefusal(status) => format!("{status}"),
+        other => other.as_str().to_owned(),
+    }
+}
+
+fn add(a: Span, b: Span) -> Span {
+    Span::from_millis(a.as_millis().saturating_add(b.as_millis()))
+}

@@ -1,0 +1,61 @@
+//! Columns for terminals, aligned by East Asian width.
+
+use unicode_width::UnicodeWidthStr;
+
+/// A table whose numeric columns are aligned to the right.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+    }
+
+    /// One more row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The text, without a line end after the last row.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let numeric: Vec<bool> = (0..columns).map(|column| self.is_numeric(column)).collect();
+        let line = |row: &Vec<String>| {
+            let mut text = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths.get(column).copied().unwrap_or(0).saturating_sub(cell.width()));
+                let right = numeric.get(column).copied().unwrap_or(false);
+                text += &if right { format!("{pad}{cell}  ") } else { format!("{cell}{pad}  ") };
+            }
+            text.trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn is_numeric(&self, column: usize) -> bool {
+        let mut cells = self.rows.iter().skip(1).filter_map(|row| row.get(column)).peekable();
+        cells.peek().is_some() && cells.all(|cell| !cell.is_empty() && cell.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_by_east_asian_width() {
+        let mut table = Table::new(&["セグメント", "友だち", "name"]);
+        table.row(vec!["tokyo-regulars".into(), "408".into(), "都内の常連".into()]);
+        table.row(vec!["冬".into(), "12".into(), "x".into()]);
+        insta::assert_snapshot!(table.render(), @r"
+        セグメント      友だち  name
+        tokyo-regulars     408  都内の常連
+        冬                  12  x
+        ");
+    }
+}
