@@ -18,6 +18,7 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod import;
+pub mod lang;
 pub mod lifecycle;
 pub mod line;
 pub mod sandbox;
