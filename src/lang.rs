@@ -1,10 +1,7 @@
 //! The two languages people read haishin in.
 
-use serde::{Deserialize, Serialize};
-
-/// Japanese or English. Who prints chooses by LC_ALL/LANG or `--lang`; nothing here reads the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Which language texts for people are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lang {
     /// Japanese.
     Ja,
@@ -18,22 +15,11 @@ impl Lang {
         if locale.starts_with("ja") { Lang::Ja } else { Lang::En }
     }
 
-    /// The one of two texts that is in this language. Writing both in one call keeps them side by side.
-    pub fn of<T>(self, ja: T, en: T) -> T {
+    /// The one of two texts that is in this language.
+    pub fn pick<T>(self, ja: T, en: T) -> T {
         match self {
             Lang::Ja => ja,
             Lang::En => en,
-        }
-    }
-}
-
-impl std::str::FromStr for Lang {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ja" => Ok(Lang::Ja),
-            "en" => Ok(Lang::En),
-            _ => Err("write `ja` or `en`".into()),
         }
     }
 }

@@ -1,1 +1,231 @@
-//! Configuration: files to validated campaigns, with diagnostics of all problems at once.
+//! Configuration: texts → validated types, every problem of every file at once.
+//!
+//! [`Source`] holds the files as texts: they are what a version in the database keeps. [`parse`] reads them all
+//! and gives a [`Configuration`] only where there is no error. `toml` recovers from broken syntax, so one broken
+//! line hides neither the rest of its file nor the other files. Readers ask [`tree::Table`] for the keys they know;
+//! what nobody asked for is an unknown key.
+//!
+//! The shipped `config/haishin.toml` is compiled in and is where the defaults stand ([`layers`]).
+
+mod account;
+mod attribute;
+mod campaign;
+mod diagnostic;
+mod layers;
+mod message;
+pub mod node;
+mod policy;
+pub mod problem;
+mod render;
+mod report;
+mod rule;
+mod scalar;
+mod schedule;
+mod secret;
+mod segment;
+mod slug;
+mod source;
+mod suggest;
+mod syntax;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+pub use account::{Account, Credentials, Plan, Rate, Tier};
+pub use diagnostic::{At, Diagnostic};
+pub use layers::SHIPPED;
+pub use problem::{Problem, Severity};
+pub use render::{Style, render};
+pub use report::{Format, Report, check_report};
+pub use secret::{ExposeSecret, SecretError, SecretSource, SecretString};
+pub use source::{Source, SourceError};
+
+use crate::domain::attribute::AttributeType;
+use crate::domain::campaign::Campaign;
+use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug};
+use crate::domain::segment::rule::Segment;
+use crate::domain::time::Instant;
+use campaign::{Campaigns, Defaults, HOMES};
+use diagnostic::Sink;
+use layers::{Layers, shipped};
+use rule::{Names, Uses};
+use syntax::Parsed;
+use tree::{File, Table};
+
+/// The main file's path.
+pub const MAIN_FILE: &str = "haishin.toml";
+/// The path of the declarations of attributes.
+pub const ATTRIBUTES_FILE: &str = "attributes.toml";
+
+/// Everything the files say, except the node's own settings ([`node::read`]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// Each account.
+    pub accounts: BTreeMap<AccountSlug, Account>,
+    /// Each declared attribute, shared by all accounts.
+    pub attributes: BTreeMap<AttributeName, AttributeType>,
+    /// Each segment, shared by all accounts.
+    pub segments: BTreeMap<SegmentSlug, Segment>,
+    /// Each campaign.
+    pub campaigns: BTreeMap<CampaignSlug, Campaign>,
+}
+
+/// What reading the files gave.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Present exactly when no diagnostic is an error.
+    pub configuration: Option<Configuration>,
+    /// Everything found, by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads all files. `now` tells what is already past: only a warning here, so that an old campaign's file does not
+/// stop a check; `apply` refuses a one-shot of the past that has not run.
+pub fn parse(source: &Source, now: Instant) -> Checked {
+    let (sink, defaults_sink) = (Sink::default(), Sink::default());
+    for (path, at) in &source.not_utf8 {
+        sink.report(path, Some(At { start: *at, end: *at }), Problem::NotUtf8);
+    }
+    let parsed: Vec<Parsed<'_>> =
+        source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+    let configuration = read(&parsed, &sink, &defaults_sink, now);
+    let diagnostics = without_echoes(sink, &parsed);
+    let broken = diagnostics.iter().any(|one| one.severity() == Severity::Error);
+    Checked { configuration: configuration.filter(|_| !broken), diagnostics }
+}
+
+fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) -> Option<Configuration> {
+    let slugs = slug::slugs(parsed, sink);
+    let (accounts, defaults) = main_file(parsed, sink, defaults_sink);
+    let attributes = attribute::attributes(find(parsed, ATTRIBUTES_FILE), sink);
+    let names = Names {
+        attributes: attributes.unwrap_or_default(),
+        segments: slugs.segments.keys().cloned().collect(),
+        campaigns: slugs.campaigns.keys().cloned().collect(),
+    };
+    let uses = Uses::default();
+    let segments = segment::segments(&slugs.segments, &names, &uses, accounts.as_ref(), sink);
+    let reader = Campaigns {
+        names: &names,
+        uses: &uses,
+        accounts: accounts.as_ref(),
+        defaults: defaults.as_ref(),
+        now,
+    };
+    let mut campaigns = Some(BTreeMap::new());
+    for (slug, file) in &slugs.campaigns {
+        let table = Rc::new(top(file, "campaign", sink).with_homes(HOMES));
+        match (reader.campaign(slug.clone(), &table), &mut campaigns) {
+            (Some(campaign), Some(campaigns)) => {
+                campaigns.insert(slug.clone(), campaign);
+            }
+            _ => campaigns = None,
+        }
+    }
+    rule::report_cycles(&uses, sink);
+    rule::report_near_tags(&uses, sink);
+    Some(Configuration {
+        accounts: accounts?,
+        attributes: names.attributes,
+        segments: segments?,
+        campaigns: campaigns?,
+    })
+}
+
+type Accounts = BTreeMap<AccountSlug, Account>;
+
+fn main_file(
+    parsed: &[Parsed<'_>],
+    sink: &Sink,
+    defaults_sink: &Sink,
+) -> (Option<Accounts>, Option<Defaults>) {
+    let Some(file) = find(parsed, MAIN_FILE) else {
+        sink.report(MAIN_FILE, None, Problem::NoMainFile);
+        return (None, None);
+    };
+    let top = Rc::new(top(file, "haishin", sink));
+    let shared = Layers::new([Rc::clone(&top), shipped(defaults_sink)]);
+    let accounts = account::accounts(&top, &shared);
+    let defaults = Defaults::read(&shared);
+    // Read for its problems only: the process takes them from the file on disk.
+    let _ = node::node(&shared);
+    top.finish();
+    (accounts, defaults)
+}
+
+fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> {
+    parsed.iter().find(|file| file.path == path)
+}
+
+fn top<'p>(file: &'p Parsed<'_>, name: &'static str, sink: &'p Sink) -> Table<'p> {
+    // The beginning of the file stands for the whole.
+    Table::new(File { path: file.path, sink }, name, file.table.get_ref(), At { start: 0, end: 0 })
+}
+
+/// All that was found, less what is only an echo of broken syntax: problems on a broken line, and absences in a
+/// file of which a part could not be read.
+fn without_echoes(sink: Sink, parsed: &[Parsed<'_>]) -> Vec<Diagnostic> {
+    let mut found = sink.into_sorted();
+    found.retain(|one| {
+        let Some(file) = parsed.iter().find(|file| file.path == &*one.file && !file.broken.is_empty()) else {
+            return true;
+        };
+        if matches!(
+            one.problem,
+            Problem::Syntax { .. } | Problem::FullWidth { .. } | Problem::ForeignKey { .. }
+        ) {
+            return true;
+        }
+        let on_broken_line =
+            |at: At| file.broken.iter().any(|line| line.start <= at.end && at.start <= line.end);
+        !one.problem.is_absence() && !one.at.is_some_and(on_broken_line)
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key asked for while the shipped files are read, as `table.key`.
+    fn asked() -> std::collections::BTreeSet<String> {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let source = Source::read_dir(&directory).unwrap();
+        let (sink, defaults) = (Sink::default(), Sink::default());
+        let parsed: Vec<Parsed<'_>> =
+            source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+        read(&parsed, &sink, &defaults, Instant::from_millis(0));
+        assert!(!defaults.asked().is_empty());
+        assert!(defaults.into_sorted().is_empty(), "a shipped default cannot be read");
+        sink.asked()
+    }
+
+    #[test]
+    fn the_shipped_main_file_shows_every_key_it_may_have() {
+        const ELSEWHERE: [&str; 13] = [
+            "campaign",
+            "schedule",
+            "message",
+            "message part",
+            "variant",
+            "segment",
+            "rule",
+            "bounds",
+            "sum",
+            "last",
+            "followed",
+            "where",
+            "comparison",
+        ];
+        let missing: Vec<String> = asked()
+            .into_iter()
+            .filter(|asked| {
+                let (table, key) = asked.rsplit_once('.').unwrap();
+                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}.")];
+                !ELSEWHERE.contains(&table) && !shown.iter().any(|shown| SHIPPED.contains(shown.as_str()))
+            })
+            .collect();
+        assert!(missing.is_empty(), "not in config/haishin.toml: {missing:?}");
+    }
+}

@@ -8,3 +8,6 @@ mod segments_oracle;
 mod sends_oracle;
 mod store_contract;
 mod support;
+//! The one integration-test binary.
+
+mod config;

@@ -1,0 +1,97 @@
+//! `haishin check`: what it prints and how it ends.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::diagnostic::Diagnostic;
+use super::problem::Severity;
+use super::render::{Style, render};
+use super::source::{Source, SourceError};
+use crate::domain::time::Instant;
+use crate::lang::Lang;
+
+/// How the report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text(Style),
+    /// One JSON object: `{"ok", "errors", "warnings", "hints", "diagnostics": [...]}`.
+    Json,
+}
+
+/// What `check` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What to print.
+    pub output: String,
+    /// 0: no error (there may be warnings), 1: errors.
+    pub exit_code: u8,
+}
+
+/// Checks the files of a directory. Paths in the report begin with the directory as given.
+pub fn check_report(
+    directory: &Path,
+    now: Instant,
+    lang: Lang,
+    format: Format,
+) -> Result<Report, SourceError> {
+    let source = Source::read_dir(directory)?;
+    let found = super::parse(&source, now).diagnostics;
+    let prefix = prefix(directory);
+    let count = |severity| found.iter().filter(|one| one.severity() == severity).count();
+    let [errors, warnings, hints] = [Severity::Error, Severity::Warning, Severity::Hint].map(count);
+    let output = match format {
+        Format::Text(style) => {
+            let summary = summary(lang, source.files.len(), errors, warnings, hints);
+            let problems = render(&found, &source, &prefix, lang, style);
+            if problems.is_empty() { format!("{summary}\n") } else { format!("{problems}\n{summary}\n") }
+        }
+        Format::Json => {
+            let diagnostics: Vec<Value> =
+                found.iter().map(|one| as_json(one, &source, &prefix, lang)).collect();
+            let report = json!({
+                "ok": errors == 0,
+                "errors": errors,
+                "warnings": warnings,
+                "hints": hints,
+                "diagnostics": diagnostics,
+            });
+            format!("{report}\n")
+        }
+    };
+    Ok(Report { output, exit_code: u8::from(errors > 0) })
+}
+
+fn prefix(directory: &Path) -> String {
+    let shown = directory.display().to_string();
+    let shown = shown.trim_end_matches('/');
+    if shown.is_empty() || shown == "." { String::new() } else { format!("{shown}/") }
+}
+
+fn summary(lang: Lang, files: usize, errors: usize, warnings: usize, hints: usize) -> String {
+    if errors + warnings + hints == 0 {
+        return lang
+            .pick(format!("{files}ファイルに問題はありません"), format!("{files} files, no problems"));
+    }
+    lang.pick(
+        format!("{files}ファイル: エラー{errors}件、警告{warnings}件、確認{hints}件"),
+        format!("{files} files: {errors} errors, {warnings} warnings, {hints} notes"),
+    )
+}
+
+/// One problem for machines: its kind and data beside the sentences of the chosen language.
+fn as_json(one: &Diagnostic, source: &Source, prefix: &str, lang: Lang) -> Value {
+    let (line, column) = one.position(source);
+    let words = one.problem.words(lang);
+    json!({
+        "severity": one.severity(),
+        "file": format!("{prefix}{}", one.file),
+        "line": line,
+        "column": column,
+        "title": words.title,
+        "label": words.label,
+        "help": words.help,
+        "problem": one.problem,
+    })
+}

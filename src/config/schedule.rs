@@ -1,0 +1,330 @@
+//! `[schedule]`: when a campaign is due. `docs/schedules.md` says what each form means.
+
+use chrono::NaiveDate;
+use toml::de::DeValue;
+
+use super::campaign::{Defaults, HOMES};
+use super::problem::{Expected, Problem};
+use super::scalar::{Moment, local_text};
+use super::tree::{Item, Table};
+use crate::domain::campaign::Deadline;
+use crate::domain::policy::{Policy, QuietHours};
+use crate::domain::schedule::{
+    Cron, Days, Every, Except, IfMissed, MonthDays, Pattern, Recurrence, Schedule, TimeOfDay, Weekdays, When,
+};
+use crate::domain::time::{Instant, Span, Tz};
+
+/// A `[schedule]` as read.
+pub(super) struct Read {
+    pub schedule: Schedule,
+    pub deadline: Option<Deadline>,
+    pub rerun: u32,
+}
+
+/// What a schedule is read with.
+pub(super) struct Surroundings<'c> {
+    pub policy: &'c Policy,
+    pub defaults: Defaults,
+    pub now: Instant,
+    /// The campaign may send in quiet hours.
+    pub immediate: bool,
+    /// The distance at which the same content may be due again.
+    pub window: Span,
+}
+
+const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
+    ("mon", chrono::Weekday::Mon),
+    ("tue", chrono::Weekday::Tue),
+    ("wed", chrono::Weekday::Wed),
+    ("thu", chrono::Weekday::Thu),
+    ("fri", chrono::Weekday::Fri),
+    ("sat", chrono::Weekday::Sat),
+    ("sun", chrono::Weekday::Sun),
+];
+
+/// Due instants looked at for the shortest distance: a pattern of weekdays and times repeats within so many.
+const GAPS_LOOKED_AT: usize = 400;
+
+pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
+    let table = item.table("schedule")?.with_homes(HOMES);
+    let zone = match table.get("zone") {
+        Some(item) => item.zone(),
+        None => Some(around.policy.zone),
+    };
+    let if_missed = table.get("if_missed").map_or(Some(around.defaults.if_missed), |item| if_missed(&item));
+    let grace = table.get("grace").map_or(Some(around.defaults.grace), |item| item.span());
+    let kind = table.one_of(&["every", "cron"], false);
+    let when = match kind {
+        None => once(&table, zone),
+        Some(kind) => recurring(&table, kind, zone, around),
+    };
+    let rerun = match kind {
+        None => table.get("rerun").map_or(Some(0), |item| item.whole_u32(0, u32::MAX)),
+        Some(_) => Some(0),
+    };
+    let deadline = deadline(&table, when.as_ref(), zone, around);
+    table.finish();
+    let schedule = Schedule { when: when?, if_missed: if_missed?, grace: grace? };
+    Some(Read { schedule, deadline: deadline?, rerun: rerun? })
+}
+
+pub(super) fn if_missed(item: &Item<'_>) -> Option<IfMissed> {
+    item.word(&[("latest", IfMissed::Latest), ("all", IfMissed::All), ("none", IfMissed::None)])
+}
+
+fn once(table: &Table<'_>, zone: Option<Tz>) -> Option<When> {
+    // Without `at` it could be any of the three.
+    let Some(item) = table.get("at") else {
+        table.get("every");
+        let keys = ["at", "every", "cron"].map(str::to_owned).to_vec();
+        table.report(Problem::MissingOneOf { keys });
+        return None;
+    };
+    Some(When::Once(item.instant(zone?)?))
+}
+
+fn recurring(table: &Table<'_>, kind: &str, zone: Option<Tz>, around: &Surroundings<'_>) -> Option<When> {
+    let pattern = match kind {
+        "every" => every(table).map(Pattern::Every),
+        _ => cron(table).map(Pattern::Cron),
+    };
+    let from = bound(table, "from", zone, Moment::start);
+    let until = bound(table, "until", zone, Moment::end);
+    let except = match table.get("except") {
+        Some(item) => except(&item),
+        None => Some(Vec::new()),
+    };
+    let (from, until) = (from?, until?);
+    if let (Some(start), Some(end)) = (from, until)
+        && end <= start
+    {
+        let at = table.peek("until")?.at;
+        table.file.report(at, Problem::EndBeforeStart { start: "from".to_owned() });
+        return None;
+    }
+    let recurrence = Recurrence { pattern: pattern?, zone: zone?, from, until, except: except? };
+    judge(table, kind, &recurrence, around);
+    Some(When::Recurring(recurrence))
+}
+
+/// Reports a recurrence that never fires, is over, or comes round within the same-content window.
+fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surroundings<'_>) {
+    let at = table.key_at(kind).unwrap_or(table.at);
+    let Some(first) = recurrence.next_after(Instant::from_millis(0)) else {
+        table.file.report(at, Problem::NeverFires);
+        return;
+    };
+    if recurrence.next_after(around.now).is_none()
+        && let Some(until) = recurrence.until
+    {
+        let at = table.peek("until").map_or(at, |item| item.at);
+        let local = local_text(until - Span::from_millis(1), recurrence.zone);
+        table.file.report(at, Problem::AlreadyPast { at: until, local });
+    }
+    let start = first.max(around.now) - Span::from_millis(1);
+    let gap = recurrence.shortest_gap(start, GAPS_LOOKED_AT);
+    if let Some(gap) = gap.filter(|gap| *gap < around.window) {
+        table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
+    }
+}
+
+fn cron(table: &Table<'_>) -> Option<Cron> {
+    let item = table.get("cron")?;
+    let text = item.text_as(Expected::Cron)?;
+    match Cron::parse(text) {
+        Ok(cron) => Some(cron),
+        Err(error) => {
+            item.report(Problem::BadCron { error: error.to_string() });
+            None
+        }
+    }
+}
+
+fn every(table: &Table<'_>) -> Option<Every> {
+    let item = table.get("every")?;
+    let words = [("day", "day"), ("week", "week"), ("month", "month")];
+    let every = item.word(&words);
+    let days = every.and_then(|every| match every {
+        "day" => Some(Days::Day),
+        "week" => table.need("on").and_then(|item| weekdays(&item)).map(Days::Week),
+        _ => table.need("on").and_then(|item| month_days(&item)).map(Days::Month),
+    });
+    if every.is_none() {
+        table.get("on");
+    }
+    let at = table.need("at").and_then(|item| times(&item));
+    Every::new(days?, at?).ok()
+}
+
+/// One value or a list of them.
+fn several<'a>(item: &Item<'a>) -> Option<Vec<Item<'a>>> {
+    match item.value {
+        DeValue::Array(_) => {
+            let items = item.list()?;
+            if items.is_empty() {
+                item.report(Problem::NeverFires);
+                return None;
+            }
+            Some(items)
+        }
+        _ => Some(vec![*item]),
+    }
+}
+
+fn times(item: &Item<'_>) -> Option<Vec<TimeOfDay>> {
+    let times: Vec<Option<TimeOfDay>> = several(item)?.iter().map(time_of_day).collect();
+    times.into_iter().collect()
+}
+
+fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
+    if let DeValue::Datetime(native) = item.value
+        && let (None, Some(time)) = (native.date, native.time)
+        && time.second.unwrap_or(0) == 0
+    {
+        return TimeOfDay::new(time.hour.into(), time.minute.into());
+    }
+    item.parse(Expected::Time, |text| TimeOfDay::parse(text).ok())
+}
+
+fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
+    let days: Vec<Option<chrono::Weekday>> = several(item)?.iter().map(weekday).collect();
+    days.into_iter().collect()
+}
+
+fn weekday(item: &Item<'_>) -> Option<chrono::Weekday> {
+    if let DeValue::String(text) = item.value
+        && let Ok(day) = Weekdays::parse_day(text)
+    {
+        return Some(day);
+    }
+    // 月曜日 and 月 are what a marketer may try.
+    if let DeValue::String(text) = item.value
+        && let Some(n) =
+            text.chars().next().and_then(|first| "月火水木金土日".chars().position(|c| c == first))
+        && let Some((word, _)) = WEEKDAYS.get(n)
+    {
+        let choices = WEEKDAYS.iter().map(|(word, _)| (*word).to_owned()).collect();
+        return item.bad_but(Expected::OneOf { choices }, text, Some((*word).to_owned()));
+    }
+    item.word(&WEEKDAYS)
+}
+
+fn month_days(item: &Item<'_>) -> Option<MonthDays> {
+    let days: Vec<Option<u32>> = several(item)?.iter().map(month_day).collect();
+    MonthDays::new(days.into_iter().collect::<Option<Vec<u32>>>()?).ok()
+}
+
+fn month_day(item: &Item<'_>) -> Option<u32> {
+    match item.value {
+        DeValue::String(_) => item.word(&[("last", MonthDays::LAST)]),
+        _ => item.whole_u32(1, 31),
+    }
+}
+
+fn bound(
+    table: &Table<'_>,
+    key: &'static str,
+    zone: Option<Tz>,
+    edge: fn(Moment, Tz) -> Instant,
+) -> Option<Option<Instant>> {
+    match table.get(key) {
+        Some(item) => Some(Some(edge(item.moment(Expected::Moment)?, zone?))),
+        None => Some(None),
+    }
+}
+
+/// Days without sends: dates, ranges, weekdays, holidays; one or a list.
+fn except(item: &Item<'_>) -> Option<Vec<Except>> {
+    let items = if let DeValue::Array(_) = item.value { item.list()? } else { vec![*item] };
+    let read: Vec<Option<Except>> = items.iter().map(exception).collect();
+    read.into_iter().collect()
+}
+
+fn exception(item: &Item<'_>) -> Option<Except> {
+    if let DeValue::Datetime(_) = item.value {
+        let day = item.date()?;
+        return Some(Except::Days { first: day, last: day });
+    }
+    let read = |text: &str| {
+        let (first, last) = text.split_once("..").unwrap_or((text, text));
+        let day = |text: &str| match Moment::parse(text) {
+            Some(Moment::Day(day)) => Some(day),
+            _ => None,
+        };
+        Some((day(first)?, day(last)?))
+    };
+    let text = item.text_as(Expected::Exception)?;
+    if let Ok(day) = Weekdays::parse_day(text) {
+        return Some(Except::Weekdays([day].into_iter().collect()));
+    }
+    let (first, last): (NaiveDate, NaiveDate) = item.parse(Expected::Exception, read)?;
+    if last < first {
+        item.report(Problem::EndBeforeStart { start: first.to_string() });
+        return None;
+    }
+    Some(Except::Days { first, last })
+}
+
+/// After what nothing of an occurrence is sent; and what can be said of a one-shot's time.
+fn deadline(
+    table: &Table<'_>,
+    when: Option<&When>,
+    zone: Option<Tz>,
+    around: &Surroundings<'_>,
+) -> Option<Option<Deadline>> {
+    let item = table.get("deadline");
+    let span = item.as_ref().is_some_and(|item| is_span(item) || matches!(when, Some(When::Recurring(_))));
+    let deadline = match &item {
+        None => None,
+        Some(item) if span => Some(Deadline::After(item.span()?)),
+        Some(item) => Some(Deadline::At(item.moment(Expected::InstantOrSpan)?.end(zone?))),
+    };
+    let Some(When::Once(at)) = when else { return Some(deadline) };
+    if let (Some(item), Some(deadline)) = (&item, deadline)
+        && deadline.instant(*at) <= *at
+    {
+        item.report(Problem::EndBeforeStart { start: "at".to_owned() });
+        return None;
+    }
+    judge_once(table, *at, zone?, deadline.zip(item), around);
+    Some(deadline)
+}
+
+fn judge_once(
+    table: &Table<'_>,
+    at: Instant,
+    zone: Tz,
+    deadline: Option<(Deadline, Item<'_>)>,
+    around: &Surroundings<'_>,
+) {
+    let Some(item) = table.peek("at") else { return };
+    if at <= around.now {
+        item.report(Problem::AlreadyPast { at, local: local_text(at, zone) });
+    }
+    let quiet = around.policy.quiet_hours.filter(|_| !around.immediate);
+    let Some(end) = quiet.and_then(|quiet| quiet_until(quiet, at)) else { return };
+    let ends = local_text(end, zone);
+    match deadline {
+        Some((deadline, item)) if deadline.instant(at) <= end => {
+            item.report(Problem::DeadlineInQuietHours { ends });
+        }
+        _ => item.report(Problem::DueInQuietHours { ends }),
+    }
+}
+
+/// When the quiet hours end that `at` lies in.
+fn quiet_until(quiet: QuietHours, at: Instant) -> Option<Instant> {
+    let local = at.in_zone(quiet.zone).naive_local();
+    let (day, time) = (local.date(), local.time());
+    let overnight = quiet.start > quiet.end;
+    let inside = match overnight {
+        true => time >= quiet.start || time < quiet.end,
+        false => time >= quiet.start && time < quiet.end,
+    };
+    let last = if overnight && time >= quiet.start { day.succ_opt()? } else { day };
+    inside.then(|| Instant::from_local(last.and_time(quiet.end), quiet.zone))
+}
+
+fn is_span(item: &Item<'_>) -> bool {
+    matches!(item.value, DeValue::String(text) if Moment::parse(text).is_none() && text.len() < 12)
+}

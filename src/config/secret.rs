@@ -1,0 +1,243 @@
+//! Where secrets are, never what they are.
+
+use std::path::{Path, PathBuf};
+
+pub use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::{Expected, Problem};
+use super::tree::{Item, Table};
+
+/// Where a secret is kept. The secret itself is read when it is needed and never printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The first line of a file; a relative path counts from the configuration directory.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A systemd credential (`LoadCredential=`), a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// Why a secret could not be read. Never holds any of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file is not there or may not be read.
+    #[error("cannot read the secret in `{}`; does it exist, and may this user read it?", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is far larger than any secret.
+    #[error("`{}` is too large to hold a secret; is it the right file?", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing is in it.
+    #[error("the secret in {place} is empty")]
+    Empty {
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The environment variable is not set.
+    #[error("the environment variable `{name}` is not set")]
+    NoVariable {
+        /// Its name.
+        name: String,
+    },
+    /// The process was not started with credentials.
+    #[error("there is no $CREDENTIALS_DIRECTORY; add LoadCredential={name}:PATH to the systemd unit")]
+    NoCredentials {
+        /// The credential.
+        name: String,
+    },
+}
+
+const SECRET_BYTES_MAX: u64 = 16 * 1024;
+
+impl SecretSource {
+    /// Reads the secret. `environment` looks a variable up, so that tests need not touch the process's own.
+    pub fn read(
+        &self,
+        directory: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<SecretString, SecretError> {
+        match self {
+            SecretSource::File(path) => read_file(&directory.join(path)),
+            SecretSource::Env(name) => {
+                let value =
+                    environment(name).ok_or_else(|| SecretError::NoVariable { name: name.clone() })?;
+                not_empty(value, format!("${name}"))
+            }
+            SecretSource::Credential(name) => {
+                let folder = environment("CREDENTIALS_DIRECTORY")
+                    .ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
+                read_file(&Path::new(&folder).join(name))
+            }
+        }
+    }
+
+    /// Parses `{ file = … }`, `{ env = … }` or `{ credential = … }`; a literal is refused.
+    pub(super) fn parse(table: &Table<'_>, key: &'static str) -> Option<Self> {
+        let item = table.get(key)?;
+        Self::parse_item(&item, key)
+    }
+
+    pub(super) fn parse_item(item: &Item<'_>, key: &'static str) -> Option<Self> {
+        if let toml::de::DeValue::String(_) = item.value {
+            item.report(Problem::LiteralSecret { key: key.to_owned() });
+            return None;
+        }
+        let table = item.table_as("secret", Expected::Secret)?;
+        let which = table.one_of(&["file", "env", "credential"], true);
+        let value = which.and_then(|which| table.get(which)).and_then(|value| {
+            let text = value.text()?;
+            let name_fits = which == Some("file") || !text.contains(['/', '=', '\0']);
+            if text.is_empty() || !name_fits { value.bad(Expected::Name, text) } else { Some(text) }
+        });
+        table.finish();
+        Some(match which? {
+            "file" => SecretSource::File(PathBuf::from(value?)),
+            "env" => SecretSource::Env(value?.to_owned()),
+            _ => SecretSource::Credential(value?.to_owned()),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+    let unreadable = |source| SecretError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > SECRET_BYTES_MAX {
+        return Err(SecretError::TooLarge { path: path.to_owned() });
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    not_empty(text, format!("`{}`", path.display()))
+}
+
+/// Editors and `echo` leave a line end behind.
+fn not_empty(text: String, place: String) -> Result<SecretString, SecretError> {
+    let line = text.lines().next().unwrap_or("").trim();
+    if line.is_empty() { Err(SecretError::Empty { place }) } else { Ok(line.into()) }
+}
+
+/// The text with everything that may be a secret replaced by `*`, byte for byte, so that places still hold: what
+/// stands after the `=` of a key that sounds like a secret, and a password inside a URL. Works line by line,
+/// since a file with broken syntax is shown too.
+pub(super) fn mask(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut block: Option<&str> = None;
+    for line in text.split_inclusive('\n') {
+        if let Some(end) = block {
+            let close = line.find(end).map(|n| n + end.len());
+            push_stars(&mut out, line.get(..close.unwrap_or(line.len())).unwrap_or(line));
+            out.push_str(line.get(close.unwrap_or(line.len())..).unwrap_or(""));
+            block = if close.is_some() { None } else { block };
+            continue;
+        }
+        match secret_value(line) {
+            Some(start) => {
+                let (head, value) = line.split_at(start);
+                out.push_str(head);
+                push_stars(&mut out, value);
+                block = [r#"""""#, "'''"].into_iter().find(|quotes| value.matches(quotes).count() == 1);
+            }
+            None => out.push_str(&mask_password(line)),
+        }
+    }
+    out
+}
+
+/// Where the value of a key that sounds like a secret begins, unless it is a table that says where it is kept.
+fn secret_value(line: &str) -> Option<usize> {
+    let lower = line.to_ascii_lowercase();
+    let word = ["secret", "token", "passw"].iter().filter_map(|word| lower.find(word)).min()?;
+    // A marketer may write of secrets: inside quotes it is a sentence, in a comment an explanation.
+    let before = line.get(..word)?;
+    if before.contains('#') || before.matches('"').count() % 2 == 1 {
+        return None;
+    }
+    let after = line.get(word..)?;
+    let equals = after.find(['=', '＝', ':'])?;
+    let sign = after.get(equals..)?.chars().next()?.len_utf8();
+    let value = word + equals + sign;
+    let rest = line.get(value..)?.trim_start();
+    let place = rest.strip_prefix('{').map(str::trim_start);
+    let known = |place: &str| ["file", "env", "credential"].iter().any(|key| place.starts_with(key));
+    if place.is_some_and(known) { None } else { Some(value) }
+}
+
+/// `postgres://user:password@host` with the password masked.
+fn mask_password(line: &str) -> String {
+    let masked = line.find("://").and_then(|scheme| {
+        let start = scheme + 3;
+        let rest = line.get(start..)?;
+        let authority = rest.get(..rest.find(['/', '"', '\'', '?', ' ']).unwrap_or(rest.len()))?;
+        let at = authority.rfind('@')?;
+        let colon = authority.get(..at)?.find(':')?;
+        let (head, tail) = (line.get(..start + colon + 1)?, line.get(start + at..)?);
+        let mut out = head.to_owned();
+        push_stars(&mut out, authority.get(colon + 1..at)?);
+        out.push_str(tail);
+        Some(out)
+    });
+    masked.unwrap_or_else(|| line.to_owned())
+}
+
+fn push_stars(out: &mut String, text: &str) {
+    // Quotes and line ends stay, so that the line still reads as one.
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\n' | '\r' | ' ' | '{' | '}' => out.push(c),
+            _ => out.extend(std::iter::repeat_n('*', c.len_utf8())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_be_a_secret_is_masked_in_place() {
+        let text = "title = \"店\"\nchannel_secret = \"ab秘cd\" # x\nAccess_Token ＝ 'zz'\n\
+                    url = \"postgres://haishin:pa:ss@db/x\"\nsecret = { file = \"a\" }\n\
+                    token = \"\"\"\nhidden\n\"\"\" # end\ntitle = \"b\"\n";
+        let masked = mask(text);
+        assert_eq!(masked.len(), text.len());
+        insta::assert_snapshot!(masked, @r#"
+        title = "店"
+        channel_secret = "*******" * *
+        Access_Token ＝ '**'
+        url = "postgres://haishin:*****@db/x"
+        secret = { file = "a" }
+        token = """
+        ******
+        """ # end
+        title = "b"
+        "#);
+    }
+
+    #[test]
+    fn secrets_come_from_files_variables_and_credentials() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("koharu"), "s3cret\n").unwrap();
+        std::fs::write(dir.path().join("empty"), "\n").unwrap();
+        let folder = dir.path().to_str().unwrap().to_owned();
+        let environment = move |name: &str| match name {
+            "CREDENTIALS_DIRECTORY" => Some(folder.clone()),
+            "SECRET" => Some("from env".to_owned()),
+            _ => None,
+        };
+        let read = |source: SecretSource| source.read(dir.path(), &environment);
+        let secret = read(SecretSource::File("koharu".into())).unwrap();
+        assert_eq!(secret.expose_secret(), "s3cret");
+        assert!(!format!("{secret:?}").contains("s3cret"));
+        assert_eq!(read(SecretSource::Credential("koharu".into())).unwrap().expose_secret(), "s3cret");
+        assert_eq!(read(SecretSource::Env("SECRET".into())).unwrap().expose_secret(), "from env");
+        assert!(matches!(read(SecretSource::File("empty".into())), Err(SecretError::Empty { .. })));
+        assert!(matches!(read(SecretSource::File("none".into())), Err(SecretError::Read { .. })));
+        assert!(matches!(read(SecretSource::Env("NONE".into())), Err(SecretError::NoVariable { .. })));
+    }
+}

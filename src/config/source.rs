@@ -1,0 +1,191 @@
+//! The files of a configuration as texts: what is parsed, stored as a version and compared by digest.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// At most so many files: a wrong directory (a home, a disk) must not be read to its end.
+pub const FILES_MAX: usize = 5_000;
+/// The largest file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// All files together, in bytes.
+pub const TOTAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Folders inside folders.
+const DEPTH_MAX: usize = 16;
+
+/// All `.toml` files of a configuration directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Each file's text by its path below the directory, parts separated by `/`.
+    pub files: BTreeMap<String, String>,
+    /// Files whose bytes are no UTF-8, each with the offset of the first bad byte: a diagnostic, not a failure.
+    pub not_utf8: BTreeMap<String, usize>,
+}
+
+/// Why a directory could not be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The directory or a file in it could not be opened or read.
+    #[error("cannot read `{}`; does it exist, and may this user read it?", path.display())]
+    Read {
+        /// What was being read.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// More than [`FILES_MAX`] files.
+    #[error("`{}` holds more than {FILES_MAX} .toml files; is it a configuration directory?", path.display())]
+    TooManyFiles {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// More than [`FILE_BYTES_MAX`] in one file or [`TOTAL_BYTES_MAX`] in all.
+    #[error(
+        "`{}` is too large (a file may have {} KiB, all together {} MiB)",
+        path.display(),
+        FILE_BYTES_MAX / 1024,
+        TOTAL_BYTES_MAX / 1024 / 1024
+    )]
+    TooLarge {
+        /// The file at which the limit was passed.
+        path: PathBuf,
+    },
+    /// Folders nested deeper than any configuration is, such as a symbolic link to a parent.
+    #[error("`{}` lies too deep; is there a link to a parent folder?", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file's name is no UTF-8, so no slug can be made of it.
+    #[error("the name of `{}` is not UTF-8; rename it", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Source {
+    /// Reads every `.toml` file below `directory`, bounded in number, size and depth. Files and folders whose
+    /// name begins with `.` are left out (editors keep theirs there), and so is `imports/`, which holds column
+    /// mappings of `haishin import`.
+    pub fn read_dir(directory: &Path) -> Result<Self, SourceError> {
+        let mut source = Source::default();
+        let mut total = 0;
+        let mut folders = vec![(directory.to_owned(), String::new(), 0)];
+        while let Some((folder, prefix, depth)) = folders.pop() {
+            if depth > DEPTH_MAX {
+                return Err(SourceError::TooDeep { path: folder });
+            }
+            let unreadable = |source| SourceError::Read { path: folder.clone(), source };
+            for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                // Metadata of what a link points to: systemd and Kubernetes place files as links.
+                let kind = std::fs::metadata(&path)
+                    .map_err(|source| SourceError::Read { path: path.clone(), source })?;
+                let name = path.file_name().and_then(|name| name.to_str());
+                let name = name.ok_or_else(|| SourceError::Name { path: path.clone() })?;
+                let relative = format!("{prefix}{name}");
+                if name.starts_with('.') || relative == "imports" {
+                    continue;
+                }
+                if kind.is_dir() {
+                    folders.push((path, format!("{relative}/"), depth + 1));
+                } else if name.ends_with(".toml") {
+                    total += kind.len();
+                    source.add(&path, relative, kind.len(), total)?;
+                }
+            }
+        }
+        Ok(source)
+    }
+
+    fn add(&mut self, path: &Path, relative: String, size: u64, total: u64) -> Result<(), SourceError> {
+        if size > FILE_BYTES_MAX || total > TOTAL_BYTES_MAX {
+            return Err(SourceError::TooLarge { path: path.to_owned() });
+        }
+        if self.files.len() + self.not_utf8.len() >= FILES_MAX {
+            return Err(SourceError::TooManyFiles { path: path.to_owned() });
+        }
+        let bytes =
+            std::fs::read(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        match String::from_utf8(bytes) {
+            // Windows editors put a byte order mark in front; it is no part of the text.
+            Ok(text) => {
+                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                self.files.insert(relative, text);
+            }
+            Err(error) => {
+                self.not_utf8.insert(relative, error.utf8_error().valid_up_to());
+            }
+        }
+        Ok(())
+    }
+
+    /// SHA-256 over the sorted paths and texts, each behind its length, so that no two sets of files share one.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for (path, text) in &self.files {
+            for part in [path, text] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part.as_bytes());
+            }
+        }
+        hash.finalize().into()
+    }
+}
+
+impl<P: Into<String>, T: Into<String>> FromIterator<(P, T)> for Source {
+    fn from_iter<I: IntoIterator<Item = (P, T)>>(files: I) -> Self {
+        let files = files.into_iter().map(|(path, text)| (path.into(), text.into())).collect();
+        Source { files, not_utf8: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_text_between_files_changes_the_digest() {
+        let one = Source::from_iter([("a", "bc"), ("d", "")]);
+        let other = Source::from_iter([("a", "b"), ("cd", "")]);
+        assert_ne!(one.digest(), other.digest());
+        assert_eq!(one.digest(), Source::from_iter([("d", ""), ("a", "bc")]).digest());
+    }
+
+    #[test]
+    fn a_directory_is_read_with_its_folders_and_within_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        write("haishin.toml", "\u{feff}a = 1".as_bytes());
+        write("campaigns/2026/winter.toml", b"");
+        write("campaigns/sjis.toml", b"title = \"\x93\x7e\"");
+        write("campaigns/.winter.toml.swp.toml", b"");
+        write("imports/friends.toml", b"");
+        write("notes.txt", b"");
+        let source = Source::read_dir(dir.path()).unwrap();
+        let paths: Vec<_> = source.files.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["campaigns/2026/winter.toml", "haishin.toml"]);
+        assert_eq!(source.files["haishin.toml"], "a = 1");
+        assert_eq!(source.not_utf8["campaigns/sjis.toml"], 9);
+
+        write("big.toml", &vec![b'#'; FILE_BYTES_MAX as usize + 1]);
+        assert!(matches!(Source::read_dir(dir.path()), Err(SourceError::TooLarge { .. })));
+        assert!(matches!(Source::read_dir(&dir.path().join("none")), Err(SourceError::Read { .. })));
+    }
+
+    #[test]
+    fn too_many_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..=FILES_MAX {
+            std::fs::write(dir.path().join(format!("{n}.toml")), "").unwrap();
+        }
+        assert!(matches!(Source::read_dir(dir.path()), Err(SourceError::TooManyFiles { .. })));
+    }
+}
