@@ -113,3 +113,29 @@ impl Attribute {
         self.columns.iter().fold(RoaringBitmap::new(), |all, (_, column)| all | column.present())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::segment::rule::Comparison;
+
+    /// A text that changes for years leaves a bounded number of old ones behind, and the right new one.
+    #[test]
+    fn old_texts_are_dropped() {
+        let mut attribute = Attribute::default();
+        let text = |n: u32| Value::Text(format!("page {n}").into());
+        for round in 0..50 {
+            for friend in 0..300 {
+                attribute.set(friend, &text(round * 1000 + friend));
+            }
+        }
+        assert!(attribute.texts.len() <= 2 * 300 + IDLE_TEXTS, "{}", attribute.texts.len());
+        let now = Instant::from_millis(0);
+        for friend in 0..300 {
+            let test = AttributeTest::Compare(vec![Comparison::Eq(text(49_000 + friend))]);
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..300);
+            assert_eq!(attribute.select(&test, now, all), RoaringBitmap::from([friend]));
+        }
+    }
+}

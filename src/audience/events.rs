@@ -88,22 +88,32 @@ impl Event<'_> {
 
     /// The property's value, if it is a number.
     pub(super) fn number(&self, property: usize) -> Option<Number> {
-        self.cells()
-            .filter(|cell| cell.property == property)
-            .find_map(|cell| number_of_key(cell.of, cell.key))
+        self.cell(property).and_then(|cell| number_of_key(cell.of, cell.key))
     }
 
-    fn cells(&self) -> impl Iterator<Item = Cell> + '_ {
-        let (block, row) = match self.place {
-            Place::Block(block, i) => (Some((block, i as Slot)), None),
-            Place::Late(row) => (None, Some(row)),
-        };
-        let in_block = block.into_iter().flat_map(|(block, slot)| {
-            block.cells.iter().filter_map(move |cells| {
-                Some(Cell { property: cells.property, of: cells.of, key: cells.keys.get(slot)? })
-            })
-        });
-        in_block.chain(row.into_iter().flat_map(|row| row.cells.iter().copied()))
+    fn cell(&self, property: usize) -> Option<Cell> {
+        match self.place {
+            Place::Block(block, i) => {
+                let cells = block.cells.iter().filter(|cells| cells.property == property);
+                cells.filter_map(|cells| cells.get(i as Slot)).next()
+            }
+            Place::Late(row) => row.cells.iter().find(|cell| cell.property == property).copied(),
+        }
+    }
+
+    fn each_cell(&self, mut visit: impl FnMut(Cell)) {
+        match self.place {
+            Place::Block(block, i) => {
+                block.cells.iter().filter_map(|cells| cells.get(i as Slot)).for_each(visit);
+            }
+            Place::Late(row) => row.cells.iter().for_each(|cell| visit(*cell)),
+        }
+    }
+}
+
+impl Cells {
+    fn get(&self, slot: Slot) -> Option<Cell> {
+        Some(Cell { property: self.property, of: self.of, key: self.keys.get(slot)? })
     }
 }
 
@@ -126,16 +136,16 @@ impl PropertyTests<'_> {
     fn pass(&self, event: &Event<'_>) -> bool {
         self.all.iter().all(|(property, tests)| {
             event
-                .cells()
-                .filter(|cell| cell.property == *property)
-                .any(|cell| tests.iter().any(|(of, test)| *of == cell.of && test.passes(cell.key)))
+                .cell(*property)
+                .is_some_and(|cell| tests.iter().any(|(of, test)| *of == cell.of && test.passes(cell.key)))
         })
     }
 }
 
 impl Events {
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    /// How many events there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     pub(super) fn property(&self, name: &PropertyName) -> Option<usize> {
@@ -284,7 +294,7 @@ impl Block {
     fn gather(events: &[Event<'_>]) -> Self {
         let mut columns: Vec<(Cell, Vec<(Slot, i64)>)> = Vec::new();
         for (slot, event) in events.iter().enumerate() {
-            for cell in event.cells() {
+            event.each_cell(|cell| {
                 let pair = (slot as Slot, cell.key);
                 match columns
                     .iter_mut()
@@ -293,7 +303,7 @@ impl Block {
                     Some((_, keys)) => keys.push(pair),
                     None => columns.push((cell, vec![pair])),
                 }
-            }
+            });
         }
         let cells = columns.into_iter().map(|(Cell { property, of, .. }, keys)| {
             let keys = keys.into_iter().collect();
@@ -304,5 +314,57 @@ impl Block {
             friends: events.iter().map(|event| event.friend.into()).collect(),
             cells: cells.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn rows(events: &Events, window: Window) -> Vec<(i64, u32, Option<i64>)> {
+        let tests = events.tests(&[]).unwrap();
+        let mut rows = Vec::new();
+        events.each(window, &tests, |event| {
+            rows.push((event.at(), event.friend, event.cell(0).map(|cell| cell.key)));
+        });
+        rows.sort_unstable();
+        rows
+    }
+
+    /// More than two blocks, mostly in order, some events late by anything: nothing is lost, before merging or after.
+    #[test]
+    fn events_out_of_order_find_their_place() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let (mut events, mut plain) = (Events::default(), Vec::new());
+        let amount = PropertyName::parse("amount").unwrap();
+        assert_eq!(events.property_mut(&amount).0, 0);
+        for i in 0..150_000 {
+            let at = if rng.random_bool(0.1) { rng.random_range(0..=i) } else { i };
+            let key = rng.random_bool(0.5).then(|| rng.random_range(-9..9));
+            let cells =
+                key.map(|key| Cell { property: 0, of: AttributeType::Integer, key }).into_iter().collect();
+            let friend = rng.random_range(0..1000);
+            events.push(Row { at, friend, cells });
+            plain.push((at, friend, key));
+        }
+        plain.sort_unstable();
+        let within = |after: i64, until: i64| {
+            plain.iter().copied().filter(|(at, ..)| *at > after && *at <= until).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            for (after, until) in [(i64::MIN, i64::MAX), (70_000, 140_000), (149_998, 149_999), (5, 5)] {
+                assert_eq!(rows(&events, Window { after, until }), within(after, until));
+            }
+            events.settle();
+            assert!(events.late.is_empty() && events.blocks.len() > 2);
+        }
+        events.retain(|friend, at| friend != 7 && at > 20_000);
+        let kept: Vec<_> =
+            within(20_000, i64::MAX).into_iter().filter(|(_, friend, _)| *friend != 7).collect();
+        assert_eq!(rows(&events, Window { after: i64::MIN, until: i64::MAX }), kept);
+        assert_eq!(events.count, kept.len());
     }
 }

@@ -141,7 +141,7 @@ impl Index {
         for events in self.events.values_mut() {
             events.retain(|friend, at| at > keep_after.as_millis() && !erased.contains(friend));
         }
-        self.events.retain(|_, events| !events.is_empty());
+        self.events.retain(|_, events| events.len() > 0);
     }
 
     /// The largest number of an entry applied.
@@ -296,5 +296,74 @@ impl Index {
 
     fn attribute(&mut self, name: &AttributeName) -> &mut Attribute {
         self.attributes.entry(name.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::segment::rule::Condition;
+
+    fn user(n: u8) -> UserId {
+        UserId([n; 16])
+    }
+
+    fn entry(seq: i64, friend: u32, effect: Effect) -> Entry {
+        Entry { seq: Seq(seq), friend: FriendId(friend), at: Instant::from_millis(seq), effect }
+    }
+
+    #[test]
+    fn an_erased_friend_is_gone_and_its_number_is_not_given_again() {
+        let vip = TagName::parse("vip").unwrap();
+        let mut index = Index::new();
+        let tagged = |seq, friend| entry(seq, friend, Effect::TagAdded { tag: vip.clone() });
+        index.apply(&entry(1, 0, Effect::Joined { user: user(1) }));
+        index.apply(&tagged(2, 0));
+        index.apply(&entry(3, 0, Effect::Erased));
+        // What is still in the journal of an erased friend says nothing any more.
+        index.apply(&tagged(2, 0));
+        index.apply(&entry(1, 0, Effect::Joined { user: user(1) }));
+        let now = Instant::from_millis(10);
+        assert!(index.is_empty() && index.following().is_empty() && index.tagged(&vip, now).is_empty());
+        assert_eq!((index.user(FriendId(0)), index.friend_of(user(1))), (None, None));
+        assert_eq!(index.next_friend(), FriendId(1));
+        assert_eq!(index.erased().iter().collect::<Vec<_>>(), [0]);
+
+        index.apply(&entry(4, 1, Effect::Joined { user: user(1) }));
+        assert_eq!(index.friend_of(user(1)), Some(FriendId(1)));
+        let (segments, sends) = (Segments::new(), Sends::default());
+        let nobody = Rule::Any(vec![]);
+        let everybody = Rule::Not(Box::new(nobody));
+        assert_eq!(index.evaluate(&everybody, &segments, &sends, now).unwrap(), RoaringBitmap::from([1]));
+        assert!(!index.evaluate_one(&everybody, &segments, &sends, now, FriendId(0)).unwrap());
+    }
+
+    #[test]
+    fn a_tag_given_after_now_is_not_held() {
+        let vip = TagName::parse("vip").unwrap();
+        let mut index = Index::new();
+        for (seq, friend) in [(5, 0), (6, 1), (7, 2)] {
+            index.apply(&entry(seq, friend, Effect::TagAdded { tag: vip.clone() }));
+        }
+        let now = Instant::from_millis(6);
+        assert_eq!(index.tagged(&vip, now), RoaringBitmap::from([0, 1]));
+        let rule = Rule::Is(Condition::Tag { tag: vip, held: Age::Any });
+        let found = index.evaluate(&rule, &Segments::new(), &Sends::default(), now);
+        assert_eq!(found.unwrap(), RoaringBitmap::from([0, 1]));
+    }
+
+    #[test]
+    fn events_to_forget_are_forgotten() {
+        let mut index = Index::new();
+        let visit = EventName::parse("visit").unwrap();
+        for (seq, friend) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
+            let effect = Effect::Event { name: visit.clone(), event_id: None, properties: BTreeMap::new() };
+            index.apply(&entry(seq, friend, effect));
+        }
+        index.apply(&entry(5, 1, Effect::Erased));
+        index.drop_events(Instant::from_millis(1));
+        assert_eq!(index.events.get(&visit).map(Events::len), Some(1));
+        index.drop_events(Instant::from_millis(3));
+        assert_eq!(index.event_names().count(), 0);
     }
 }

@@ -300,3 +300,147 @@ fn holds_for_text(comparison: &Comparison, text: &str) -> bool {
         Comparison::StartsWith(start) => text.starts_with(start.as_str()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Asia::Tokyo;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn passes(comparison: Comparison, value: &Value) -> bool {
+        let comparisons = [comparison];
+        let test = ValueTest::of_comparisons(&comparisons, value.type_of());
+        match value {
+            Value::Text(text) => test.passes_text(text),
+            other => key_of(other).is_some_and(|key| test.passes_key(key)),
+        }
+    }
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn noon(text: &str) -> Instant {
+        Instant::from_local(day(text).and_hms_opt(12, 0, 0).unwrap(), Tokyo)
+    }
+
+    fn dated(test: &AttributeTest, date: &str, now: Instant) -> bool {
+        ValueTest::of_attribute_test(test, AttributeType::Date, now).passes_key(key_of_day(day(date)))
+    }
+
+    #[test]
+    fn numbers_of_both_kinds_compare_exactly() {
+        let odd = Value::Integer((1 << 53) + 1);
+        let even = Value::Number(9_007_199_254_740_992.0);
+        assert!(!passes(Comparison::Eq(even.clone()), &odd));
+        assert!(passes(Comparison::Gt(even.clone()), &odd));
+        assert!(passes(Comparison::Lt(odd.clone()), &even));
+        assert!(passes(Comparison::Ne(odd), &even));
+        // 2^63 as a double is beyond every integer; −2^63 is the smallest.
+        let beyond = Value::Number(9_223_372_036_854_775_808.0);
+        assert!(passes(Comparison::Lt(beyond.clone()), &Value::Integer(i64::MAX)));
+        assert!(!passes(Comparison::Gte(beyond), &Value::Integer(i64::MAX)));
+        let smallest = Value::Number(-9_223_372_036_854_775_808.0);
+        assert!(passes(Comparison::Eq(smallest), &Value::Integer(i64::MIN)));
+        assert!(passes(Comparison::Gt(Value::Number(-1e300)), &Value::Integer(i64::MIN)));
+        assert!(passes(Comparison::Gte(Value::Number(2.5)), &Value::Integer(3)));
+        assert!(!passes(Comparison::Gte(Value::Number(2.5)), &Value::Integer(2)));
+        assert!(passes(Comparison::Eq(Value::Integer(0)), &Value::Number(-0.0)));
+        assert!(!passes(Comparison::Lt(Value::Number(0.0)), &Value::Number(-0.0)));
+        assert!(!passes(Comparison::Lte(Value::Number(f64::NAN)), &Value::Number(1.0)));
+    }
+
+    #[test]
+    fn texts_compare_by_code_point_and_never_with_numbers() {
+        let text = |text: &str| Value::Text(text.into());
+        // In UTF-16 the order would be the other way round.
+        assert!(passes(Comparison::Gt(text("\u{fffd}")), &text("𠮷")));
+        assert!(!passes(Comparison::Eq(text("e\u{301}")), &text("é")));
+        assert!(!passes(Comparison::Eq(Value::Integer(7)), &text("7")));
+        assert!(passes(Comparison::Ne(Value::Integer(7)), &text("7")));
+        assert!(!passes(Comparison::Gt(Value::Integer(7)), &text("8")));
+        assert!(!passes(Comparison::Contains("7".into()), &Value::Integer(7)));
+    }
+
+    #[test]
+    fn booleans_have_no_order() {
+        assert!(passes(Comparison::Eq(Value::Boolean(true)), &Value::Boolean(true)));
+        assert!(passes(Comparison::Ne(Value::Boolean(false)), &Value::Boolean(true)));
+        assert!(!passes(Comparison::Gte(Value::Boolean(false)), &Value::Boolean(true)));
+        assert!(!passes(Comparison::Eq(Value::Integer(1)), &Value::Boolean(true)));
+    }
+
+    #[test]
+    fn who_was_born_on_a_leap_day_ages_on_the_first_of_march() {
+        let at_least_20 = AttributeTest::Age { bounds: vec![Bound::Gte(20)], zone: Tokyo };
+        let leap_day = "2004-02-29";
+        assert!(dated(&at_least_20, leap_day, noon("2024-02-29")));
+        assert!(!dated(&at_least_20, leap_day, noon("2024-02-28")));
+        let at_least_21 = AttributeTest::Age { bounds: vec![Bound::Gte(21)], zone: Tokyo };
+        assert!(!dated(&at_least_21, leap_day, noon("2025-02-28")));
+        assert!(dated(&at_least_21, leap_day, noon("2025-03-01")));
+        assert!(dated(&at_least_20, "2003-02-28", noon("2024-02-29")));
+        assert!(!dated(&at_least_20, "2004-03-01", noon("2024-02-29")));
+    }
+
+    #[test]
+    fn who_is_not_born_yet_has_no_age() {
+        for bound in [Bound::Lt(40), Bound::Gte(-5), Bound::Ne(7)] {
+            let test = AttributeTest::Age { bounds: vec![bound], zone: Tokyo };
+            assert!(dated(&test, "2026-12-04", noon("2026-12-04")));
+            assert!(!dated(&test, "2026-12-05", noon("2026-12-04")));
+        }
+    }
+
+    #[test]
+    fn absurd_ages_select_nobody_or_everybody_born() {
+        for (bound, holds) in [
+            (Bound::Gte(i64::MAX), false),
+            (Bound::Gt(i64::MAX), false),
+            (Bound::Gte(i64::MIN), true),
+            (Bound::Lte(i64::MAX), true),
+            (Bound::Lt(i64::MIN), false),
+        ] {
+            let test = AttributeTest::Age { bounds: vec![bound], zone: Tokyo };
+            assert_eq!(dated(&test, "1990-01-01", noon("2026-12-04")), holds, "{bound:?}");
+        }
+    }
+
+    #[test]
+    fn a_local_day_turns_at_local_midnight() {
+        let today = AttributeTest::OnDay { offset: 0, zone: Tokyo };
+        let midnight = Instant::start_of_day(day("2026-12-04"), Tokyo);
+        assert!(dated(&today, "2026-12-04", midnight));
+        assert!(!dated(&today, "2026-12-04", midnight - Span::from_millis(1)));
+        assert!(dated(&today, "2026-12-03", midnight - Span::from_millis(1)));
+        let never = AttributeTest::OnDay { offset: i64::MAX, zone: Tokyo };
+        assert!(!dated(&never, "2026-12-04", midnight));
+    }
+
+    #[test]
+    fn parts_of_days_count_by_their_length() {
+        let (now, zone) = (noon("2026-12-04"), Tokyo);
+        let past = AttributeTest::Past { within: Span::from_hours(36), zone };
+        let ahead = AttributeTest::Ahead { within: Span::from_hours(36), zone };
+        let ago = AttributeTest::AgoAtLeast { span: Span::from_hours(36), zone };
+        let holds = |test: &AttributeTest| -> Vec<&str> {
+            ["2026-12-01", "2026-12-02", "2026-12-03", "2026-12-04", "2026-12-05", "2026-12-06"]
+                .into_iter()
+                .filter(|date| dated(test, date, now))
+                .collect()
+        };
+        assert_eq!(holds(&past), ["2026-12-03", "2026-12-04"]);
+        assert_eq!(holds(&ahead), ["2026-12-05"]);
+        assert_eq!(holds(&ago), ["2026-12-01", "2026-12-02"]);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_doubles_keep_their_order(a in any::<f64>(), b in any::<f64>()) {
+            prop_assume!(a.is_finite() && b.is_finite());
+            prop_assert_eq!(key_of_double(a).cmp(&key_of_double(b)), a.partial_cmp(&b).unwrap());
+            prop_assert_eq!(double_of_key(key_of_double(a)), a);
+        }
+    }
+}
