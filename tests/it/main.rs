@@ -1,4 +1,5 @@
 //! The one integration-test binary.
 
+mod planner;
 mod schedule;
 mod sends_oracle;
