@@ -11,3 +11,6 @@ mod support;
 //! The one integration-test binary.
 
 mod config;
+mod planner;
+mod schedule;
+mod sends_oracle;

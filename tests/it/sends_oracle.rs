@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
 
-const WORLDS: u64 = 400;
+const WORLDS: u64 = 320;
 const HOUR: i64 = 3_600_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,7 +73,8 @@ impl World {
             edges.iter().copied().filter(|_| rng.random_bool(0.7)).chain([5]).collect();
         let large = seed.is_multiple_of(16);
         if large {
-            friends.extend(62_000..68_500);
+            // Enough of one block for words instead of a list, too few of its neighbour.
+            friends.extend(65_000..75_000);
             friends.sort_unstable();
         }
         let start = Instant::from_millis(1_796_000_000_000 + rng.random_range(0..400) * 24 * HOUR);
@@ -235,7 +236,7 @@ fn sends_equal_a_list_of_single_deliveries() {
     let (mut capped, mut received, mut large) = (0, 0, 0);
     for seed in 0..WORLDS {
         let mut world = World::new(seed);
-        for _ in 0..if world.large { 8 } else { 40 } {
+        for _ in 0..if world.large { 10 } else { 40 } {
             world.step();
             capped += u64::from(world.check_cap() > 0);
             received += u64::from(world.check_received() > 0);
@@ -243,7 +244,7 @@ fn sends_equal_a_list_of_single_deliveries() {
         world.check_open();
         large += u64::from(world.large);
     }
-    assert!(capped > 4_000 && received > 4_000 && large >= 25, "{capped} {received} {large}");
+    assert!(capped > 3_000 && received > 3_000 && large >= 20, "{capped} {received} {large}");
 }
 
 #[test]

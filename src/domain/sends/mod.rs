@@ -198,9 +198,14 @@ impl Sends {
         let mut over = RoaringBitmap::new();
         let mut count = AtLeast::new(cap.max);
         for block in blocks_of(candidates) {
+            let blocks: Vec<_> = sets.iter().filter_map(|set| set.get(block)).collect();
+            let singles = singles.get(&block).map_or(&[][..], Vec::as_slice);
+            if blocks.len() + singles.len() < cap.max as usize {
+                continue;
+            }
             count.clear();
-            sets.iter().filter_map(|set| set.get(block)).for_each(|friends| count.add(friends));
-            singles.get(&block).into_iter().flatten().for_each(|low| count.add_one(*low));
+            blocks.iter().for_each(|friends| count.add(friends));
+            singles.iter().for_each(|low| count.add_one(*low));
             over |= to_bitmap(block, count.reached());
         }
         over & candidates

@@ -240,6 +240,13 @@ fn the_shortest_gap_is_seen_through_a_change_of_the_clock() {
 }
 
 #[test]
+fn a_day_that_comes_back_after_midnight_is_not_lost() {
+    // St John's showed a minute of the 29th, then the last hour of the 28th once more.
+    let late = cron("*/59 23 28 10 *", "America/St_Johns");
+    assert_eq!(late.next_after(at("2006-10-29T00:00:30-02:30")), Some(at("2006-10-28T23:59:00-03:30")));
+}
+
+#[test]
 fn the_ends_of_time_are_no_trap() {
     for (text, left) in [("* * * * *", 3), ("0 10 * * *", 0)] {
         let cron = cron(text, "Asia/Tokyo");
