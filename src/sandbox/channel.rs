@@ -92,6 +92,20 @@ pub(super) struct Friend {
     pub(super) status: Status,
 }
 
+impl Friend {
+    pub(super) fn report(&self) -> SandboxFriend {
+        let name = self.name.as_deref().map(str::to_owned);
+        SandboxFriend { user: self.user, name, status: self.status }
+    }
+
+    /// Whether the name or the id contains the text; nobody asks for an empty one in vain.
+    pub(super) fn matches(&self, search: &str) -> bool {
+        search.is_empty()
+            || self.name.as_deref().is_some_and(|name| name.contains(search))
+            || self.user.to_string().contains(search)
+    }
+}
+
 impl Friends {
     fn new(friends: Vec<SandboxFriend>, unknown: UnknownIds) -> Self {
         let mut all = Self { index: HashMap::new(), list: Vec::new(), unknown };

@@ -1,6 +1,5 @@
 //! The state machine: what a request at an instant comes to. It does I/O only to its state file.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use super::ledger::{Delivery, Ledger, Row, Sha};
 use super::multicast::{self, Multicast};
 use super::plan::{Act, Body, Plan, Reply, Request, RequestId, Say, parse_uuid, uuid_text};
 use super::settings::{KeyLookup, SandboxError, Settings};
+use super::tokens::{Grant, Tokens};
 use crate::domain::time::{Instant, Span};
 
 /// The LINE double. Shared by reference; one lock inside, held for microseconds.
@@ -37,19 +37,12 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) channels: Vec<Channel>,
-    tokens: HashMap<String, Token>,
+    pub(super) tokens: Tokens,
     pub(super) faults: Faults,
     pub(super) ledger: Ledger,
     journal: Option<Journal>,
     boot: u64,
     number: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Token {
-    channel: u32,
-    /// `None`: never.
-    ends: Option<Instant>,
 }
 
 impl Sandbox {
@@ -63,7 +56,7 @@ impl Sandbox {
         };
         let mut state = State {
             channels: Vec::new(),
-            tokens: HashMap::new(),
+            tokens: Tokens::default(),
             faults: Faults::new(settings.seed, settings.faults),
             ledger: Ledger::new(settings.keep_requests),
             journal: None,
@@ -74,9 +67,8 @@ impl Sandbox {
             let place = u32::try_from(state.channels.len()).unwrap_or(u32::MAX);
             let id = channel.id.clone();
             let token = channel.access_token.clone();
-            let known =
-                token.and_then(|token| state.tokens.insert(token, Token { channel: place, ends: None }));
-            if known.is_some() || state.channel(&id).is_some() {
+            let own = token.is_none_or(|token| state.tokens.configure(token, place));
+            if !own || state.channel(&id).is_some() {
                 return Err(SandboxError::DuplicateChannel(id));
             }
             state.channels.push(Channel::new(channel, settings.rates));
@@ -142,10 +134,11 @@ enum Work {
     Other,
 }
 
-#[derive(Clone, Copy)]
-struct Context {
-    id: RequestId,
-    now: Instant,
+/// Which request it is, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    pub(super) id: RequestId,
+    pub(super) now: Instant,
 }
 
 impl Call {
@@ -204,7 +197,7 @@ impl State {
         let grant = (endpoint == Endpoint::Token).then(|| Grant::read(request));
         row.channel = match &grant {
             Some(grant) => self.channel(&grant.id),
-            None => match self.authenticate(request, context.now) {
+            None => match self.tokens.channel(request, context.now) {
                 Some(channel) => Some(channel),
                 None => return Say::unauthorized(),
             },
@@ -233,13 +226,6 @@ impl State {
             (Work::Other, Some(grant)) => self.issue(rules, &grant, context),
             (Work::Other, None) => self.ask(rules, endpoint, row.channel, context.now),
         }
-    }
-
-    /// The channel of the bearer token.
-    fn authenticate(&self, request: &Request<'_>, now: Instant) -> Option<u32> {
-        let (scheme, token) = request.header("authorization")?.split_once(' ')?;
-        let token = self.tokens.get(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
-        token.ends.is_none_or(|ends| now < ends).then_some(token.channel)
     }
 
     /// Notes the key's body in the books, and durably if that is news.
@@ -325,31 +311,6 @@ impl State {
         Say::json(&value)
     }
 
-    fn issue(&mut self, rules: &Rules, grant: &Grant, context: Context) -> Say {
-        let refuse = |error: &str, description: &str| {
-            let body = json!({ "error": error, "error_description": description });
-            Say { status: 400, ..Say::json(&body) }
-        };
-        if grant.media_type_is_wrong {
-            return Say::error(415, "Unsupported media type");
-        }
-        if grant.grant_type != "client_credentials" {
-            return refuse("unsupported_grant_type", "grant_type must be client_credentials");
-        }
-        let Some(place) = self.channel(&grant.id) else {
-            return refuse("invalid_client", "invalid client_id");
-        };
-        if self.channels.get(place as usize).is_none_or(|channel| channel.secret != grant.secret) {
-            return refuse("invalid_client", "invalid client_secret");
-        }
-        let text = format!("sandbox.{}", context.id);
-        let ends = context.now + rules.token_lifetime;
-        self.tokens.retain(|_, token| token.ends.is_none_or(|ends| context.now < ends));
-        self.tokens.insert(text.clone(), Token { channel: place, ends: Some(ends) });
-        let lives = rules.token_lifetime.as_millis() / 1_000;
-        Say::json(&json!({ "token_type": "Bearer", "access_token": text, "expires_in": lives }))
-    }
-
     /// The place of the channel with this id.
     pub(super) fn channel(&self, id: &str) -> Option<u32> {
         self.channels.iter().position(|channel| channel.id == id).and_then(|place| place.try_into().ok())
@@ -370,39 +331,6 @@ impl State {
 
     pub(super) const fn set_boot(&mut self, boot: u64) {
         self.boot = boot;
-    }
-}
-
-/// The form of the token endpoint.
-struct Grant {
-    media_type_is_wrong: bool,
-    grant_type: String,
-    id: String,
-    secret: String,
-}
-
-impl Grant {
-    fn read(request: &Request<'_>) -> Self {
-        let body = match request.body {
-            Body::Whole(body) => std::str::from_utf8(body).unwrap_or_default(),
-            Body::TooLarge => "",
-        };
-        // A form is written as a URL's query is.
-        let url = reqwest::Url::parse(&format!("http://form/?{body}")).ok();
-        let field = |name: &str| {
-            let pairs = url.iter().flat_map(|url| url.query_pairs());
-            pairs
-                .filter(|(key, _)| key == name)
-                .map(|(_, value)| value.into_owned())
-                .next()
-                .unwrap_or_default()
-        };
-        Self {
-            media_type_is_wrong: !request.is_media_type("application/x-www-form-urlencoded"),
-            grant_type: field("grant_type"),
-            id: field("client_id"),
-            secret: field("client_secret"),
-        }
     }
 }
 

@@ -33,6 +33,15 @@ pub struct ChannelReport {
     pub coupons: Vec<Coupon>,
 }
 
+/// Friends of a channel that match a search, those who got most first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FriendList {
+    /// How many match.
+    pub(super) matching: usize,
+    /// The first of them, each with how many deliveries it got.
+    pub(super) friends: Vec<(SandboxFriend, u32)>,
+}
+
 impl Sandbox {
     /// Sums over everything.
     pub fn totals(&self) -> Totals {
@@ -104,6 +113,31 @@ impl Sandbox {
             }
         }
         Ok(counts)
+    }
+
+    /// One friend, if the channel knows the user.
+    pub(super) fn friend(&self, channel: &str, user: &UserId) -> Option<SandboxFriend> {
+        let state = self.lock();
+        let place = state.channel(channel)?;
+        state.channels.get(place as usize)?.friends.find(user).map(|(_, friend)| friend.report())
+    }
+
+    /// Friends whose name or id contains `search`, those who got most first, then in the order they came.
+    pub(super) fn list_friends(&self, channel: &str, search: &str, limit: usize) -> FriendList {
+        let counts = self.received_counts(channel).unwrap_or_default();
+        let state = self.lock();
+        let place = state.channel(channel).and_then(|place| state.channels.get(place as usize));
+        let Some(channel) = place else { return FriendList::default() };
+        let mut found: Vec<_> = channel
+            .friends
+            .list()
+            .iter()
+            .filter(|friend| friend.matches(search))
+            .map(|friend| (friend, counts.get(&friend.user).copied().unwrap_or(0)))
+            .collect();
+        found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let friends = found.iter().take(limit).map(|(friend, count)| (friend.report(), *count)).collect();
+        FriendList { matching: found.len(), friends }
     }
 
     /// Adds friends to a channel, or changes their name and status.

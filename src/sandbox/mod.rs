@@ -20,6 +20,7 @@ mod plan;
 mod restore;
 mod server;
 mod settings;
+mod tokens;
 
 pub use self::core::Sandbox;
 pub use self::fault::{Endpoint, Fault, FaultKind};

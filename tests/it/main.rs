@@ -2,6 +2,7 @@
 
 mod import_csv;
 mod line_http;
+mod phone;
 mod sandbox;
 mod schedule;
 mod segments_oracle;
