@@ -10,6 +10,11 @@ pub enum Lang {
 }
 
 impl Lang {
+    /// The language for a POSIX locale such as `ja_JP.UTF-8`: Japanese when it begins with `ja`, else English.
+    pub fn of_locale(locale: &str) -> Self {
+        if locale.starts_with("ja") { Lang::Ja } else { Lang::En }
+    }
+
     /// The one of two texts that is in this language.
     pub fn pick<T>(self, ja: T, en: T) -> T {
         match self {
