@@ -1,2 +1,3 @@
 mod import_csv;
+mod lifecycle;
 mod telemetry;
