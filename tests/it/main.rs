@@ -1,3 +1,4 @@
+mod http_health;
 mod import_csv;
 mod lifecycle;
 mod telemetry;
