@@ -1,1 +1,268 @@
-//! Logs and metrics: one vocabulary.
+//! Logs and metrics: one vocabulary. `docs/operations.md` shows these tables to ops; a test keeps them equal, and
+//! another that no log line of the program uses a field that is not here.
+
+use std::io::IsTerminal;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// The fields of log lines, with their meaning. Never a secret, a token or a message's text.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("account", "slug of the account"),
+    ("accepted", "friends whose message LINE accepted"),
+    ("address", "address a server listens on, or a peer's"),
+    ("answer", "what LINE answered to one request"),
+    ("attempt", "number of a request among those of its batch, from 1"),
+    ("batch", "number of a batch within its occurrence, from 0"),
+    ("by", "who acted: a person's name, or `guard`"),
+    ("campaign", "slug of the campaign"),
+    ("due_at", "due instant of an occurrence"),
+    ("duration_ms", "how long it took, in milliseconds"),
+    ("error", "what went wrong, with its causes"),
+    ("friends", "number of friends concerned"),
+    ("in_flight", "requests that were under way"),
+    ("now", "the clock's instant"),
+    ("occurrence", "number of the occurrence"),
+    ("outcome", "what became of it"),
+    ("passed", "number of due instants passed over"),
+    ("path", "file or folder"),
+    ("reason", "why, in words"),
+    ("rejected", "friends whose message LINE refused"),
+    ("request_id", "LINE's X-Line-Request-Id"),
+    ("retry_key", "X-Line-Retry-Key of a batch"),
+    ("rows", "number of rows"),
+    ("seen", "latest instant the database has seen"),
+    ("signal", "signal the process got"),
+    ("status", "HTTP status"),
+    ("task", "name of one of the daemon's loops"),
+    ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
+    ("version", "number of a configuration version, or of the program"),
+];
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A line for people, in colours on a terminal.
+    #[default]
+    Text,
+    /// A JSON object a line: `timestamp`, `level`, `target`, `message` and the fields.
+    Json,
+}
+
+/// A subscriber that writes to `writer` what `filter` lets through (`info`, `haishin=debug,warn`, …).
+///
+/// # Errors
+/// The filter is not understood.
+pub fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(filter)?);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    Ok(match format {
+        LogFormat::Text => Box::new(registry.with(layer)),
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            Box::new(registry.with(layer))
+        }
+    })
+}
+
+/// Why logs or metrics cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log.level` is not understood.
+    #[error(
+        "log.level `{filter}` is not understood; write error, warn, info, debug or trace, or target=level,…"
+    )]
+    Filter {
+        /// What was written.
+        filter: String,
+        /// Why not.
+        source: ParseError,
+    },
+    /// Logs were set up before in this process.
+    #[error("logging is already set up")]
+    Logs(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// Metrics cannot be set up.
+    #[error("metrics cannot be set up")]
+    Metrics(#[from] BuildError),
+    /// Metrics were set up before in this process.
+    #[error("metrics are already set up")]
+    MetricsTwice(#[from] metrics::SetRecorderError<PrometheusRecorder>),
+}
+
+/// Sends the process's log lines to stderr.
+///
+/// # Errors
+/// The filter is not understood, or logs are set up already.
+pub fn install_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let colours = std::io::stderr().is_terminal();
+    let subscriber = subscriber(format, filter, colours, std::io::stderr)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    Ok(tracing::subscriber::set_global_default(subscriber)?)
+}
+
+/// What a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, in seconds.
+    Seconds,
+}
+
+impl MetricKind {
+    /// Prometheus' word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Seconds => "histogram",
+        }
+    }
+}
+
+/// A metric, its labels and what ops reads of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub kind: MetricKind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// Its meaning.
+    pub help: &'static str,
+}
+
+/// Names of metrics, so that one is written once.
+pub mod metric {
+    /// Requests to LINE.
+    pub const REQUESTS: &str = "haishin_requests_total";
+    /// How long LINE takes.
+    pub const REQUEST_SECONDS: &str = "haishin_request_duration_seconds";
+    /// Friends by outcome.
+    pub const DELIVERIES: &str = "haishin_deliveries_total";
+    /// Occurrences by how they ended.
+    pub const OCCURRENCES: &str = "haishin_occurrences_total";
+    /// How long a freeze takes.
+    pub const FREEZE_SECONDS: &str = "haishin_freeze_duration_seconds";
+    /// Friends by status.
+    pub const FRIENDS: &str = "haishin_friends";
+    /// Rows that wait in the inbox.
+    pub const INBOX_ROWS: &str = "haishin_inbox_rows";
+    /// Rows the owner applied.
+    pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
+    /// Messages left this month.
+    pub const QUOTA_LEFT: &str = "haishin_quota_left";
+    /// Whether the brake is on.
+    pub const STOPPED: &str = "haishin_stopped";
+    /// How long writes wait for the writer.
+    pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
+    /// Connections of the HTTP server.
+    pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
+    /// The program's version.
+    pub const BUILD_INFO: &str = "haishin_build_info";
+}
+
+/// Every metric of the daemon.
+pub const METRICS: &[Metric] = &[
+    of(metric::REQUESTS, MetricKind::Counter, &["account", "answer"], "Requests to LINE by their answer."),
+    of(
+        metric::REQUEST_SECONDS,
+        MetricKind::Seconds,
+        &["account"],
+        "How long LINE takes to answer a request.",
+    ),
+    of(
+        metric::DELIVERIES,
+        MetricKind::Counter,
+        &["account", "outcome"],
+        "Friends by the outcome of their message.",
+    ),
+    of(metric::OCCURRENCES, MetricKind::Counter, &["account", "outcome"], "Occurrences by how they ended."),
+    of(metric::FREEZE_SECONDS, MetricKind::Seconds, &["account"], "How long a freeze takes."),
+    of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
+    of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),
+    of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
+    of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
+    of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
+    of(
+        metric::WRITE_WAIT_SECONDS,
+        MetricKind::Seconds,
+        &["priority"],
+        "How long a write waits for the database's writer.",
+    ),
+    of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
+    of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),
+];
+
+const fn of(
+    name: &'static str,
+    kind: MetricKind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind, labels, help }
+}
+
+/// Upper bounds of the histograms' buckets: a local write to a request that times out.
+const BUCKETS_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// A recorder of its own, for a test; the daemon installs one for the process.
+///
+/// # Errors
+/// The buckets are refused.
+pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_SECONDS)?;
+    Ok(builder.build_recorder())
+}
+
+/// Names, kinds and meanings of all metrics, and the version: to the current recorder.
+pub fn describe() {
+    for Metric { name, kind, help, .. } in METRICS {
+        match kind {
+            MetricKind::Counter => describe_counter!(*name, *help),
+            MetricKind::Gauge => describe_gauge!(*name, *help),
+            MetricKind::Seconds => describe_histogram!(*name, Unit::Seconds, *help),
+        }
+    }
+    metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// Records the process's metrics; the handle renders them for `/metrics`. The caller lets [`upkeep`] run.
+///
+/// # Errors
+/// Metrics are set up already.
+pub fn install_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    let recorder = recorder()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    describe();
+    Ok(handle)
+}
+
+/// Folds recorded samples into their histograms, which otherwise grow until somebody asks for `/metrics`.
+pub async fn upkeep(handle: PrometheusHandle, stop: tokio_util::sync::CancellationToken) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        handle.run_upkeep();
+    }
+}

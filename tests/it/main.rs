@@ -15,3 +15,8 @@ mod config;
 mod planner;
 mod schedule;
 mod sends_oracle;
+mod http_health;
+mod import_csv;
+mod lifecycle;
+mod systemd;
+mod telemetry;

@@ -1,1 +1,0 @@
-//! Signals, cancellation tokens, systemd notifications.
