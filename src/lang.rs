@@ -1,7 +1,8 @@
 //! The two languages people read haishin in.
 
 /// Which language texts for people are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Lang {
     /// Japanese.
     Ja,
@@ -20,6 +21,18 @@ impl Lang {
         match self {
             Lang::Ja => ja,
             Lang::En => en,
+        }
+    }
+}
+
+impl std::str::FromStr for Lang {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ja" => Ok(Lang::Ja),
+            "en" => Ok(Lang::En),
+            _ => Err("write `ja` or `en`".into()),
         }
     }
 }

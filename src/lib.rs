@@ -24,5 +24,5 @@ pub mod line;
 pub mod sandbox;
 pub mod sender;
 pub mod store;
-pub mod text;
 pub mod telemetry;
+pub mod text;

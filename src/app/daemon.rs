@@ -54,7 +54,16 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let progress = Progress::new();
         let mode = Mode::Daemon;
-        let running = super::start(&self.paths, &self.settings, self.clock.clone(), mode, lock, progress.clone(), self.lang).await?;
+        let running = super::start(
+            &self.paths,
+            &self.settings,
+            self.clock.clone(),
+            mode,
+            lock,
+            progress.clone(),
+            self.lang,
+        )
+        .await?;
         if self.set_clock {
             only_loopback(&running.node)?;
         }
@@ -62,12 +71,14 @@ impl Daemon {
         let soft = shutdown.soft().clone();
         let socket = server::bind(&self.paths.socket()).context("the command socket cannot be opened")?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
-        if let Some(address) = self.settings.http_listen {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-            let readiness = Arc::new(NodeReady { node: running.node.clone() });
-            let router = http::router(readiness, self.metrics.clone());
-            tasks.spawn(http::serve(listener, router, http::Limits::default(), shutdown.clone()));
-        }
+        let address = self.settings.http.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
+        let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
+        let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
+        let limits = http::Limits { connections, ..http::Limits::default() };
+        tasks.spawn(http::serve(listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
         tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads));
@@ -106,7 +117,10 @@ async fn wake_ups(node: Arc<Node>) -> Option<JobScheduler> {
         scheduler.start().await?;
         Ok::<_, tokio_cron_scheduler::JobSchedulerError>(scheduler)
     };
-    started.await.inspect_err(|error| tracing::warn!(%error, "no wake-ups; the engines' own interval goes on")).ok()
+    started
+        .await
+        .inspect_err(|error| tracing::warn!(%error, "no wake-ups; the engines' own interval goes on"))
+        .ok()
 }
 
 /// Claims accounts that another node still held.
@@ -161,7 +175,7 @@ impl http::Readiness for NodeReady {
         let accounts = self.node.active().configuration.accounts.keys().cloned().collect::<Vec<_>>();
         let check = |account: crate::domain::id::AccountSlug| http::Check {
             name: format!("account {account}"),
-            ready: engines.contains_key(&account),
+            ok: engines.contains_key(&account),
             detail: String::new(),
         };
         accounts.into_iter().map(check).collect()

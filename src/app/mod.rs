@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{self, Account, Configuration, Source, node::Node as NodeSettings};
+use crate::config::node::{DatabaseUrl, Node as NodeSettings};
+use crate::config::{
+    self, Account, Configuration, ExposeSecret as _, SecretSource, SecretString, Source, Style,
+};
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
 use crate::domain::id::AccountSlug;
@@ -22,7 +25,7 @@ use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
-use crate::line::{HttpApi, HttpSettings};
+use crate::line::{Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
 
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
@@ -85,6 +88,7 @@ pub fn machine_rng() -> StdRng {
 /// Starts engines with LINE over HTTP.
 struct HttpStarter {
     deps: Deps,
+    config: PathBuf,
     progress: Progress,
     stop: CancellationToken,
     engines: TaskTracker,
@@ -95,8 +99,9 @@ impl Starter for HttpStarter {
     async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
         let account = active.configuration.accounts.get(slug);
         let account = account.with_context(|| format!("account `{slug}` is not configured"))?;
-        let line = line_api(account, self.deps.clock.clone())?;
-        let claimed = Engine::claim(self.deps.clone(), slug.clone(), line, active.clone(), machine_rng()).await?;
+        let line = line_api(account, &self.config, self.deps.clock.clone())?;
+        let claimed =
+            Engine::claim(self.deps.clone(), slug.clone(), line, active.clone(), machine_rng()).await?;
         let handle = claimed.handle.clone();
         let pulse = self.progress.register(format!("account {slug}"), LONGEST_TURN);
         self.engines.spawn(claimed.serve(self.stop.clone(), move || pulse.beat()));
@@ -136,7 +141,8 @@ pub async fn start(
     progress: Progress,
     lang: Lang,
 ) -> anyhow::Result<Running> {
-    let store = store::open(&settings.database_url(&paths.state)?).await.context("the database could not be opened")?;
+    let url = database_url(settings, paths)?;
+    let store = store::open(url.expose_secret()).await.context("the database could not be opened")?;
     let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
     let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
     let deps = Deps {
@@ -147,7 +153,13 @@ pub async fn start(
         holder: lock.holder.clone(),
         mode,
     };
-    let starter = HttpStarter { deps, progress, stop: stop.clone(), engines: engines.clone() };
+    let starter = HttpStarter {
+        deps,
+        config: paths.config.clone(),
+        progress,
+        stop: stop.clone(),
+        engines: engines.clone(),
+    };
     let node = Arc::new(Node::new(store.clone(), clock, Box::new(starter), active));
     let failures = node.start_accounts().await;
     for (account, error) in &failures {
@@ -160,19 +172,30 @@ pub async fn start(
 }
 
 /// The version that runs; an empty database activates the files at first start (protocol §2).
-async fn active_version(store: &dyn Store, config: &Path, clock: &dyn Clock, lang: Lang) -> anyhow::Result<Active> {
+async fn active_version(
+    store: &dyn Store,
+    config: &Path,
+    clock: &dyn Clock,
+    lang: Lang,
+) -> anyhow::Result<Active> {
     let now = clock.now();
-    if let Some(stored) = store.active_version().await.context("the running configuration could not be read")? {
-        let source = Source { files: stored.files };
+    if let Some(stored) =
+        store.active_version().await.context("the running configuration could not be read")?
+    {
+        let source = Source { files: stored.files, ..Source::default() };
         let checked = config::parse(&source, stored.activated_at);
-        let rendered = || config::render_all(&checked.diagnostics, &source, lang, false);
-        let configuration: Configuration = checked
-            .configuration
-            .clone()
-            .with_context(|| format!("version {} no longer passes the check of this haishin:\n{}", stored.id, rendered()))?;
-        return Ok(Active { version: stored.id, activated_at: stored.activated_at, configuration: Arc::new(configuration) });
+        let rendered = || config::render(&checked.diagnostics, &source, "", lang, Style::Plain);
+        let configuration: Configuration = checked.configuration.clone().with_context(|| {
+            format!("version {} no longer passes the check of this haishin:\n{}", stored.id, rendered())
+        })?;
+        return Ok(Active {
+            version: stored.id,
+            activated_at: stored.activated_at,
+            configuration: Arc::new(configuration),
+        });
     }
-    let source = Source::read_dir(config).with_context(|| format!("cannot read the configuration in {}", config.display()))?;
+    let source = Source::read_dir(config)
+        .with_context(|| format!("cannot read the configuration in {}", config.display()))?;
     let plan = plan::check(source.files, now);
     plan::activate(store, plan, None, "first start", now, lang)
         .await
@@ -180,9 +203,45 @@ async fn active_version(store: &dyn Store, config: &Path, clock: &dyn Clock, lan
         .context("the configuration cannot go live; see `haishin check`")
 }
 
+/// The database's URL; a relative SQLite path lies in the state directory.
+fn database_url(settings: &NodeSettings, paths: &Paths) -> anyhow::Result<SecretString> {
+    let url = match &settings.database.url {
+        DatabaseUrl::Secret(source) => {
+            return secret(source, &paths.config).context("the database's URL cannot be read");
+        }
+        DatabaseUrl::Plain(url) => url,
+    };
+    let path = url.strip_prefix("sqlite:").map(|path| paths.state.join(path.trim_start_matches("//")));
+    let url = path.map_or(url.clone(), |path| format!("sqlite://{}", path.display()));
+    Ok(SecretString::from(url))
+}
+
+fn secret(source: &SecretSource, config: &Path) -> anyhow::Result<SecretString> {
+    Ok(source.read(config, &|name| std::env::var(name).ok())?)
+}
+
 /// LINE as this account reaches it.
-fn line_api(account: &Account, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<HttpApi>> {
-    let credentials = account.credentials().context("the account's secrets cannot be read")?;
+fn line_api(account: &Account, config: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<HttpApi>> {
+    let read =
+        |source: &SecretSource| secret(source, config).with_context(|| format!("account `{}`", account.slug));
+    let credentials = match &account.credentials.access_token {
+        Some(token) => Credentials::AccessToken(read(token)?),
+        None => Credentials::Channel {
+            id: account.channel_id.clone(),
+            secret: read(&account.credentials.channel_secret)?,
+        },
+    };
     let api = HttpApi::new(HttpSettings::new(account.api_base.clone(), credentials), clock)?;
     Ok(Arc::new(api))
+}
+
+/// This machine's settings, and where its files are.
+pub fn settings(config: &Path, state: Option<&Path>, lang: Lang) -> anyhow::Result<(Paths, NodeSettings)> {
+    let source = Source::read_dir(config)
+        .with_context(|| format!("cannot read the configuration in {}", config.display()))?;
+    let (node, diagnostics) = config::node::read(&source);
+    let shown = || config::render(&diagnostics, &source, "", lang, Style::Plain);
+    let node = node.with_context(|| format!("haishin.toml cannot be used:\n{}", shown()))?;
+    let state = state.map_or_else(|| node.state_directory.clone(), Path::to_owned);
+    Ok((Paths { config: config.to_owned(), state }, node))
 }

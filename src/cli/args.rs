@@ -19,9 +19,9 @@ pub(super) struct Args {
     /// Directory with haishin.toml, attributes.toml, segments/ and campaigns/.
     #[arg(long, global = true, env = "HAISHIN_CONFIG", default_value = "config", value_name = "DIR")]
     pub config: PathBuf,
-    /// Directory for the embedded database, the socket and the lock.
-    #[arg(long, global = true, env = "STATE_DIRECTORY", default_value = "state", value_name = "DIR")]
-    pub state: PathBuf,
+    /// Directory for the embedded database, the socket and the lock; haishin.toml names one too.
+    #[arg(long, global = true, env = "STATE_DIRECTORY", value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Which account, where there is more than one.
     #[arg(long, global = true, value_name = "ACCOUNT")]
     pub account: Option<AccountSlug>,
@@ -54,7 +54,9 @@ pub(super) enum Action {
     #[command(after_help = "Example:\n  haishin plan")]
     Plan,
     /// Make the files the running configuration.
-    #[command(after_help = "Examples:\n  haishin apply          shows the plan and asks\n  haishin apply --yes    for scripts")]
+    #[command(
+        after_help = "Examples:\n  haishin apply          shows the plan and asks\n  haishin apply --yes    for scripts"
+    )]
     Apply {
         /// Do not ask.
         #[arg(long, short)]
@@ -63,16 +65,22 @@ pub(super) enum Action {
     /// What runs, what is open, what needs a person.
     Status,
     /// Run the daemon.
-    #[command(after_help = "Examples:\n  haishin run --config /etc/haishin --state /var/lib/haishin\n  haishin run --clock 2026-12-04T17:59:00+09:00 --speed 60    a rehearsal on a set clock")]
+    #[command(
+        after_help = "Examples:\n  haishin run --config /etc/haishin --state /var/lib/haishin\n  haishin run --clock 2026-12-04T17:59:00+09:00 --speed 60    a rehearsal on a set clock"
+    )]
     Run(RunOptions),
     /// A shop with generated friends, the shipped campaigns and a LINE double: nothing leaves this machine.
-    #[command(after_help = "Examples:\n  haishin demo\n  haishin demo --once --lang en\n  haishin demo --fresh")]
+    #[command(
+        after_help = "Examples:\n  haishin demo\n  haishin demo --once --lang en\n  haishin demo --fresh"
+    )]
     Demo(DemoOptions),
     /// The LINE double alone, for rehearsals and tests.
     #[command(after_help = "Example:\n  haishin sandbox --port 8471")]
     Sandbox(SandboxOptions),
     /// Bring friends, tags or events in from a CSV file.
-    #[command(after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column tag=ラベル --column at=日時")]
+    #[command(
+        after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column tag=ラベル --column at=日時"
+    )]
     Import(ImportOptions),
     /// Count, list or export segments.
     #[command(subcommand)]
@@ -178,7 +186,9 @@ pub(super) enum ImportKind {
 #[derive(Debug, Subcommand)]
 pub(super) enum SegmentAction {
     /// How many friends each segment has.
-    #[command(after_help = "Examples:\n  haishin segment count\n  haishin segment count tokyo-regulars --now 2026-12-04T18:00:00+09:00")]
+    #[command(
+        after_help = "Examples:\n  haishin segment count\n  haishin segment count tokyo-regulars --now 2026-12-04T18:00:00+09:00"
+    )]
     Count {
         /// Which; all if none is named.
         segments: Vec<SegmentSlug>,
@@ -213,7 +223,9 @@ pub(super) enum CampaignAction {
     /// All campaigns and when each is due next.
     List,
     /// Due instants of a campaign, past ones too.
-    #[command(after_help = "Example:\n  haishin campaign next birthday --from 2026-01-01T00:00:00+09:00 --until 2027-01-01T00:00:00+09:00 --json")]
+    #[command(
+        after_help = "Example:\n  haishin campaign next birthday --from 2026-01-01T00:00:00+09:00 --until 2027-01-01T00:00:00+09:00 --json"
+    )]
     Next {
         /// Which.
         campaign: CampaignSlug,
@@ -225,7 +237,9 @@ pub(super) enum CampaignAction {
         until: Option<Instant>,
     },
     /// Who would get what if everything due froze now; sends nothing.
-    #[command(after_help = "Examples:\n  haishin campaign preview\n  haishin campaign preview winter-coupon --now 2026-12-04T18:00:00+09:00 --json")]
+    #[command(
+        after_help = "Examples:\n  haishin campaign preview\n  haishin campaign preview winter-coupon --now 2026-12-04T18:00:00+09:00 --json"
+    )]
     Preview {
         /// Which; all that are due if none is named.
         campaigns: Vec<CampaignSlug>,
@@ -249,7 +263,9 @@ pub(super) enum CampaignAction {
         campaign: CampaignSlug,
     },
     /// Send a campaign's messages to named friends, at once, outside caps and reports.
-    #[command(after_help = "Example:\n  haishin campaign test-send winter-coupon --to Uaaaabbbbccccddddeeeeffff00001111")]
+    #[command(
+        after_help = "Example:\n  haishin campaign test-send winter-coupon --to Uaaaabbbbccccddddeeeeffff00001111"
+    )]
     TestSend {
         /// Which.
         campaign: CampaignSlug,
@@ -278,12 +294,19 @@ pub(super) enum OccurrenceAction {
         occurrence: i64,
     },
     /// Decide what waits for a person.
-    #[command(after_help = "Examples:\n  haishin occurrence resolve 12 --unknown accepted    LINE's statistics show it arrived\n  haishin occurrence resolve 12 --held send")]
+    #[command(
+        after_help = "Examples:\n  haishin occurrence resolve 12 --unknown accepted    LINE's statistics show it arrived\n  haishin occurrence resolve 12 --held send"
+    )]
     Resolve {
         /// Its number.
         occurrence: i64,
         /// Take unknown deliveries as accepted or as rejected.
-        #[arg(long, value_name = "accepted|rejected", required_unless_present = "held", conflicts_with = "held")]
+        #[arg(
+            long,
+            value_name = "accepted|rejected",
+            required_unless_present = "held",
+            conflicts_with = "held"
+        )]
         unknown: Option<Known>,
         /// A held occurrence goes on, or ends.
         #[arg(long, value_name = "send|cancel")]

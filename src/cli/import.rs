@@ -30,15 +30,26 @@ pub(super) async fn import(args: &Args, options: &ImportOptions, lang: Lang) -> 
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.context("the configuration has errors: see `haishin check`")?;
     let zone = account_zone(args, &configuration)?;
-    let file = std::fs::File::open(&options.file).with_context(|| format!("cannot open {}", options.file.display()))?;
+    let file = std::fs::File::open(&options.file)
+        .with_context(|| format!("cannot open {}", options.file.display()))?;
     let total = file.metadata().ok().map(|meta| meta.len());
-    let reader = Reader::open(file, mapping, &configuration.attributes, zone, now)
-        .map_err(|error| anyhow::anyhow!("{}: {}", options.file.display(), error.text(lang)))?;
-    let rejects = RejectsFile::beside(&options.file, lang);
+    let reader = Reader::open(file, &mapping, &configuration.attributes, zone, now).map_err(|error| {
+        anyhow::anyhow!(
+            "{}: {}",
+            options.file.display(),
+            match error {
+                import::OpenError::Problems(problems) => import::texts(&problems, lang),
+                other => other.to_string(),
+            }
+        )
+    })?;
+    let rejects = RejectsFile::new(RejectsFile::path_for(&options.file), lang);
     let mut progress: Box<dyn Progress> = match (args.json, std::io::stderr().is_terminal()) {
         (true, _) => Box::new(import::Silent),
-        (false, true) => Box::new(import::Bar::new(total, lang)),
-        (false, false) => Box::new(import::Lines::new(lang)),
+        (false, true) => Box::new(import::Bar::new(lang)),
+        (false, false) => {
+            Box::new(import::Lines::new(std::io::stderr(), lang, std::time::Duration::from_secs(5)))
+        }
     };
     let session = Session::open(args, lang).await?;
     let mut sink = Wire { conversation: session.converse(Command::Import).await?, failed: None };
@@ -57,9 +68,11 @@ fn mapping(options: &ImportOptions, kind: Kind, lang: Lang) -> anyhow::Result<Ma
     let mut mapping = match &options.map {
         None => Mapping::new(kind),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Mapping::from_toml(&text, kind)
-                .map_err(|problems| anyhow::anyhow!("{}:\n{}", path.display(), import::texts(&problems, lang)))?
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Mapping::from_toml(&text, kind).map_err(|problems| {
+                anyhow::anyhow!("{}:\n{}", path.display(), import::texts(&problems, lang))
+            })?
         }
     };
     for assignment in &options.column {
@@ -111,7 +124,8 @@ impl Sink for Wire {
                 Err(Refused)
             }
             _ => {
-                self.failed = Some("the daemon ended; run the same import again, nothing is added twice".into());
+                self.failed =
+                    Some("the daemon ended; run the same import again, nothing is added twice".into());
                 Err(Refused)
             }
         }
@@ -129,4 +143,3 @@ impl Wire {
         }
     }
 }
-

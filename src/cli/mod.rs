@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
 
 fn fail(lang: Lang, error: &anyhow::Error) -> ExitCode {
     // A closed standard error has nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}: {error:#}", lang.of("エラー", "error"));
+    let _ = writeln!(std::io::stderr(), "{}: {error:#}", lang.pick("エラー", "error"));
     ExitCode::from(FAILED)
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use super::args::{Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction};
+use super::args::{
+    Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
+};
 use super::print;
-use crate::app::{self, Paths};
+use crate::app;
 use crate::clock::SystemClock;
-use crate::config::{Source, node};
+use crate::config::Source;
 use crate::control::client::Conversation;
 use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 use crate::domain::delivery::Outcome;
@@ -53,11 +55,17 @@ async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
 
 fn confirmed(plan: &str, lang: Lang) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("{}", lang.of("端末がないので確認できません。--yes を付けてください", "there is no terminal to ask on: add --yes"));
+        bail!(
+            "{}",
+            lang.pick(
+                "端末がないので確認できません。--yes を付けてください",
+                "there is no terminal to ask on: add --yes"
+            )
+        );
     }
     print(plan);
     let mut out = std::io::stdout().lock();
-    write!(out, "{} [y/N] ", lang.of("有効にしますか？", "Make this live?"))?;
+    write!(out, "{} [y/N] ", lang.pick("有効にしますか？", "Make this live?"))?;
     out.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
@@ -76,27 +84,28 @@ fn show(args: &Args, answer: &Answer) {
 pub(super) struct Session<'a> {
     args: &'a Args,
     lang: Lang,
+    socket: std::path::PathBuf,
     here: Option<app::Running>,
 }
 
 impl<'a> Session<'a> {
     /// Finds the daemon, or becomes the owner.
     pub(super) async fn open(args: &'a Args, lang: Lang) -> anyhow::Result<Session<'a>> {
-        let paths = Paths { config: args.config.clone(), state: args.state.clone() };
+        let (paths, settings) = app::settings(&args.config, args.state.as_deref(), lang)?;
         if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
-            return Ok(Self { args, lang, here: None });
+            return Ok(Self { args, lang, socket: paths.socket(), here: None });
         }
         let mut rng = app::machine_rng();
         let Some(lock) = app::lock_state(&paths.state, &mut rng)? else {
-            bail!("{}", lang.of(
+            bail!("{}", lang.pick(
                 "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
                 "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
             ));
         };
-        let settings = node::Node::read(&paths.config).context("haishin.toml cannot be used; see `haishin check`")?;
         let clock = Arc::new(SystemClock::new());
-        let here = app::start(&paths, &settings, clock, Mode::Command, lock, Progress::default(), lang).await?;
-        Ok(Self { args, lang, here: Some(here) })
+        let here =
+            app::start(&paths, &settings, clock, Mode::Command, lock, Progress::default(), lang).await?;
+        Ok(Self { args, lang, socket: paths.socket(), here: Some(here) })
     }
 
     /// Begins a conversation.
@@ -105,8 +114,8 @@ impl<'a> Session<'a> {
         if let Some(here) = &self.here {
             return Ok(Conversation::here(here.node.clone(), request));
         }
-        let socket = Paths { config: self.args.config.clone(), state: self.args.state.clone() }.socket();
-        let conversation = Conversation::with_daemon(&socket, &request).await.context("the daemon's socket failed")?;
+        let conversation =
+            Conversation::with_daemon(&self.socket, &request).await.context("the daemon's socket failed")?;
         conversation.context("the daemon has just ended: try again")
     }
 
@@ -122,7 +131,13 @@ impl<'a> Session<'a> {
                 Reply::Error(failure) => bail!("{}", failure.message),
             }
         }
-        bail!("{}", self.lang.of("返事の前に接続が切れました。haishin status で確認してください", "the daemon ended before it answered: look with `haishin status`"))
+        bail!(
+            "{}",
+            self.lang.pick(
+                "返事の前に接続が切れました。haishin status で確認してください",
+                "the daemon ended before it answered: look with `haishin status`"
+            )
+        )
     }
 
     /// Gives the accounts back.
@@ -161,7 +176,12 @@ fn command(args: &Args) -> anyhow::Result<Command> {
                 Due::Skip => DueChoice::Skip,
             }),
         },
-        Action::Check | Action::Apply { .. } | Action::Run(_) | Action::Demo(_) | Action::Sandbox(_) | Action::Import(_) => {
+        Action::Check
+        | Action::Apply { .. }
+        | Action::Run(_)
+        | Action::Demo(_)
+        | Action::Sandbox(_)
+        | Action::Import(_) => {
             bail!("this command has its own way")
         }
     })
@@ -190,7 +210,9 @@ fn occurrence(action: &OccurrenceAction) -> Command {
         OccurrenceAction::List { campaign, limit } => {
             Command::OccurrenceList { campaign: campaign.clone(), limit: *limit }
         }
-        OccurrenceAction::Show { occurrence } => Command::OccurrenceShow { occurrence: OccurrenceId(*occurrence) },
+        OccurrenceAction::Show { occurrence } => {
+            Command::OccurrenceShow { occurrence: OccurrenceId(*occurrence) }
+        }
         OccurrenceAction::Resolve { occurrence, unknown, held } => {
             let resolution = match (unknown, held) {
                 (Some(Known::Rejected), _) => Resolution::Unknown(Outcome::Rejected),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tokio::sync::mpsc;
 
 use super::args::{Args, RunOptions};
-use crate::app::{self, Paths, daemon};
+use crate::app::{self, daemon};
 use crate::clock::{Clock, SetClock, SystemClock};
-use crate::config::node;
+use crate::config::node::LogFormat;
 use crate::lang::Lang;
 use crate::lifecycle::{self, Notifier, Shutdown};
 use crate::telemetry;
@@ -19,9 +19,12 @@ const DRAIN: Duration = Duration::from_secs(15);
 
 /// Runs until a signal ends it.
 pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow::Result<u8> {
-    let paths = Paths { config: args.config.clone(), state: args.state.clone() };
-    let settings = node::Node::read(&paths.config).context("haishin.toml cannot be used; see `haishin check`")?;
-    telemetry::install_logs(settings.log_format, &settings.log_filter)?;
+    let (paths, settings) = app::settings(&args.config, args.state.as_deref(), lang)?;
+    let format = match settings.log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::install_logs(format, settings.log.level.as_str())?;
     let metrics = telemetry::install_metrics()?;
     let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
         bail!("another haishin runs on {}: stop it first", paths.state.display());

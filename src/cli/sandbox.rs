@@ -19,18 +19,26 @@ pub(super) async fn sandbox(options: &SandboxOptions) -> anyhow::Result<u8> {
         let Some((id, secret)) = channel.split_once(':') else {
             bail!("`{channel}` is not ID:SECRET");
         };
-        channels.push(ChannelSettings { unknown_ids: UnknownIds::Befriend, ..ChannelSettings::new(id, secret, id) });
+        channels.push(ChannelSettings {
+            unknown_ids: UnknownIds::Befriend,
+            ..ChannelSettings::new(id, secret, id)
+        });
     }
     if channels.is_empty() {
         let demo = ChannelSettings::new("1000000001", "sandbox-secret", "sandbox");
         channels.push(ChannelSettings { unknown_ids: UnknownIds::Befriend, ..demo });
     }
-    let settings = Settings { seed: options.seed, state_file: options.ledger.clone(), ..Settings::new(channels) };
+    let settings =
+        Settings { seed: options.seed, state_file: options.ledger.clone(), ..Settings::new(channels) };
     let sandbox = Arc::new(Sandbox::new(settings)?);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: choose another --port"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: choose another --port"))?;
     let address = listener.local_addr()?;
-    print(&format!("LINE sandbox  http://{address}   phone http://{address}/phone   control http://{address}/sandbox/state"));
+    print(&format!(
+        "LINE sandbox  http://{address}   phone http://{address}/phone   control http://{address}/sandbox/state"
+    ));
     let stop = CancellationToken::new();
     let serving = tokio::spawn(sandbox::serve(sandbox, listener, Arc::new(SystemClock::new()), stop.clone()));
     tokio::signal::ctrl_c().await?;

@@ -61,6 +61,16 @@ pub enum Rate {
     Off,
 }
 
+impl Rate {
+    /// Requests a second, or none.
+    pub fn per_second(self) -> Option<u32> {
+        match self {
+            Rate::PerSecond(rate) => Some(rate),
+            Rate::Off => None,
+        }
+    }
+}
+
 /// LINE's prices for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {

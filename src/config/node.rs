@@ -87,6 +87,19 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The word tracing's filters know.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// Reads the node's settings from a source; `None` only with an error among the diagnostics.
 pub fn read(source: &Source) -> (Option<Node>, Vec<Diagnostic>) {
     let sink = Sink::default();

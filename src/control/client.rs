@@ -35,7 +35,12 @@ impl Conversation {
     pub async fn with_daemon(socket: &Path, request: &Request) -> std::io::Result<Option<Self>> {
         let stream = match UnixStream::connect(socket).await {
             Ok(stream) => stream,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error),

@@ -35,7 +35,12 @@ pub struct Node {
 
 impl Node {
     /// A node whose accounts are started by [`Node::start_accounts`].
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, starter: Box<dyn Starter>, active: Active) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        starter: Box<dyn Starter>,
+        active: Active,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -72,7 +77,10 @@ impl Node {
             }
             match self.starter.start(account, &active).await {
                 Ok(handle) => {
-                    self.engines.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), handle);
+                    self.engines
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(account.clone(), handle);
                 }
                 Err(error) => failures.push((account.clone(), error)),
             }
@@ -81,7 +89,12 @@ impl Node {
     }
 
     /// Answers one request; the last reply is `done` or `error`.
-    pub async fn answer(&self, request: Request, uploads: mpsc::Receiver<Upload>, replies: mpsc::Sender<Reply>) {
+    pub async fn answer(
+        &self,
+        request: Request,
+        uploads: mpsc::Receiver<Upload>,
+        replies: mpsc::Sender<Reply>,
+    ) {
         let lang = request.lang;
         let answered = match request.command {
             Command::Plan { files } => self.plan(files, lang).await,
@@ -104,11 +117,15 @@ impl Node {
             Some(account) => engines.get(&account).cloned().ok_or_else(|| Failure {
                 code: "not_found".into(),
                 message: match lang {
-                    Lang::Ja => format!("アカウント「{account}」は動いていません。動いているもの: {}", names()),
+                    Lang::Ja => {
+                        format!("アカウント「{account}」は動いていません。動いているもの: {}", names())
+                    }
                     Lang::En => format!("no account `{account}` runs here. Running: {}", names()),
                 },
             }),
-            None if engines.len() == 1 => Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs)),
+            None if engines.len() == 1 => {
+                Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs))
+            }
             None if engines.is_empty() => Err(none_runs()),
             None => Err(Failure {
                 code: "ambiguous_account".into(),
@@ -164,7 +181,8 @@ impl Node {
     ) -> Result<Answer, Failure> {
         let _one = self.activating.lock().await;
         let checked = plan::check(files, self.clock.now());
-        let active = plan::activate(self.store.as_ref(), checked, expected, by, self.clock.now(), lang).await?;
+        let active =
+            plan::activate(self.store.as_ref(), checked, expected, by, self.clock.now(), lang).await?;
         let text = match lang {
             Lang::Ja => format!("版{} を有効にしました。", active.version),
             Lang::En => format!("version {} is active.", active.version),
@@ -198,18 +216,29 @@ impl Node {
         while let Some(upload) = uploads.recv().await {
             let Upload::Intakes(intakes) = upload else {
                 self.applied(row.id, &handle).await?;
-                return Ok(Answer { text: String::new(), json: serde_json::json!({ "taken": taken }), exit: 0 });
+                return Ok(Answer {
+                    text: String::new(),
+                    json: serde_json::json!({ "taken": taken }),
+                    exit: 0,
+                });
             };
             if intakes.len() > MAX_UPLOAD {
-                return Err(Failure { code: "invalid".into(), message: format!("more than {MAX_UPLOAD} intakes in a line") });
+                return Err(Failure {
+                    code: "invalid".into(),
+                    message: format!("more than {MAX_UPLOAD} intakes in a line"),
+                });
             }
             taken += u64::try_from(intakes.len()).unwrap_or(0);
-            let inbox = NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
+            let inbox =
+                NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
             self.store.append_inbox(vec![inbox]).await.map_err(|error| unavailable(&error))?;
             handle.nudge();
             let _ = replies.send(Reply::Taken(taken)).await;
         }
-        Err(Failure { code: "invalid".into(), message: "the import ended without its last line; what was taken is durable".into() })
+        Err(Failure {
+            code: "invalid".into(),
+            message: "the import ended without its last line; what was taken is durable".into(),
+        })
     }
 
     /// Returns when the account has applied everything that waits in its inbox.
@@ -230,14 +259,15 @@ async fn ask_engine(
     rows: mpsc::Sender<Reply>,
 ) -> Result<Answer, Failure> {
     let (answer, answered) = oneshot::channel();
-    let gone = || Failure {
+    let gone = || {
+        Failure {
         code: "unavailable".into(),
-        message: lang
-            .of(
+        message: lang.pick(
                 "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
                 "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
             )
             .into(),
+    }
     };
     if !handle.send(Event::Ask(Ask { command, lang, by, rows, answer })).await {
         return Err(gone());
@@ -246,7 +276,10 @@ async fn ask_engine(
 }
 
 fn none_runs() -> Failure {
-    Failure { code: "not_found".into(), message: "no account runs here; see `haishin check` and the log".into() }
+    Failure {
+        code: "not_found".into(),
+        message: "no account runs here; see `haishin check` and the log".into(),
+    }
 }
 
 /// A failing store, as a command shows it.

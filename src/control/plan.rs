@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::node::unavailable;
 use super::protocol::{Answer, Failure};
-use crate::config::{self, Checked, Source};
+use crate::config::{self, Checked, Source, Style};
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, VersionId};
 use crate::domain::key::Run;
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// Checks files.
 pub fn check(files: BTreeMap<String, String>, now: Instant) -> Plan {
-    let source = Source { files };
+    let source = Source { files, ..Source::default() };
     let checked = config::parse(&source, now);
     Plan { source, checked }
 }
@@ -64,10 +64,16 @@ pub fn describe(active: Option<&ConfigVersion>, plan: &Plan, lang: Lang) -> Answ
     };
     lines.insert(0, head);
     if changes.is_empty() {
-        lines.push(lang.of("  変更はありません。", "  no changes.").into());
+        lines.push(lang.pick("  変更はありません。", "  no changes.").into());
     }
     if errors {
-        lines.push(lang.of("  誤りがあるため有効にできません: haishin check", "  there are errors, so these files cannot go live: haishin check").into());
+        lines.push(
+            lang.pick(
+                "  誤りがあるため有効にできません: haishin check",
+                "  there are errors, so these files cannot go live: haishin check",
+            )
+            .into(),
+        );
     }
     let json = json!({ "running_version": version, "changes": changes, "valid": !errors });
     Answer { text: lines.join("\n"), json, exit: u8::from(errors) }
@@ -82,12 +88,11 @@ pub async fn activate(
     now: Instant,
     lang: Lang,
 ) -> Result<Active, Failure> {
-    let blocking = plan.checked.diagnostics.iter().any(config::Diagnostic::blocks_apply);
-    let Some(configuration) = plan.checked.configuration.filter(|_| !blocking) else {
-        let message = config::render_all(&plan.checked.diagnostics, &plan.source, lang, false);
+    let Some(configuration) = plan.checked.configuration else {
+        let message = config::render(&plan.checked.diagnostics, &plan.source, "", lang, Style::Plain);
         return Err(Failure { code: "invalid".into(), message });
     };
-    reruns(store, configuration.campaigns.values(), lang).await?;
+    one_shots(store, configuration.campaigns.values(), now, lang).await?;
     let new = NewVersion {
         digest: plan.source.digest(),
         files: plan.source.files,
@@ -96,7 +101,7 @@ pub async fn activate(
     };
     let activated = store.activate(expected, &new).await.map_err(|error| unavailable(&error))?;
     let Some(version) = activated else {
-        let message = lang.of(
+        let message = lang.pick(
             "見せた版と違う版が有効になっています。もう一度 haishin plan で確かめてください。",
             "another version went live meanwhile: look at `haishin plan` again",
         );
@@ -107,24 +112,48 @@ pub async fn activate(
     Ok(Active { version, activated_at, configuration: Arc::new(configuration) })
 }
 
-/// A one-shot fires once: after it ran, another `at` needs a new `rerun`.
-async fn reruns(store: &dyn Store, campaigns: impl Iterator<Item = &Campaign>, lang: Lang) -> Result<(), Failure> {
+/// A one-shot fires once: after it ran, another `at` needs a new `rerun`; before it ran, an `at` of the past would
+/// never fire.
+async fn one_shots(
+    store: &dyn Store,
+    campaigns: impl Iterator<Item = &Campaign>,
+    now: Instant,
+    lang: Lang,
+) -> Result<(), Failure> {
     let accounts = store.accounts().await.map_err(|error| unavailable(&error))?;
-    let mut wrong: Vec<(CampaignSlug, Instant)> = Vec::new();
+    let mut wrong: Vec<String> = Vec::new();
     for campaign in campaigns {
         let When::Once(at) = campaign.schedule.when else { continue };
-        let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) else { continue };
-        let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
-        let rows = store.occurrences(account.id, filter).await.map_err(|error| unavailable(&error))?;
+        let mut rows = Vec::new();
+        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
+            let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
+            rows = store.occurrences(account.id, filter).await.map_err(|error| unavailable(&error))?;
+        }
         let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
-        wrong.extend(ran.filter(|row| row.due_at != at).map(|row| (campaign.slug.clone(), row.due_at)));
+        wrong.extend(match ran {
+            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, row.due_at, lang)),
+            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, at, lang)),
+            _ => None,
+        });
     }
     if wrong.is_empty() {
         return Ok(());
     }
-    let line = |(slug, ran_at): &(CampaignSlug, Instant)| match lang {
-        Lang::Ja => format!("{slug}: {ran_at} に配信済みです。もう一度配信するには rerun を1つ増やしてください。"),
-        Lang::En => format!("{slug}: it already ran at {ran_at}; to send it again, raise `rerun` by one"),
-    };
-    Err(Failure { code: "invalid".into(), message: wrong.iter().map(line).collect::<Vec<_>>().join("\n") })
+    Err(Failure { code: "invalid".into(), message: wrong.join("\n") })
+}
+
+fn ran_already(slug: &CampaignSlug, ran_at: Instant, lang: Lang) -> String {
+    lang.pick(
+        format!("{slug}: {ran_at} に配信済みです。もう一度配信するには rerun を1つ増やしてください。"),
+        format!("{slug}: it already ran at {ran_at}; to send it again, raise `rerun` by one"),
+    )
+}
+
+fn too_late(slug: &CampaignSlug, at: Instant, lang: Lang) -> String {
+    lang.pick(
+        format!(
+            "{slug}: {at} はもう過ぎています。schedule.at を先の時刻にするか、draft = true にしてください。"
+        ),
+        format!("{slug}: {at} is already past; set `schedule.at` to a later instant, or `draft = true`"),
+    )
 }

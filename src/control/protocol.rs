@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lang::Lang;
 use crate::domain::delivery::Outcome;
 use crate::domain::effect::Intake;
 use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, SegmentSlug, VersionId};
 use crate::domain::time::Instant;
+use crate::lang::Lang;
 
 /// The longest line either side reads.
 pub const MAX_LINE_BYTES: usize = 16 << 20;

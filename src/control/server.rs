@@ -102,7 +102,9 @@ pub(super) async fn line<T: serde::de::DeserializeOwned>(
     if bytes.last() != Some(&b'\n') && read >= MAX_LINE_BYTES {
         return Err(format!("a line is longer than {MAX_LINE_BYTES} bytes"));
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| format!("not a request this version knows: {error}"))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| format!("not a request this version knows: {error}"))
 }
 
 /// A value as one line.

@@ -5,7 +5,9 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
-use crate::store::{ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write};
+use crate::store::{
+    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write,
+};
 
 use super::Engine;
 
@@ -37,11 +39,17 @@ impl Engine {
     pub(super) async fn stop_account(&mut self, by: &str, reason: String, lang: Lang) -> Answered {
         let at = self.deps.clock.now();
         if let Some(halt) = &self.state.row.stopped {
-            let message = format!("{} {} ({})", lang.of("すでに停止中です:", "already stopped:"), halt.at, halt.reason);
+            let message = format!(
+                "{} {} ({})",
+                lang.pick("すでに停止中です:", "already stopped:"),
+                halt.at,
+                halt.reason
+            );
             return Ok(Err(conflict(message)));
         }
         let halt = Halt { at, by: by.into(), reason: reason.clone() };
-        let writes = vec![Write::Stopped(Some(halt.clone())), self.act(by, "stop", self.slug.as_str(), &reason)];
+        let writes =
+            vec![Write::Stopped(Some(halt.clone())), self.act(by, "stop", self.slug.as_str(), &reason)];
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = Some(halt);
         let in_flight: usize = self.state.runs.values().map(crate::sender::run::Run::in_flight).sum();
@@ -60,18 +68,24 @@ impl Engine {
     }
 
     /// Releases the brake and the account's pause. What fell due meanwhile is listed first, and only a choice starts.
-    pub(super) async fn start_account(&mut self, by: &str, choice: Option<DueChoice>, lang: Lang) -> Answered {
+    pub(super) async fn start_account(
+        &mut self,
+        by: &str,
+        choice: Option<DueChoice>,
+        lang: Lang,
+    ) -> Answered {
         if self.state.row.stopped.is_none() && self.state.row.paused.is_none() {
-            return Ok(Err(conflict(lang.of("停止していません。", "the account is not stopped.").into())));
+            return Ok(Err(conflict(lang.pick("停止していません。", "the account is not stopped.").into())));
         }
         let now = self.deps.clock.now();
         let due = self.fallen_due(now);
-        let list: Vec<_> = due.iter().map(|(slug, at)| serde_json::json!({ "campaign": slug, "due_at": at })).collect();
+        let list: Vec<_> =
+            due.iter().map(|(slug, at)| serde_json::json!({ "campaign": slug, "due_at": at })).collect();
         let json = serde_json::json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
         if choice.is_none() && !due.is_empty() {
             let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {at}  {slug}")).collect();
-            let head = lang.of("停止中に配信時刻を過ぎたもの:", "fell due while stopped:");
-            let tail = lang.of(
+            let head = lang.pick("停止中に配信時刻を過ぎたもの:", "fell due while stopped:");
+            let tail = lang.pick(
                 "再開: haishin start --due judge（if_missed と grace に従う） または --due skip（送らない）",
                 "start with: haishin start --due judge (by if_missed and grace) or --due skip (send none of them)",
             );
@@ -82,14 +96,19 @@ impl Engine {
             writes.extend(self.skip_due(&due, now));
         }
         writes.extend(self.resume_runs(None, now));
-        writes.push(self.act(by, "start", self.slug.as_str(), if choice == Some(DueChoice::Skip) { "skip" } else { "judge" }));
+        writes.push(self.act(
+            by,
+            "start",
+            self.slug.as_str(),
+            if choice == Some(DueChoice::Skip) { "skip" } else { "judge" },
+        ));
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = None;
         self.state.row.paused = None;
         self.up_since = now;
         self.next_due = None;
         tracing::warn!(account = %self.slug, by, "started");
-        let text = lang.of("再開しました。", "started.").to_owned();
+        let text = lang.pick("再開しました。", "started.").to_owned();
         Ok(Ok(Answer { text, json, exit: 0 }))
     }
 
@@ -123,7 +142,13 @@ impl Engine {
     }
 
     /// What pausing a campaign writes, and changes in memory.
-    pub(super) fn pause_campaign_writes(&mut self, campaign: &CampaignSlug, by: &str, reason: &str, at: Instant) -> Vec<Write> {
+    pub(super) fn pause_campaign_writes(
+        &mut self,
+        campaign: &CampaignSlug,
+        by: &str,
+        reason: &str,
+        at: Instant,
+    ) -> Vec<Write> {
         let halt = Halt { at, by: by.into(), reason: reason.into() };
         let mut writes = Vec::new();
         if let Some(row) = self.state.campaigns.get_mut(campaign) {
@@ -166,7 +191,11 @@ impl Engine {
     pub(super) async fn resume(&mut self, by: &str, campaign: &CampaignSlug, lang: Lang) -> Answered {
         let now = self.deps.clock.now();
         let paused = self.state.campaigns.get(campaign).is_some_and(|row| row.paused.is_some());
-        let open = self.state.runs.values().any(|run| run.row.campaign == *campaign && run.row.state == OccurrenceState::Paused);
+        let open = self
+            .state
+            .runs
+            .values()
+            .any(|run| run.row.campaign == *campaign && run.row.state == OccurrenceState::Paused);
         if !paused && !open {
             return Ok(Err(conflict(match lang {
                 Lang::Ja => format!("{campaign} は一時停止していません。"),
@@ -200,8 +229,12 @@ impl Engine {
             .collect();
         if open.is_empty() {
             return Ok(Err(not_found(match lang {
-                Lang::Ja => format!("{campaign} に送信中のものはありません。今後の配信を止めるには: haishin campaign pause {campaign}"),
-                Lang::En => format!("nothing of {campaign} is being sent. To keep it from sending later: haishin campaign pause {campaign}"),
+                Lang::Ja => format!(
+                    "{campaign} に送信中のものはありません。今後の配信を止めるには: haishin campaign pause {campaign}"
+                ),
+                Lang::En => format!(
+                    "nothing of {campaign} is being sent. To keep it from sending later: haishin campaign pause {campaign}"
+                ),
             })));
         }
         let (mut sent, mut possibly, mut released) = (0, 0, 0);
@@ -224,15 +257,25 @@ impl Engine {
         }
         self.commit(Priority::Freeze, writes).await?;
         let text = match lang {
-            Lang::Ja => format!("{campaign} を取り消しました。送信済み {sent} 人は取り消せません。届いたか不明 {possibly} 人、送らずに済んだ {released} 人。"),
-            Lang::En => format!("{campaign} is cancelled. {sent} friends already got it and cannot be recalled; {possibly} possibly got it; {released} will not get it."),
+            Lang::Ja => format!(
+                "{campaign} を取り消しました。送信済み {sent} 人は取り消せません。届いたか不明 {possibly} 人、送らずに済んだ {released} 人。"
+            ),
+            Lang::En => format!(
+                "{campaign} is cancelled. {sent} friends already got it and cannot be recalled; {possibly} possibly got it; {released} will not get it."
+            ),
         };
         let json = serde_json::json!({ "campaign": campaign, "sent": sent, "possibly_sent": possibly, "released": released });
         Ok(Ok(Answer { text, json, exit: 0 }))
     }
 
     /// A person settles what only a person can.
-    pub(super) async fn resolve(&mut self, by: &str, id: OccurrenceId, resolution: Resolution, lang: Lang) -> Answered {
+    pub(super) async fn resolve(
+        &mut self,
+        by: &str,
+        id: OccurrenceId,
+        resolution: Resolution,
+        lang: Lang,
+    ) -> Answered {
         match resolution {
             Resolution::Send | Resolution::Cancel => self.resolve_held(by, id, resolution, lang).await,
             Resolution::Unknown(outcome @ (Outcome::Accepted | Outcome::Rejected)) => {
@@ -241,13 +284,22 @@ impl Engine {
             Resolution::Unknown(_) => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: lang
-                    .of("不明な配信は accepted か rejected に決めてください。", "unknown deliveries can be resolved as accepted or as rejected.")
+                    .pick(
+                        "不明な配信は accepted か rejected に決めてください。",
+                        "unknown deliveries can be resolved as accepted or as rejected.",
+                    )
                     .into(),
             })),
         }
     }
 
-    async fn resolve_held(&mut self, by: &str, id: OccurrenceId, resolution: Resolution, lang: Lang) -> Answered {
+    async fn resolve_held(
+        &mut self,
+        by: &str,
+        id: OccurrenceId,
+        resolution: Resolution,
+        lang: Lang,
+    ) -> Answered {
         let now = self.deps.clock.now();
         let held = self.state.runs.get(&id).is_some_and(|run| run.row.state == OccurrenceState::Held);
         let Some(run) = self.state.runs.get_mut(&id).filter(|_| held) else {
@@ -256,7 +308,11 @@ impl Engine {
                 Lang::En => format!("occurrence {id} is not held."),
             })));
         };
-        let to = if resolution == Resolution::Send { OccurrenceState::Sending } else { OccurrenceState::Cancelled };
+        let to = if resolution == Resolution::Send {
+            OccurrenceState::Sending
+        } else {
+            OccurrenceState::Cancelled
+        };
         let mut writes = vec![Write::OccurrenceState {
             occurrence: id,
             from: OccurrenceState::Held,
@@ -273,39 +329,65 @@ impl Engine {
         }
         writes.push(self.act(by, "resolve", &id.to_string(), to.as_str()));
         self.commit(Priority::Freeze, writes).await?;
-        Ok(Ok(Answer { text: to.as_str().into(), json: serde_json::json!({ "occurrence": id, "state": to }), exit: 0 }))
+        Ok(Ok(Answer {
+            text: to.as_str().into(),
+            json: serde_json::json!({ "occurrence": id, "state": to }),
+            exit: 0,
+        }))
     }
 
     /// Unknown deliveries become accepted or rejected by a person's knowledge: batch rows, sets, caps.
-    async fn resolve_unknown(&mut self, by: &str, id: OccurrenceId, outcome: Outcome, lang: Lang) -> Answered {
+    async fn resolve_unknown(
+        &mut self,
+        by: &str,
+        id: OccurrenceId,
+        outcome: Outcome,
+        lang: Lang,
+    ) -> Answered {
         let found = self.deps.store.occurrences(self.account, OccurrenceFilter::Id(id)).await?;
         let Some(row) = found.into_iter().next().filter(|row| row.finished_at.is_some()) else {
             return Ok(Err(not_found(match lang {
                 Lang::Ja => format!("終わった配信回 {id} はありません。一覧: haishin occurrence list"),
-                Lang::En => format!("there is no occurrence {id} that has ended. See: haishin occurrence list"),
+                Lang::En => {
+                    format!("there is no occurrence {id} that has ended. See: haishin occurrence list")
+                }
             })));
         };
         let sets = self.deps.store.sets(self.account, id).await?;
         let of = |wanted: Outcome| {
-            sets.iter().find(|set| set.kind == SetKind::Outcome(wanted)).map(|set| set.friends.clone()).unwrap_or_default()
+            sets.iter()
+                .find(|set| set.kind == SetKind::Outcome(wanted))
+                .map(|set| set.friends.clone())
+                .unwrap_or_default()
         };
         let unknown = of(Outcome::Unknown);
         if unknown.is_empty() {
-            return Ok(Err(conflict(lang.of("不明な配信はありません。", "it has no unknown deliveries.").into())));
+            return Ok(Err(conflict(
+                lang.pick("不明な配信はありません。", "it has no unknown deliveries.").into(),
+            )));
         }
         let mut batches = self.deps.store.batches(self.account, id).await?;
-        batches.retain(|batch| batch.ended.as_ref().is_some_and(|end| end.how == BatchEnding::Outcome(Outcome::Unknown)));
+        batches.retain(|batch| {
+            batch.ended.as_ref().is_some_and(|end| end.how == BatchEnding::Outcome(Outcome::Unknown))
+        });
         for end in batches.iter_mut().filter_map(|batch| batch.ended.as_mut()) {
             end.how = BatchEnding::Outcome(outcome);
             end.detail = Some(format!("resolved by {by}"));
         }
         let settled = of(outcome) | &unknown;
         let sets = vec![
-            OccurrenceSet { kind: SetKind::Outcome(Outcome::Unknown), friends: roaring::RoaringBitmap::new() },
+            OccurrenceSet {
+                kind: SetKind::Outcome(Outcome::Unknown),
+                friends: roaring::RoaringBitmap::new(),
+            },
             OccurrenceSet { kind: SetKind::Outcome(outcome), friends: settled },
         ];
         let act = self.act(by, "resolve", &id.to_string(), outcome.as_str());
-        self.commit(Priority::Freeze, vec![Write::Batches(batches), Write::Sets { occurrence: id, sets }, act]).await?;
+        self.commit(
+            Priority::Freeze,
+            vec![Write::Batches(batches), Write::Sets { occurrence: id, sets }, act],
+        )
+        .await?;
         let at = row.parts.last().map_or(row.due_at, |part| part.effective_at);
         if !outcome.counts() {
             self.state.settle(id, outcome, &unknown, at);
@@ -315,6 +397,10 @@ impl Engine {
             Lang::Ja => format!("配信回 {id}: 不明 {count} 人を {} にしました。", outcome.as_str()),
             Lang::En => format!("occurrence {id}: {count} unknown deliveries are now {}.", outcome.as_str()),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "occurrence": id, "outcome": outcome, "friends": count }), exit: 0 }))
+        Ok(Ok(Answer {
+            text,
+            json: serde_json::json!({ "occurrence": id, "outcome": outcome, "friends": count }),
+            exit: 0,
+        }))
     }
 }

@@ -49,7 +49,11 @@ impl Books {
         excluded.sort();
         let ended = |outcome: Outcome| match run {
             Some(run) => run.ended(outcome),
-            None => sets.iter().filter(|set| set.kind == SetKind::Outcome(outcome)).map(|set| set.friends.len()).sum(),
+            None => sets
+                .iter()
+                .filter(|set| set.kind == SetKind::Outcome(outcome))
+                .map(|set| set.friends.len())
+                .sum(),
         };
         let settled: u64 = Outcome::ALL.into_iter().map(ended).sum();
         Ok(Self {
@@ -85,7 +89,7 @@ impl Books {
 
     /// The line of the check sum, leaving out what is zero beyond the four everybody asks for.
     pub fn line(&self, lang: Lang) -> String {
-        let word = |ja: &'static str, en: &'static str| lang.of(ja, en);
+        let word = |ja: &'static str, en: &'static str| lang.pick(ja, en);
         let mut parts = vec![
             format!("{}{}", word("除外", "excluded "), self.exclusions()),
             format!("{}{}", word("受付", "accepted "), self.accepted),
@@ -110,17 +114,17 @@ impl Books {
 /// An exclusion in words.
 pub fn exclusion_words(exclusion: &Exclusion, lang: Lang) -> String {
     match exclusion {
-        Exclusion::NotFollowing => lang.of("ブロック中", "not following").into(),
-        Exclusion::Erased => lang.of("削除済み", "erased").into(),
-        Exclusion::Quarantined => lang.of("LINEが拒否した宛先", "quarantined").into(),
-        Exclusion::OptedOut => lang.of("配信停止", "opted out").into(),
-        Exclusion::Missed => lang.of("時機を逃した", "missed").into(),
-        Exclusion::SameContent => lang.of("同じ内容を受信済み", "got the same content").into(),
-        Exclusion::Once => lang.of("このキャンペーンを受信済み", "got this campaign (once)").into(),
-        Exclusion::Capped { cap } => format!("{} {cap}", lang.of("上限", "cap")),
-        Exclusion::ValueMissing => lang.of("差し込む値がない", "value missing").into(),
-        Exclusion::PoolEmpty => lang.of("クーポン切れ", "coupon pool empty").into(),
-        Exclusion::NotSampled => lang.of("抽選外", "not sampled").into(),
-        Exclusion::Holdout => lang.of("比較用に保留", "holdout").into(),
+        Exclusion::NotFollowing => lang.pick("ブロック中", "not following").into(),
+        Exclusion::Erased => lang.pick("削除済み", "erased").into(),
+        Exclusion::Quarantined => lang.pick("LINEが拒否した宛先", "quarantined").into(),
+        Exclusion::OptedOut => lang.pick("配信停止", "opted out").into(),
+        Exclusion::Missed => lang.pick("時機を逃した", "missed").into(),
+        Exclusion::SameContent => lang.pick("同じ内容を受信済み", "got the same content").into(),
+        Exclusion::Once => lang.pick("このキャンペーンを受信済み", "got this campaign (once)").into(),
+        Exclusion::Capped { cap } => format!("{} {cap}", lang.pick("上限", "cap")),
+        Exclusion::ValueMissing => lang.pick("差し込む値がない", "value missing").into(),
+        Exclusion::PoolEmpty => lang.pick("クーポン切れ", "coupon pool empty").into(),
+        Exclusion::NotSampled => lang.pick("抽選外", "not sampled").into(),
+        Exclusion::Holdout => lang.pick("比較用に保留", "holdout").into(),
     }
 }

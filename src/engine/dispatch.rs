@@ -35,7 +35,10 @@ struct Heard {
 
 impl Engine {
     /// Takes in what attempts told, ends what has ended, and commits it as one group.
-    pub(super) async fn hear(&mut self, attempts: Vec<(OccurrenceId, BatchKey, Attempt)>) -> Result<(), StoreError> {
+    pub(super) async fn hear(
+        &mut self,
+        attempts: Vec<(OccurrenceId, BatchKey, Attempt)>,
+    ) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
         let mut heard = Heard::default();
         for (occurrence, batch, attempt) in attempts {
@@ -103,7 +106,12 @@ impl Engine {
         let first = self.state.row.journal_seq.0;
         let numbered = friends.iter().zip(1..);
         numbered
-            .map(|(friend, n)| Entry { seq: Seq(first + n), friend: *friend, at, effect: Effect::Quarantined })
+            .map(|(friend, n)| Entry {
+                seq: Seq(first + n),
+                friend: *friend,
+                at,
+                effect: Effect::Quarantined,
+            })
             .collect()
     }
 
@@ -113,7 +121,9 @@ impl Engine {
             let mut rows = run.expire_keys(clock);
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
                 rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
-            } else if run.in_flight() == 0 && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline) {
+            } else if run.in_flight() == 0
+                && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline)
+            {
                 rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
             }
             heard.rows(*id, rows);
@@ -165,7 +175,7 @@ impl Engine {
     /// Writes strides ahead of the sending.
     pub(super) async fn open_strides(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let length = self.config().map_or(1, |config| config.rate.unwrap_or(UNLIMITED_STRIDE));
+        let length = self.config().map_or(1, |config| config.rate.per_second().unwrap_or(UNLIMITED_STRIDE));
         let index = &self.state.index;
         let user_of = |friend| index.user(friend);
         let open = self.state.runs.values().filter(|run| self.gate(run, &clock));
@@ -183,7 +193,8 @@ impl Engine {
     pub(super) async fn dispatch(&mut self) -> Result<(), StoreError> {
         let mut changed = Heard::default();
         let mut started = 0;
-        while started < A_SLICE && self.state.runs.values().map(Run::in_flight).sum::<usize>() < MAX_IN_FLIGHT {
+        while started < A_SLICE && self.state.runs.values().map(Run::in_flight).sum::<usize>() < MAX_IN_FLIGHT
+        {
             let clock = self.deps.clock.read();
             let Some(id) = self.next_run(&clock) else { break };
             if !self.bucket.take(clock.boot.since_boot) {
@@ -248,7 +259,10 @@ impl Engine {
 
 /// What ended above the mark has no batch row: it is released here.
 fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
-    [Outcome::Cancelled, Outcome::Expired].into_iter().map(|outcome| (run.row.id, outcome, run.outcome_set(outcome))).collect()
+    [Outcome::Cancelled, Outcome::Expired]
+        .into_iter()
+        .map(|outcome| (run.row.id, outcome, run.outcome_set(outcome)))
+        .collect()
 }
 
 impl Heard {

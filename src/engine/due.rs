@@ -88,7 +88,8 @@ impl Engine {
                 Verdict::Missed => missed.push(at),
                 Verdict::Run => {
                     self.record_missed(&due.campaign, std::mem::take(&mut missed)).await?;
-                    let delay = Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
+                    let delay =
+                        Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
                     if !self.freeze(&due.campaign, at, delay.effective(at), facts).await? {
                         return Ok(());
                     }
@@ -102,9 +103,14 @@ impl Engine {
         let Some(last) = missed.last().copied() else { return Ok(()) };
         let mut writes = Vec::new();
         for at in &missed {
-            let row = self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let row =
+                self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
-            writes.push(Write::Occurrence(Box::new(NewOccurrence { row, variants: Vec::new(), sets: Vec::new() })));
+            writes.push(Write::Occurrence(Box::new(NewOccurrence {
+                row,
+                variants: Vec::new(),
+                sets: Vec::new(),
+            })));
         }
         writes.extend(self.planned(campaign, last));
         self.commit(Priority::Freeze, writes).await
@@ -182,7 +188,8 @@ impl Engine {
     /// Due instants of a campaign after the last planned one, up to `now`.
     fn instants(&self, campaign: &Campaign, now: Instant) -> Vec<Instant> {
         let after = self.due_after(campaign);
-        let mut instants: Vec<Instant> = campaign.schedule.when.after(after).take_while(|at| *at <= now).collect();
+        let mut instants: Vec<Instant> =
+            campaign.schedule.when.after(after).take_while(|at| *at <= now).collect();
         if instants.len() > MOST_MISSED {
             let passed = instants.len() - MOST_MISSED;
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, passed, "too many missed instants to record each");
@@ -227,7 +234,9 @@ impl Engine {
     pub(super) fn fallen_due(&self, now: Instant) -> Vec<(CampaignSlug, Instant)> {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
         campaigns
-            .flat_map(|campaign| self.instants(campaign, now).into_iter().map(|at| (campaign.slug.clone(), at)))
+            .flat_map(|campaign| {
+                self.instants(campaign, now).into_iter().map(|at| (campaign.slug.clone(), at))
+            })
             .collect()
     }
 
@@ -237,8 +246,13 @@ impl Engine {
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let row = self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
-            writes.push(Write::Occurrence(Box::new(NewOccurrence { row, variants: Vec::new(), sets: Vec::new() })));
+            let row =
+                self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            writes.push(Write::Occurrence(Box::new(NewOccurrence {
+                row,
+                variants: Vec::new(),
+                sets: Vec::new(),
+            })));
             writes.extend(self.planned(&campaign, *at));
         }
         writes

@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::domain::campaign::Campaign;
-use crate::domain::delivery::{Exclusion, OccurrenceState};
+use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan::{self, Decision, Friends, Input, Refusal, Verdict, Wait, Warning};
@@ -14,7 +14,9 @@ use crate::domain::segment::rule::Rule;
 use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::{Instant, Tz};
 use crate::sender::run::Run;
-use crate::store::{NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write};
+use crate::store::{
+    NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
+};
 
 use super::{Engine, Failure};
 
@@ -28,7 +30,12 @@ pub(super) struct Reserve {
 
 impl Engine {
     /// Evaluates a rule over the account's friends.
-    pub(super) fn evaluate(&self, rule: &Rule, sends: &Sends, now: Instant) -> Result<RoaringBitmap, Failure> {
+    pub(super) fn evaluate(
+        &self,
+        rule: &Rule,
+        sends: &Sends,
+        now: Instant,
+    ) -> Result<RoaringBitmap, Failure> {
         let segments = &self.active.configuration.segments;
         let evaluated = self.state.index.evaluate(rule, segments, sends, now);
         evaluated.map_err(|error| Failure { code: "invalid".into(), message: error.to_string() })
@@ -54,7 +61,17 @@ impl Engine {
             quarantined: index.quarantined(),
             opted_out: &opted_out,
         };
-        let input = Input { campaign, policy, due, effective, now, matched: &matched, friends, quota, user_of: &user_of };
+        let input = Input {
+            campaign,
+            policy,
+            due,
+            effective,
+            now,
+            matched: &matched,
+            friends,
+            quota,
+            user_of: &user_of,
+        };
         let decision = plan::decide(&input, sends);
         let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
         Ok((decision, Reserve { reservation, capped: input.is_capped() }))
@@ -62,7 +79,8 @@ impl Engine {
 
     /// Holders of the opt-out tag of the campaign or of its category.
     fn opted_out(&self, campaign: &Campaign, policy: &Policy, now: Instant) -> RoaringBitmap {
-        let category = policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
+        let category =
+            policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
         let tags = campaign.opt_out.iter().chain(category);
         tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
     }
@@ -82,7 +100,8 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let decided = self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
+        let decided =
+            self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
             Err(failure) => {
@@ -94,7 +113,8 @@ impl Engine {
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, why = wait_words(*wait), "waits");
             return Ok(false);
         }
-        let mut row = self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
+        let mut row =
+            self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
         row.capped = reserve.capped;
         row.immediate = plan::is_immediate(&policy, campaign);
         row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
@@ -125,7 +145,8 @@ impl Engine {
         variants: Vec<VariantRow>,
     ) -> Result<(), StoreError> {
         let excluded = decision.exclusions.into_iter();
-        let sets = excluded.map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
+        let sets = excluded
+            .map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, due));
@@ -147,7 +168,13 @@ impl Engine {
     }
 
     /// A row with everything that does not depend on the decision.
-    pub(super) fn blank_row(&mut self, campaign: &Campaign, due: Instant, state: OccurrenceState, run: RunKind) -> OccurrenceRow {
+    pub(super) fn blank_row(
+        &mut self,
+        campaign: &Campaign,
+        due: Instant,
+        state: OccurrenceState,
+        run: RunKind,
+    ) -> OccurrenceRow {
         let now = self.deps.clock.now();
         let id = OccurrenceId(self.state.next_occurrence);
         if state == OccurrenceState::Missed {
@@ -209,8 +236,12 @@ fn unit_name(campaign: &Campaign, variant: &VariantName, due: Instant, zone: Tz)
 
 /// What the decision came to, in JSON: kept with the occurrence so that "why" can always be told.
 pub(super) fn detail(decision: &Decision) -> serde_json::Value {
-    let exclusions = decision.exclusions.iter().map(|(exclusion, friends)| json!({ "exclusion": exclusion, "friends": friends.len() }));
-    let variants = decision.variants.iter().map(|(name, friends)| json!({ "variant": name, "friends": friends.len() }));
+    let exclusions = decision
+        .exclusions
+        .iter()
+        .map(|(exclusion, friends)| json!({ "exclusion": exclusion, "friends": friends.len() }));
+    let variants =
+        decision.variants.iter().map(|(name, friends)| json!({ "variant": name, "friends": friends.len() }));
     json!({
         "matched": decision.matched.len(),
         "exclusions": exclusions.collect::<Vec<_>>(),
@@ -222,7 +253,9 @@ pub(super) fn detail(decision: &Decision) -> serde_json::Value {
 /// A refusal in words.
 pub(super) fn refusal_words(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::DeadlinePassed { deadline } => format!("the deadline {deadline} has passed, or passes in quiet hours"),
+        Refusal::DeadlinePassed { deadline } => {
+            format!("the deadline {deadline} has passed, or passes in quiet hours")
+        }
         Refusal::MaxRecipients { recipients, max } => {
             format!("{recipients} recipients are more than max_recipients = {max}; nothing is truncated")
         }
@@ -242,10 +275,16 @@ pub(super) fn refusal_words(refusal: &Refusal) -> String {
 pub(super) fn warning_words(warning: &Warning) -> String {
     match warning {
         Warning::Blanket(reach) => {
-            format!("the rule matches {} of {} reachable friends, more than {}", reach.matched, reach.reachable, reach.share)
+            format!(
+                "the rule matches {} of {} reachable friends, more than {}",
+                reach.matched, reach.reachable, reach.share
+            )
         }
         Warning::Quota(budget) => {
-            format!("{} messages are left of {} this month before this send of {}", budget.available, budget.limit, budget.recipients)
+            format!(
+                "{} messages are left of {} this month before this send of {}",
+                budget.available, budget.limit, budget.recipients
+            )
         }
     }
 }
@@ -255,9 +294,4 @@ fn wait_words(wait: Wait) -> &'static str {
         Wait::QuietHours { .. } => "quiet hours",
         Wait::QuotaUnreadable => "LINE's quota cannot be read",
     }
-}
-
-/// The exclusions of a decision with their sizes.
-pub(super) fn counts(decision: &Decision) -> Vec<(Exclusion, u64)> {
-    decision.exclusions.iter().map(|(exclusion, friends)| (exclusion.clone(), friends.len())).collect()
 }

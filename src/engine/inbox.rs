@@ -25,7 +25,8 @@ impl Engine {
         let turnstile = self.deps.turnstile.clone();
         let _slice = turnstile.slice().await;
         let ids: Vec<DedupeId> = rows.iter().flat_map(|row| &row.intakes).filter_map(|i| i.dedupe).collect();
-        let known = if ids.is_empty() { HashSet::new() } else { self.deps.store.known(self.account, &ids).await? };
+        let known =
+            if ids.is_empty() { HashSet::new() } else { self.deps.store.known(self.account, &ids).await? };
         let (entries, fresh) = self.number(&rows, known);
         let mut writes = Vec::new();
         let last = entries.last().map(|entry| entry.seq);

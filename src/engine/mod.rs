@@ -8,12 +8,12 @@ mod books;
 mod dispatch;
 mod due;
 mod freeze;
-mod preview;
-mod test_send;
 mod inbox;
-mod quota;
+mod preview;
 pub mod queries;
+mod quota;
 pub mod state;
+mod test_send;
 pub mod ticket;
 pub mod turnstile;
 
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Reading};
-use crate::config::{Account, Configuration};
+use crate::config::{self, Account, Configuration, Source};
 use crate::control::protocol::{Answer, Command, Failure, Reply};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::time::{Instant, Span};
@@ -161,7 +161,9 @@ pub enum EngineError {
         source: StoreError,
     },
     /// Another process holds the account.
-    #[error("account `{account}` is held by {holder} until {expires_at}: ask that daemon, or wait until it has gone")]
+    #[error(
+        "account `{account}` is held by {holder} until {expires_at}: ask that daemon, or wait until it has gone"
+    )]
     Held {
         /// Which.
         account: AccountSlug,
@@ -227,7 +229,7 @@ impl Engine {
         let config = account_config(&active, &slug)?;
         let failed = |source| EngineError::Claim { account: slug.clone(), source };
         let channel = config.channel_id.clone();
-        let rate = config.rate;
+        let rate = config.rate.per_second();
         let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
         let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
         let (fence, seen_at) = match claim {
@@ -264,6 +266,29 @@ impl Engine {
         Ok(Claimed { engine, handle: Handle { account: slug, events }, queue })
     }
 
+    /// The quiet hours of the configuration an occurrence was frozen under.
+    fn quiet_hours_of(&self, run: &crate::sender::run::Run) -> Option<&crate::domain::policy::QuietHours> {
+        let frozen = self.versions.get(&run.row.version).unwrap_or(&self.active.configuration);
+        frozen.accounts.get(&self.slug)?.policy.quiet_hours.as_ref()
+    }
+
+    /// Loads the versions that open occurrences were frozen under. One that this haishin cannot read any more is
+    /// stood in for by the running one.
+    async fn load_versions(&mut self) -> Result<(), StoreError> {
+        let wanted: Vec<VersionId> = self.state.runs.values().map(|run| run.row.version).collect();
+        for version in wanted {
+            if version == self.active.version || self.versions.contains_key(&version) {
+                continue;
+            }
+            let stored = self.deps.store.version(version).await?;
+            let files = stored.map(|stored| Source { files: stored.files, ..Source::default() });
+            let parsed = files.and_then(|source| config::parse(&source, self.deps.clock.now()).configuration);
+            let frozen = parsed.map_or_else(|| self.active.configuration.clone(), Arc::new);
+            self.versions.insert(version, frozen);
+        }
+        Ok(())
+    }
+
     fn config(&self) -> Option<&Account> {
         self.active.configuration.accounts.get(&self.slug)
     }
@@ -289,7 +314,8 @@ impl Engine {
             Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
         }
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
-        self.bucket = Bucket::new(self.config().and_then(|config| config.rate), clock.boot.since_boot);
+        self.bucket =
+            Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
         self.up_since = clock.now;
         self.leased = clock;
         self.next_due = None;
@@ -389,6 +415,7 @@ impl Engine {
             self.answer(ask).await?;
         }
         if self.deps.mode == Mode::Daemon && !self.draining {
+            self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;
             self.dispatch().await?;
@@ -400,7 +427,7 @@ impl Engine {
         self.active = active;
         self.next_due = None;
         let clock = self.deps.clock.read();
-        match self.config().and_then(|config| config.rate) {
+        match self.config().and_then(|config| config.rate.per_second()) {
             Some(rate) => self.bucket.set_rate(Some(rate)),
             None => self.bucket = Bucket::new(None, clock.boot.since_boot),
         }

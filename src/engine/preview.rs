@@ -57,7 +57,9 @@ impl Engine {
             list.push(self.decision_json(&campaign, due, &decision, friends));
         }
         if texts.is_empty() {
-            texts.push(lang.of("この時刻に配信するものはありません。", "nothing is due at this instant.").into());
+            texts.push(
+                lang.pick("この時刻に配信するものはありません。", "nothing is due at this instant.").into(),
+            );
         }
         let json = json!({ "account": self.slug, "now": now, "decisions": list });
         Ok(Ok(Answer { text: texts.join("\n"), json, exit: 0 }))
@@ -74,7 +76,8 @@ impl Engine {
                 }
             }
         } else {
-            let named = campaigns_of(&self.active, &self.slug).filter(|campaign| wanted.contains(&campaign.slug));
+            let named =
+                campaigns_of(&self.active, &self.slug).filter(|campaign| wanted.contains(&campaign.slug));
             candidates.extend(named.map(|campaign| (campaign.clone(), now, now)));
         }
         candidates.sort_by(|a, b| plan::precedence(&a.0).cmp(&plan::precedence(&b.0)));
@@ -82,12 +85,13 @@ impl Engine {
     }
 
     fn decision_text(&self, campaign: &Campaign, due: Instant, decision: &Decision, lang: Lang) -> String {
-        let mut lines = vec![format!("{} {}  ({})", due.rfc3339(campaign_zone(self)), campaign.title, campaign.slug)];
-        lines.push(format!("  {} {}", lang.of("条件に一致", "matched"), decision.matched.len()));
+        let mut lines =
+            vec![format!("{} {}  ({})", due.rfc3339(campaign_zone(self)), campaign.title, campaign.slug)];
+        lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), decision.matched.len()));
         for (exclusion, friends) in &decision.exclusions {
             lines.push(format!("   − {} {}", exclusion_words(exclusion, lang), friends.len()));
         }
-        lines.push(format!("  {} {}", lang.of("配信する", "recipients"), decision.recipients()));
+        lines.push(format!("  {} {}", lang.pick("配信する", "recipients"), decision.recipients()));
         if decision.variants.len() > 1 {
             for (name, friends) in &decision.variants {
                 lines.push(format!("     {name} {}", friends.len()));
@@ -98,13 +102,21 @@ impl Engine {
         }
         match &decision.verdict {
             Verdict::Send => {}
-            Verdict::Refuse(refusal) => lines.push(format!("  ✗ {}: {}", lang.of("見送り", "refused"), refusal_words(refusal))),
-            Verdict::Wait(wait) => lines.push(format!("  … {}: {wait:?}", lang.of("待機", "waits"))),
+            Verdict::Refuse(refusal) => {
+                lines.push(format!("  ✗ {}: {}", lang.pick("見送り", "refused"), refusal_words(refusal)))
+            }
+            Verdict::Wait(wait) => lines.push(format!("  … {}: {wait:?}", lang.pick("待機", "waits"))),
         }
         lines.join("\n")
     }
 
-    fn decision_json(&self, campaign: &Campaign, due: Instant, decision: &Decision, friends: bool) -> serde_json::Value {
+    fn decision_json(
+        &self,
+        campaign: &Campaign,
+        due: Instant,
+        decision: &Decision,
+        friends: bool,
+    ) -> serde_json::Value {
         let mut json = detail(decision);
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
@@ -118,10 +130,21 @@ impl Engine {
         object.insert("verdict".into(), verdict);
         if friends {
             let users = |set: &roaring::RoaringBitmap| -> Vec<String> {
-                set.iter().filter_map(|friend| self.state.index.user(FriendId(friend))).map(|user| user.to_string()).collect()
+                set.iter()
+                    .filter_map(|friend| self.state.index.user(FriendId(friend)))
+                    .map(|user| user.to_string())
+                    .collect()
             };
-            let excluded: Vec<_> = decision.exclusions.iter().map(|(exclusion, set)| json!({ "exclusion": exclusion, "users": users(set) })).collect();
-            let variants: Vec<_> = decision.variants.iter().map(|(name, set)| json!({ "variant": name, "users": users(set) })).collect();
+            let excluded: Vec<_> = decision
+                .exclusions
+                .iter()
+                .map(|(exclusion, set)| json!({ "exclusion": exclusion, "users": users(set) }))
+                .collect();
+            let variants: Vec<_> = decision
+                .variants
+                .iter()
+                .map(|(name, set)| json!({ "variant": name, "users": users(set) }))
+                .collect();
             object.insert("excluded".into(), json!(excluded));
             object.insert("recipients_by_variant".into(), json!(variants));
         }

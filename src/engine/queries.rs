@@ -44,11 +44,17 @@ impl Engine {
         match command {
             Command::Status => self.status(lang).await,
             Command::SegmentCount { segments, now } => Ok(self.segment_count(&segments, now, lang)),
-            Command::SegmentExport { segment, now } => Ok(self.segment_export(&segment, now, lang, rows).await),
+            Command::SegmentExport { segment, now } => {
+                Ok(self.segment_export(&segment, now, lang, rows).await)
+            }
             Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
-            Command::CampaignNext { campaign, from, until } => Ok(self.campaign_next(&campaign, from, until, lang)),
-            Command::CampaignPreview { campaigns, now, friends } => self.preview(&campaigns, now, friends, lang).await,
+            Command::CampaignNext { campaign, from, until } => {
+                Ok(self.campaign_next(&campaign, from, until, lang))
+            }
+            Command::CampaignPreview { campaigns, now, friends } => {
+                self.preview(&campaigns, now, friends, lang).await
+            }
             Command::CampaignPause { campaign } => self.pause(by, &campaign, lang).await,
             Command::CampaignResume { campaign } => self.resume(by, &campaign, lang).await,
             Command::CampaignCancel { campaign } => self.cancel(by, &campaign, lang).await,
@@ -57,7 +63,9 @@ impl Engine {
             }
             Command::OccurrenceList { campaign, limit } => self.occurrence_list(campaign, limit, lang).await,
             Command::OccurrenceShow { occurrence } => self.occurrence_show(occurrence, lang).await,
-            Command::OccurrenceResolve { occurrence, resolution } => self.resolve(by, occurrence, resolution, lang).await,
+            Command::OccurrenceResolve { occurrence, resolution } => {
+                self.resolve(by, occurrence, resolution, lang).await
+            }
             Command::Stop { reason } => self.stop_account(by, reason, lang).await,
             Command::Start { due } => self.start_account(by, due, lang).await,
             Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
@@ -96,25 +104,58 @@ impl Engine {
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
         });
         let mut lines = vec![match lang {
-            Lang::Ja => format!("{}  {}  友だち {}人（届く {}）  設定 版{}", self.slug, self.at(now), state.index.len(), state.index.following().len(), self.active.version),
-            Lang::En => format!("{}  {}  {} friends ({} reachable)  configuration {}", self.slug, self.at(now), state.index.len(), state.index.following().len(), self.active.version),
+            Lang::Ja => format!(
+                "{}  {}  友だち {}人（届く {}）  設定 版{}",
+                self.slug,
+                self.at(now),
+                state.index.len(),
+                state.index.following().len(),
+                self.active.version
+            ),
+            Lang::En => format!(
+                "{}  {}  {} friends ({} reachable)  configuration {}",
+                self.slug,
+                self.at(now),
+                state.index.len(),
+                state.index.following().len(),
+                self.active.version
+            ),
         }];
         let mut exit = 0;
-        for (halt, ja, en) in [(&state.row.stopped, "停止中", "stopped"), (&state.row.paused, "一時停止中", "paused")] {
+        for (halt, ja, en) in
+            [(&state.row.stopped, "停止中", "stopped"), (&state.row.paused, "一時停止中", "paused")]
+        {
             if let Some(halt) = halt {
                 exit = 3;
-                lines.push(format!("  ⚠ {} {} ({}): {}  → haishin start", lang.of(ja, en), self.at(halt.at), halt.by, halt.reason));
+                lines.push(format!(
+                    "  ⚠ {} {} ({}): {}  → haishin start",
+                    lang.pick(ja, en),
+                    self.at(halt.at),
+                    halt.by,
+                    halt.reason
+                ));
             }
         }
         if self.clock_behind(now) {
             exit = 3;
-            lines.push(lang.of("  ⚠ 時計が遅れています。追いつくまで送信しません", "  ⚠ the clock is behind: nothing is sent until it catches up").into());
+            lines.push(
+                lang.pick(
+                    "  ⚠ 時計が遅れています。追いつくまで送信しません",
+                    "  ⚠ the clock is behind: nothing is sent until it catches up",
+                )
+                .into(),
+            );
         }
         for run in state.runs.values() {
             let row = &run.row;
             lines.push(format!(
-                "  {} #{} {}  {} {}/{}", row.campaign, row.id, row.state.as_str(), lang.of("送信", "sent"),
-                run.ended(Outcome::Accepted), row.recipients
+                "  {} #{} {}  {} {}/{}",
+                row.campaign,
+                row.id,
+                row.state.as_str(),
+                lang.pick("送信", "sent"),
+                run.ended(Outcome::Accepted),
+                row.recipients
             ));
         }
         Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
@@ -140,22 +181,38 @@ impl Engine {
         })
     }
 
-    fn segment_count(&self, wanted: &[SegmentSlug], now: Option<Instant>, lang: Lang) -> Result<Answer, Failure> {
+    fn segment_count(
+        &self,
+        wanted: &[SegmentSlug],
+        now: Option<Instant>,
+        lang: Lang,
+    ) -> Result<Answer, Failure> {
         let now = now.unwrap_or_else(|| self.deps.clock.now());
         let all: Vec<SegmentSlug> = match wanted {
             [] => self.active.configuration.segments.keys().cloned().collect(),
             some => some.to_vec(),
         };
-        let mut table = Table::new(&[lang.of("セグメント", "segment"), lang.of("友だち", "friends"), lang.of("届く", "reachable"), lang.of("名前", "title")]);
+        let mut table = Table::new(&[
+            lang.pick("セグメント", "segment"),
+            lang.pick("友だち", "friends"),
+            lang.pick("届く", "reachable"),
+            lang.pick("名前", "title"),
+        ]);
         let mut rows = Vec::new();
         for slug in &all {
             let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
             let reachable = (&set & self.state.index.following()).len();
             let title = self.active.configuration.segments.get(slug).map_or("", |segment| &segment.title);
             table.row(vec![slug.to_string(), set.len().to_string(), reachable.to_string(), title.to_owned()]);
-            rows.push(json!({ "segment": slug, "title": title, "friends": set.len(), "reachable": reachable }));
+            rows.push(
+                json!({ "segment": slug, "title": title, "friends": set.len(), "reachable": reachable }),
+            );
         }
-        Ok(Answer { text: table.render(), json: json!({ "account": self.slug, "now": now, "segments": rows }), exit: 0 })
+        Ok(Answer {
+            text: table.render(),
+            json: json!({ "account": self.slug, "now": now, "segments": rows }),
+            exit: 0,
+        })
     }
 
     async fn segment_export(
@@ -181,14 +238,22 @@ impl Engine {
         if !page.is_empty() {
             let _ = rows.send(Reply::Rows(page)).await;
         }
-        Ok(Answer { text: String::new(), json: json!({ "segment": slug, "now": now, "friends": set.len() }), exit: 0 })
+        Ok(Answer {
+            text: String::new(),
+            json: json!({ "segment": slug, "now": now, "friends": set.len() }),
+            exit: 0,
+        })
     }
 
     async fn friend_show(&self, text: &str, lang: Lang) -> Answered {
         let Some(id) = self.state.find_friend(text) else {
             return Ok(Err(not_found(match lang {
-                Lang::Ja => format!("友だち「{text}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"),
-                Lang::En => format!("there is no friend `{text}`: name a LINE user id (U…) or an external id"),
+                Lang::Ja => format!(
+                    "友だち「{text}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"
+                ),
+                Lang::En => {
+                    format!("there is no friend `{text}`: name a LINE user id (U…) or an external id")
+                }
             })));
         };
         // Rows may lag behind the journal by what is not folded yet: apply the rest here.
@@ -208,20 +273,22 @@ impl Engine {
         };
         let json = serde_json::to_value(&friend).unwrap_or_default();
         let mut lines = vec![
-            format!("{}  {:?}", friend.user.map_or_else(String::new, |user| user.to_string()), friend.status).to_lowercase().replacen('u', "U", 1),
+            format!("{}  {:?}", friend.user.map_or_else(String::new, |user| user.to_string()), friend.status)
+                .to_lowercase()
+                .replacen('u', "U", 1),
         ];
         if let Some(external) = &friend.external_id {
-            lines.push(format!("  {}  {external}", lang.of("顧客番号", "external id")));
+            lines.push(format!("  {}  {external}", lang.pick("顧客番号", "external id")));
         }
         if let Some(at) = friend.followed_at {
-            lines.push(format!("  {}  {}", lang.of("友だち追加", "followed"), self.at(at)));
+            lines.push(format!("  {}  {}", lang.pick("友だち追加", "followed"), self.at(at)));
         }
         for (tag, at) in &friend.tags {
-            lines.push(format!("  {}  {tag}  {}", lang.of("タグ", "tag"), self.at(*at)));
+            lines.push(format!("  {}  {tag}  {}", lang.pick("タグ", "tag"), self.at(*at)));
         }
         for (name, value) in &friend.attributes {
             let value = serde_json::to_string(value).unwrap_or_default();
-            lines.push(format!("  {}  {name} = {value}", lang.of("属性", "attribute")));
+            lines.push(format!("  {}  {name} = {value}", lang.pick("属性", "attribute")));
         }
         Ok(Ok(Answer { text: lines.join("\n"), json, exit: 0 }))
     }
@@ -229,17 +296,30 @@ impl Engine {
     fn campaign_list(&self, lang: Lang) -> Answer {
         let now = self.deps.clock.now();
         let mut table = Table::new(&[
-            lang.of("キャンペーン", "campaign"), lang.of("状態", "state"), lang.of("次回", "next"), lang.of("区分", "category"), lang.of("名前", "title"),
+            lang.pick("キャンペーン", "campaign"),
+            lang.pick("状態", "state"),
+            lang.pick("次回", "next"),
+            lang.pick("区分", "category"),
+            lang.pick("名前", "title"),
         ]);
         let mut rows = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
             let row = self.state.campaigns.get(&campaign.slug);
             let paused = row.and_then(|row| row.paused.clone());
-            let state = if campaign.draft { "draft" } else if paused.is_some() { "paused" } else { "active" };
+            let state = if campaign.draft {
+                "draft"
+            } else if paused.is_some() {
+                "paused"
+            } else {
+                "active"
+            };
             let next = campaign.schedule.when.next_after(now);
             table.row(vec![
-                campaign.slug.to_string(), state.to_owned(), next.map_or("–".to_owned(), |at| self.at(at)),
-                campaign.category.to_string(), campaign.title.clone(),
+                campaign.slug.to_string(),
+                state.to_owned(),
+                next.map_or("–".to_owned(), |at| self.at(at)),
+                campaign.category.to_string(),
+                campaign.title.clone(),
             ]);
             rows.push(json!({
                 "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
@@ -250,19 +330,28 @@ impl Engine {
         Answer { text: table.render(), json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
     }
 
-    fn campaign_next(&self, slug: &CampaignSlug, from: Option<Instant>, until: Option<Instant>, lang: Lang) -> Result<Answer, Failure> {
+    fn campaign_next(
+        &self,
+        slug: &CampaignSlug,
+        from: Option<Instant>,
+        until: Option<Instant>,
+        lang: Lang,
+    ) -> Result<Answer, Failure> {
         self.known_campaign(slug, lang)?;
         let Some(campaign) = self.active.configuration.campaigns.get(slug) else {
             return Err(not_found(slug.to_string()));
         };
         let from = from.unwrap_or_else(|| self.deps.clock.now());
         let most = if until.is_some() { MOST_INSTANTS } else { NEXT };
-        let due: Vec<Instant> = campaign.schedule.when.between(from, until.unwrap_or(Instant::MAX)).take(most + 1).collect();
+        let due: Vec<Instant> =
+            campaign.schedule.when.between(from, until.unwrap_or(Instant::MAX)).take(most + 1).collect();
         let cut = due.len() > most;
         let due = &due[..due.len().min(most)];
         let mut lines: Vec<String> = due.iter().map(|at| self.at(*at)).collect();
         if cut && until.is_some() {
-            lines.push(lang.of("…（続きは --from を進めてください）", "… (there are more: move --from)").into());
+            lines.push(
+                lang.pick("…（続きは --from を進めてください）", "… (there are more: move --from)").into(),
+            );
         }
         let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
@@ -271,16 +360,33 @@ impl Engine {
     async fn occurrence_list(&self, campaign: Option<CampaignSlug>, limit: u32, lang: Lang) -> Answered {
         let filter = OccurrenceFilter::Newest { campaign, limit: limit.clamp(1, 10_000) };
         let rows = self.deps.store.occurrences(self.account, filter).await?;
-        let mut table = Table::new(&["#", lang.of("キャンペーン", "campaign"), lang.of("配信時刻", "due"), lang.of("状態", "state"), lang.of("一致", "matched"), lang.of("配信", "recipients"), lang.of("理由", "reason")]);
+        let mut table = Table::new(&[
+            "#",
+            lang.pick("キャンペーン", "campaign"),
+            lang.pick("配信時刻", "due"),
+            lang.pick("状態", "state"),
+            lang.pick("一致", "matched"),
+            lang.pick("配信", "recipients"),
+            lang.pick("理由", "reason"),
+        ]);
         let mut list = Vec::new();
         for row in &rows {
             table.row(vec![
-                row.id.to_string(), row.campaign.to_string(), self.at(row.due_at), state_words(row.state, lang).to_owned(),
-                row.matched.to_string(), row.recipients.to_string(), row.reason.clone().unwrap_or_default(),
+                row.id.to_string(),
+                row.campaign.to_string(),
+                self.at(row.due_at),
+                state_words(row.state, lang).to_owned(),
+                row.matched.to_string(),
+                row.recipients.to_string(),
+                row.reason.clone().unwrap_or_default(),
             ]);
             list.push(occurrence_json(row));
         }
-        Ok(Ok(Answer { text: table.render(), json: json!({ "account": self.slug, "occurrences": list }), exit: 0 }))
+        Ok(Ok(Answer {
+            text: table.render(),
+            json: json!({ "account": self.slug, "occurrences": list }),
+            exit: 0,
+        }))
     }
 
     async fn occurrence_show(&self, id: OccurrenceId, lang: Lang) -> Answered {
@@ -295,8 +401,14 @@ impl Engine {
         let books = Books::of(self.deps.store.as_ref(), self.account, &row, run).await?;
         let variants = self.deps.store.variants(self.account, id).await?;
         let batches = self.deps.store.batches(self.account, id).await?;
-        let again = batches.iter().filter(|batch| batch.ended.as_ref().is_some_and(|end| end.accepted_request_id.is_some())).count();
-        let arms: Vec<_> = variants.iter().map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit })).collect();
+        let again = batches
+            .iter()
+            .filter(|batch| batch.ended.as_ref().is_some_and(|end| end.accepted_request_id.is_some()))
+            .count();
+        let arms: Vec<_> = variants
+            .iter()
+            .map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit }))
+            .collect();
         let batch_list: Vec<_> = batches.iter().map(batch_json).collect();
         let mut json = occurrence_json(&row);
         if let Some(object) = json.as_object_mut() {
@@ -312,15 +424,21 @@ impl Engine {
     }
 
     fn occurrence_text(&self, row: &OccurrenceRow, books: &Books, again: usize, lang: Lang) -> String {
-        let mut lines = vec![format!("#{} {}  {}  {}", row.id, row.campaign, self.at(row.due_at), state_words(row.state, lang))];
+        let mut lines = vec![format!(
+            "#{} {}  {}  {}",
+            row.id,
+            row.campaign,
+            self.at(row.due_at),
+            state_words(row.state, lang)
+        )];
         if let Some(reason) = &row.reason {
             lines.push(format!("  {reason}"));
         }
-        lines.push(format!("  {} {}", lang.of("条件に一致", "matched"), books.matched));
+        lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), books.matched));
         for (exclusion, count) in &books.excluded {
             lines.push(format!("   − {} {count}", exclusion_words(exclusion, lang)));
         }
-        lines.push(format!("  {} {}", lang.of("配信する", "recipients"), row.recipients));
+        lines.push(format!("  {} {}", lang.pick("配信する", "recipients"), row.recipients));
         if again > 0 {
             lines.push(match lang {
                 Lang::Ja => format!("  再送に LINE が「受付済み」と答えたもの {again}件"),
@@ -362,19 +480,20 @@ fn batch_json(batch: &crate::store::BatchRow) -> serde_json::Value {
 /// A state in words.
 pub fn state_words(state: OccurrenceState, lang: Lang) -> &'static str {
     match state {
-        OccurrenceState::Refused => lang.of("見送り", "refused"),
-        OccurrenceState::Missed => lang.of("時機を逃した", "missed"),
-        OccurrenceState::Sending => lang.of("送信中", "sending"),
-        OccurrenceState::Paused => lang.of("一時停止", "paused"),
-        OccurrenceState::Held => lang.of("保留", "held"),
-        OccurrenceState::Finished => lang.of("完了", "finished"),
-        OccurrenceState::Cancelled => lang.of("取消", "cancelled"),
+        OccurrenceState::Refused => lang.pick("見送り", "refused"),
+        OccurrenceState::Missed => lang.pick("時機を逃した", "missed"),
+        OccurrenceState::Sending => lang.pick("送信中", "sending"),
+        OccurrenceState::Paused => lang.pick("一時停止", "paused"),
+        OccurrenceState::Held => lang.pick("保留", "held"),
+        OccurrenceState::Finished => lang.pick("完了", "finished"),
+        OccurrenceState::Cancelled => lang.pick("取消", "cancelled"),
     }
 }
 
 fn no_such(lang: Lang, ja: &str, en: &str, name: &str, known: impl Iterator<Item = String>) -> String {
     let known: Vec<String> = known.collect();
-    let near = known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+    let near =
+        known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
     let near = near.filter(|near| strsim::jaro_winkler(name, near) > 0.7);
     match (lang, near) {
         (Lang::Ja, Some(near)) => format!("{ja}「{name}」はありません。もしかして「{near}」？"),
@@ -385,5 +504,9 @@ fn no_such(lang: Lang, ja: &str, en: &str, name: &str, known: impl Iterator<Item
 }
 
 fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }

@@ -42,7 +42,8 @@ pub(super) enum Numbers {
 /// LINE counts by UTC+9.
 fn month_of(at: Instant) -> String {
     // 9 h is a valid offset; UTC stands in for what cannot happen.
-    let zone = FixedOffset::east_opt(9 * 3_600).map(|zone| at.utc().with_timezone(&zone).format("%Y-%m").to_string());
+    let zone = FixedOffset::east_opt(9 * 3_600)
+        .map(|zone| at.utc().with_timezone(&zone).format("%Y-%m").to_string());
     zone.unwrap_or_else(|| at.utc().format("%Y-%m").to_string())
 }
 
@@ -99,7 +100,10 @@ impl Engine {
     }
 
     /// LINE's numbers came, or did not.
-    pub(super) async fn quota_came(&mut self, reading: Result<(Quota, u64), CallError>) -> Result<(), StoreError> {
+    pub(super) async fn quota_came(
+        &mut self,
+        reading: Result<(Quota, u64), CallError>,
+    ) -> Result<(), StoreError> {
         self.quota.asking = false;
         self.next_due = None;
         let clock = self.deps.clock.read();
@@ -135,7 +139,9 @@ impl Engine {
     }
 
     fn hold_all(&mut self, limit: u64) -> Vec<Write> {
-        let reason = format!("the monthly limit of {limit} messages is reached: it goes on when the limit rises or the month turns");
+        let reason = format!(
+            "the monthly limit of {limit} messages is reached: it goes on when the limit rises or the month turns"
+        );
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Sending) {
             tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason, "held");
@@ -172,7 +178,8 @@ impl Engine {
     /// While something is held, looks now and then whether the limit rose.
     pub(super) fn watch_quota(&mut self, clock: &Reading) {
         let held = self.state.runs.values().any(|run| run.row.state == OccurrenceState::Held);
-        let asked = self.quota.asked_at.map_or(i64::MAX, |at| clock.boot.since_boot.as_millis() - at.as_millis());
+        let asked =
+            self.quota.asked_at.map_or(i64::MAX, |at| clock.boot.since_boot.as_millis() - at.as_millis());
         if held && asked >= WATCH.as_millis() {
             self.ask_quota(clock);
         }

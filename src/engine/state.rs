@@ -13,8 +13,8 @@ use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::Instant;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SetKind, Store, StoreError,
-    VariantRow,
+    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SetKind, Store,
+    StoreError, VariantRow,
 };
 
 /// Rows read at a time.
@@ -101,7 +101,12 @@ impl State {
 
     /// A finished occurrence's sets say what no batch row does: what was cancelled or expired above the mark, and
     /// everything once its batch rows are pruned.
-    async fn settle_rest(&mut self, store: &dyn Store, account: AccountId, run: &Run) -> Result<(), StoreError> {
+    async fn settle_rest(
+        &mut self,
+        store: &dyn Store,
+        account: AccountId,
+        run: &Run,
+    ) -> Result<(), StoreError> {
         for set in store.sets(account, run.row.id).await? {
             let SetKind::Outcome(outcome) = set.kind else { continue };
             let rest = set.friends - run.outcome_set(outcome);
@@ -118,7 +123,13 @@ impl State {
     }
 
     /// Keeps or releases a set of deliveries.
-    pub fn settle(&mut self, occurrence: OccurrenceId, outcome: Outcome, friends: &RoaringBitmap, at: Instant) {
+    pub fn settle(
+        &mut self,
+        occurrence: OccurrenceId,
+        outcome: Outcome,
+        friends: &RoaringBitmap,
+        at: Instant,
+    ) {
         if outcome.counts() {
             self.sends.settle(occurrence, friends, at);
         } else {

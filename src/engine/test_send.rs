@@ -41,7 +41,11 @@ impl Engine {
         };
         let Some(arm) = named else {
             let names: Vec<_> = campaign.variants.iter().map(|arm| arm.name.to_string()).collect();
-            let message = format!("{}: {}", lang.of("その案はありません。あるのは", "there is no such arm; there are"), names.join(", "));
+            let message = format!(
+                "{}: {}",
+                lang.pick("その案はありません。あるのは", "there is no such arm; there are"),
+                names.join(", ")
+            );
             return Ok(Err(not_found(message)));
         };
         let recipients = match self.named_friends(to, lang) {
@@ -56,9 +60,12 @@ impl Engine {
         if let plan::Quota::Known { limit, used } = quota
             && limit.saturating_sub(used) < recipients.len()
         {
-            return Ok(Err(conflict(lang.of("今月の残り通数が足りません。", "the month's messages are used up.").into())));
+            return Ok(Err(conflict(
+                lang.pick("今月の残り通数が足りません。", "the month's messages are used up.").into(),
+            )));
         }
-        let mut row = self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(clock.now));
+        let mut row =
+            self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(clock.now));
         row.capped = false;
         row.deadline_at = None;
         row.pace = None;
@@ -75,25 +82,41 @@ impl Engine {
             recipients,
         }];
         let new = NewOccurrence { row: row.clone(), variants: arms.clone(), sets: Vec::new() };
-        let act = ActRow { at: clock.now, by: by.into(), act: "test-send".into(), subject: slug.to_string(), detail: to.join(" ") };
+        let act = ActRow {
+            at: clock.now,
+            by: by.into(),
+            act: "test-send".into(),
+            subject: slug.to_string(),
+            detail: to.join(" "),
+        };
         self.commit(Priority::Freeze, vec![Write::Occurrence(Box::new(new)), Write::Act(act)]).await?;
         self.state.next_occurrence += 1;
         let id: OccurrenceId = row.id;
         let friends = row.recipients;
         self.state.runs.insert(id, Run::new(row, self.state.row.channel_id.clone(), arms));
         let text = match lang {
-            Lang::Ja => format!("テスト送信 #{id} を {friends} 人へ送ります。結果: haishin occurrence show {id}"),
-            Lang::En => format!("test send #{id} goes to {friends} friends. Result: haishin occurrence show {id}"),
+            Lang::Ja => {
+                format!("テスト送信 #{id} を {friends} 人へ送ります。結果: haishin occurrence show {id}")
+            }
+            Lang::En => {
+                format!("test send #{id} goes to {friends} friends. Result: haishin occurrence show {id}")
+            }
         };
         Ok(Ok(Answer { text, json: json!({ "occurrence": id, "friends": friends }), exit: 0 }))
     }
 
     fn may_test(&self, lang: Lang) -> Result<(), Failure> {
         if self.state.row.stopped.is_some() || self.state.row.paused.is_some() {
-            return Err(conflict(lang.of("アカウントは停止中です。haishin start", "the account is stopped: haishin start").into()));
+            return Err(conflict(
+                lang.pick("アカウントは停止中です。haishin start", "the account is stopped: haishin start")
+                    .into(),
+            ));
         }
         if self.deps.mode == super::Mode::Command {
-            let message = lang.of("テスト送信にはデーモンが必要です: haishin run", "a test send needs the daemon: haishin run");
+            let message = lang.pick(
+                "テスト送信にはデーモンが必要です: haishin run",
+                "a test send needs the daemon: haishin run",
+            );
             return Err(conflict(message.into()));
         }
         Ok(())

@@ -101,7 +101,7 @@ impl Problem {
     /// What is wrong and what to do.
     pub fn text(&self, lang: Lang) -> String {
         let (ja, en) = self.both();
-        lang.of(ja, en)
+        lang.pick(ja, en)
     }
 
     fn both(&self) -> (String, String) {

@@ -41,9 +41,9 @@ impl Position {
         let left = self.left().map(|left| left.as_secs());
         let left = left.map_or_else(String::new, |s| {
             let (minutes, seconds) = (s / 60, s % 60);
-            lang.of(format!("、残り {minutes}:{seconds:02}"), format!(", {minutes}:{seconds:02} left"))
+            lang.pick(format!("、残り {minutes}:{seconds:02}"), format!(", {minutes}:{seconds:02} left"))
         });
-        lang.of(
+        lang.pick(
             format!("{rows}行(取り込めない {rejected})、毎秒{rate}行{left}"),
             format!("{rows} rows ({rejected} rejected), {rate} rows/s{left}"),
         )

@@ -66,7 +66,7 @@ impl Reason {
     /// The reason and what to do about it.
     pub fn text(&self, lang: Lang) -> String {
         let (ja, en) = self.both();
-        lang.of(ja, en)
+        lang.pick(ja, en)
     }
 
     fn both(&self) -> (String, String) {
@@ -191,7 +191,7 @@ impl Reject {
         let reason = self.reason.text(lang);
         match &self.column {
             Some(column) => {
-                lang.of(format!("列「{column}」: {reason}"), format!("column `{column}`: {reason}"))
+                lang.pick(format!("列「{column}」: {reason}"), format!("column `{column}`: {reason}"))
             }
             None => reason,
         }

@@ -98,18 +98,18 @@ impl Report {
         let seconds = format!("{}.{}", self.duration_ms / 1_000, self.duration_ms % 1_000 / 100);
         let encoding = self.encoding.map_or("ascii", Encoding::as_str);
         let file = file.display();
-        let mut lines = vec![lang.of(
+        let mut lines = vec![lang.pick(
             format!("{file}: {rows}行 {seconds}秒(毎秒{rate}行、{encoding})"),
             format!("{file}: {rows} rows in {seconds} s ({rate} rows/s, {encoding})"),
         )];
         let accepted = grouped(self.accepted);
-        lines.push(lang.of(format!("  取り込み {accepted}行"), format!("  accepted {accepted}")));
+        lines.push(lang.pick(format!("  取り込み {accepted}行"), format!("  accepted {accepted}")));
         lines.extend(self.rejected_text(lang));
         lines.extend(self.intakes_text(lang));
         if !self.ignored_columns.is_empty() {
             let columns = self.ignored_columns.join(", ");
             lines.push(
-                lang.of(format!("  使わなかった列: {columns}"), format!("  columns not used: {columns}")),
+                lang.pick(format!("  使わなかった列: {columns}"), format!("  columns not used: {columns}")),
             );
         }
         lines.join("\n") + "\n"
@@ -118,7 +118,7 @@ impl Report {
     fn rejected_text(&self, lang: Lang) -> Option<String> {
         let (path, first) = (self.rejects_file.as_ref()?.display(), self.first_reject.as_ref()?);
         let (rejected, line, reason) = (grouped(self.rejected), first.line, &first.reason);
-        Some(lang.of(
+        Some(lang.pick(
             format!("  取り込めない {rejected}行 → {path}(直して同じ指定で取り込めます)\n    最初: {line}行目 {reason}"),
             format!("  rejected {rejected} → {path} (correct it and import it with the same mapping)\n    first: line {line}: {reason}"),
         ))
@@ -127,18 +127,18 @@ impl Report {
     fn intakes_text(&self, lang: Lang) -> Option<String> {
         let Intakes { statuses, external_ids, attributes, tags, events } = self.intakes;
         let named = [
-            (statuses, lang.of("状態", "statuses")),
-            (external_ids, lang.of("顧客ID", "external ids")),
-            (attributes, lang.of("属性", "attributes")),
-            (tags, lang.of("タグ", "tags")),
-            (events, lang.of("イベント", "events")),
+            (statuses, lang.pick("状態", "statuses")),
+            (external_ids, lang.pick("顧客ID", "external ids")),
+            (attributes, lang.pick("属性", "attributes")),
+            (tags, lang.pick("タグ", "tags")),
+            (events, lang.pick("イベント", "events")),
         ];
         let some: Vec<String> = named
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, name)| format!("{name} {}", grouped(count)))
             .collect();
-        (!some.is_empty()).then(|| format!("  {}", some.join(lang.of("・", ", "))))
+        (!some.is_empty()).then(|| format!("  {}", some.join(lang.pick("・", ", "))))
     }
 }
 

@@ -16,7 +16,10 @@ use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 use crate::domain::time::{Instant, Span};
 use crate::line::{Answer, Attempt, History, Settlement, body_digest, multicast_body};
 use crate::sender::back_off::back_off;
-use crate::store::{BatchEnd, BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow};
+use crate::store::{
+    BatchEnd, BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow,
+    VariantRow,
+};
 
 /// A key may be retried for 24 h at LINE; we stop an hour earlier.
 pub const KEY_LIFE: Span = Span::from_hours(23);
@@ -201,12 +204,16 @@ impl Run {
 
     /// Open batches without an outcome, and how many of them were possibly sent.
     pub fn open_batches(&self) -> (usize, usize) {
-        (self.open.len(), self.open.values().filter(|open| open.history == History::PossiblySent || open.in_flight).count())
+        (
+            self.open.len(),
+            self.open.values().filter(|open| open.history == History::PossiblySent || open.in_flight).count(),
+        )
     }
 
     /// Friends in open batches that LINE may have.
     pub fn possibly_sent(&self) -> u64 {
-        let doubtful = self.open.iter().filter(|(_, open)| open.history == History::PossiblySent || open.in_flight);
+        let doubtful =
+            self.open.iter().filter(|(_, open)| open.history == History::PossiblySent || open.in_flight);
         doubtful.map(|(key, _)| self.friends_of(*key).len()).sum()
     }
 
@@ -230,19 +237,20 @@ impl Run {
 
     /// The next stride to open, when fewer than half a stride of untried batches is left; `length` batches is about
     /// a second of sending. A paced occurrence opens one batch at a time, when the pace allows it.
-    pub fn next_stride(
-        &self,
-        length: u32,
-        clock: &Reading,
-        user_of: UserOf<'_>,
-    ) -> Option<StrideRow> {
+    pub fn next_stride(&self, length: u32, clock: &Reading, user_of: UserOf<'_>) -> Option<StrideRow> {
         let count = self.batch_count();
-        let untried = self.open.values().filter(|open| open.attempts == 0 && open.history == History::SurelyNotSent).count();
+        let untried = self
+            .open
+            .values()
+            .filter(|open| open.attempts == 0 && open.history == History::SurelyNotSent)
+            .count();
         if self.mark >= count || untried > usize::try_from(length / 2).unwrap_or(usize::MAX) {
             return None;
         }
         let length = match self.row.pace {
-            Some(_) if untried > 0 || self.pace_at.is_some_and(|at| at > clock.boot.since_boot) => return None,
+            Some(_) if untried > 0 || self.pace_at.is_some_and(|at| at > clock.boot.since_boot) => {
+                return None;
+            }
             Some(_) => 1,
             None => length.max(1),
         };
@@ -261,11 +269,8 @@ impl Run {
 
     /// The stride is durable: its batches may be tried.
     pub fn stride_opened(&mut self, stride: &StrideRow, clock: &Reading) {
-        let opened = Opened {
-            at: stride.opened_at,
-            boot_id: stride.boot_id.clone(),
-            since_boot: stride.since_boot,
-        };
+        let opened =
+            Opened { at: stride.opened_at, boot_id: stride.boot_id.clone(), since_boot: stride.since_boot };
         let mut friends = 0;
         for (n, digest) in (stride.first..stride.upto).zip(&stride.digests) {
             friends += self.range(n).map_or(0, |range| range.len);
@@ -273,7 +278,8 @@ impl Run {
         }
         self.mark = self.mark.max(stride.upto);
         if let Some(pace) = self.row.pace {
-            let share = i64::from(friends).saturating_mul(pace.per.as_millis()) / i64::from(pace.friends.max(1));
+            let share =
+                i64::from(friends).saturating_mul(pace.per.as_millis()) / i64::from(pace.friends.max(1));
             let age = clock.age(stride.opened_at, &stride.boot_id, stride.since_boot);
             let wait = Span::from_millis(share.saturating_sub(age.as_millis()).max(0));
             self.pace_at = Some(add(clock.boot.since_boot, wait));
@@ -300,7 +306,10 @@ impl Run {
         let open = self.open.get(&key)?;
         if open.digest != digest {
             let detail = "the body is not the one that was opened (an upgrade in mid-send?): not sent again";
-            return Some(Err(Change { rows: vec![self.end(key, Outcome::Unknown, clock, None, detail)?], ..Change::default() }));
+            return Some(Err(Change {
+                rows: vec![self.end(key, Outcome::Unknown, clock, None, detail)?],
+                ..Change::default()
+            }));
         }
         let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
         let retry_key = RetryKey::derive(&self.identity, batch, &digest);
@@ -322,7 +331,14 @@ impl Run {
     }
 
     /// Applies what an attempt told.
-    pub fn heard(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, jitter: f64, user_of: UserOf<'_>) -> Change {
+    pub fn heard(
+        &mut self,
+        key: BatchKey,
+        attempt: &Attempt,
+        clock: &Reading,
+        jitter: f64,
+        user_of: UserOf<'_>,
+    ) -> Change {
         let Some(open) = self.open.get_mut(&key) else { return Change::default() };
         if open.in_flight {
             open.in_flight = false;
@@ -333,14 +349,17 @@ impl Run {
         match attempt.answer.settles(before) {
             Settlement::Accepted => self.accepted(key, attempt, clock),
             Settlement::Unknown => self.refused_after_doubt(key, attempt, clock),
-            Settlement::Rejected if attempt.answer == Answer::Forbidden => self.forbidden(key, attempt, clock, user_of),
+            Settlement::Rejected if attempt.answer == Answer::Forbidden => {
+                self.forbidden(key, attempt, clock, user_of)
+            }
             Settlement::Rejected => self.refused(key, attempt, clock, user_of),
             Settlement::Open => {
                 open.retry_later(clock, jitter, attempt.retry_after);
                 let consequence = match attempt.answer {
                     Answer::TooManyRequests { .. } => Some(Consequence::AskQuota),
                     Answer::Unauthorized => Some(Consequence::PauseAccount(
-                        "LINE refused the access token (401); put a valid one in place, then `haishin start`".into(),
+                        "LINE refused the access token (401); put a valid one in place, then `haishin start`"
+                            .into(),
                     )),
                     _ => None,
                 };
@@ -366,17 +385,32 @@ impl Run {
         if attempt.answer == Answer::Forbidden {
             change.consequences.push(Consequence::PauseAccount(FORBIDDEN.into()));
         }
-        let detail = format!("refused after an attempt that may have been accepted: {}", words(&attempt.answer));
+        let detail =
+            format!("refused after an attempt that may have been accepted: {}", words(&attempt.answer));
         change.rows.extend(self.end(key, Outcome::Unknown, clock, attempt.request_id.clone(), &detail));
         change
     }
 
     /// 403, every attempt refused: the key is spent; the same friends wait as a new generation.
-    fn forbidden(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
-        let mut change = Change { consequences: vec![Consequence::PauseAccount(FORBIDDEN.into())], ..Change::default() };
+    fn forbidden(
+        &mut self,
+        key: BatchKey,
+        attempt: &Attempt,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> Change {
+        let mut change =
+            Change { consequences: vec![Consequence::PauseAccount(FORBIDDEN.into())], ..Change::default() };
         let Some(open) = self.open.remove(&key) else { return change };
         change.rows.push(self.superseded(key, &open, clock, attempt));
-        change.rows.push(self.open_anew(key.0, key.1.saturating_add(1), open.friends, open.parent, clock, user_of));
+        change.rows.push(self.open_anew(
+            key.0,
+            key.1.saturating_add(1),
+            open.friends,
+            open.parent,
+            clock,
+            user_of,
+        ));
         change
     }
 
@@ -393,14 +427,30 @@ impl Run {
     }
 
     /// LINE named an id: it alone is rejected, the rest goes out as a child under a new key.
-    fn quarantine(&mut self, key: BatchKey, culprit: FriendId, mut rest: RoaringBitmap, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
+    fn quarantine(
+        &mut self,
+        key: BatchKey,
+        culprit: FriendId,
+        mut rest: RoaringBitmap,
+        attempt: &Attempt,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> Change {
         let mut change = Change { consequences: vec![Consequence::Quarantine(culprit)], ..Change::default() };
         self.quarantined += 1;
         if self.quarantined >= QUARANTINED {
-            change.consequences.push(Consequence::PauseCampaign(format!("{QUARANTINED} user ids were refused by LINE in one occurrence")));
+            change.consequences.push(Consequence::PauseCampaign(format!(
+                "{QUARANTINED} user ids were refused by LINE in one occurrence"
+            )));
         }
         if rest.len() == 1 {
-            change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &words(&attempt.answer)));
+            change.rows.extend(self.end(
+                key,
+                Outcome::Rejected,
+                clock,
+                attempt.request_id.clone(),
+                &words(&attempt.answer),
+            ));
             return change;
         }
         let Some(open) = self.open.remove(&key) else { return change };
@@ -408,7 +458,13 @@ impl Run {
         // The refused friend gets a row of its own, so that the books tell every outcome from a batch.
         let lone: RoaringBitmap = [culprit.0].into_iter().collect();
         let lone = self.open_anew(self.next_child, 0, Some(lone), Some(key.0), clock, user_of);
-        let rejected = self.end((lone.n, 0), Outcome::Rejected, clock, attempt.request_id.clone(), &words(&attempt.answer));
+        let rejected = self.end(
+            (lone.n, 0),
+            Outcome::Rejected,
+            clock,
+            attempt.request_id.clone(),
+            &words(&attempt.answer),
+        );
         change.rows.extend(rejected);
         rest.remove(culprit.0);
         change.rows.push(self.open_anew(self.next_child, 0, Some(rest), Some(key.0), clock, user_of));
@@ -421,7 +477,8 @@ impl Run {
         change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &detail));
         self.rejected_in_a_row += 1;
         let why = format!("LINE refused a batch ({detail}); nothing of it was sent");
-        if matches!(attempt.answer, Answer::BadRequest { .. }) || self.rejected_in_a_row >= REJECTED_IN_A_ROW {
+        if matches!(attempt.answer, Answer::BadRequest { .. }) || self.rejected_in_a_row >= REJECTED_IN_A_ROW
+        {
             change.consequences.push(Consequence::PauseCampaign(why));
         }
         change
@@ -430,9 +487,11 @@ impl Run {
     /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
     pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
         let old = |open: &OpenBatch| {
-            !open.in_flight && clock.age(open.opened.at, &open.opened.boot_id, open.opened.since_boot) >= KEY_LIFE
+            !open.in_flight
+                && clock.age(open.opened.at, &open.opened.boot_id, open.opened.since_boot) >= KEY_LIFE
         };
-        let keys: Vec<BatchKey> = self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
+        let keys: Vec<BatchKey> =
+            self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
         let detail = "no answer within 23 h of the first request: possibly sent, not sent again";
         keys.into_iter().filter_map(|key| self.end(key, Outcome::Unknown, clock, None, detail)).collect()
     }
@@ -443,7 +502,10 @@ impl Run {
         let keys: Vec<BatchKey> = self.open.keys().copied().collect();
         let mut rows = Vec::new();
         for key in keys {
-            let never = self.open.get(&key).is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
+            let never = self
+                .open
+                .get(&key)
+                .is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
             rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
         }
         for n in self.mark..self.batch_count() {
@@ -500,18 +562,30 @@ impl Run {
             return friends;
         }
         let Some(range) = self.range(key.0) else { return RoaringBitmap::new() };
-        self.variants.get(range.variant).map(|variant| friends_of(&variant.recipients, *range).collect()).unwrap_or_default()
+        self.variants
+            .get(range.variant)
+            .map(|variant| friends_of(&variant.recipients, *range).collect())
+            .unwrap_or_default()
     }
 
     fn body(&self, key: BatchKey, user_of: UserOf<'_>) -> Vec<u8> {
-        let to: Vec<UserId> = self.friends_of(key).iter().filter_map(|friend| user_of(FriendId(friend))).collect();
+        let to: Vec<UserId> =
+            self.friends_of(key).iter().filter_map(|friend| user_of(FriendId(friend))).collect();
         let variant = self.variant_of(key.0);
         let unit = variant.and_then(|variant| variant.unit.as_deref());
         multicast_body(&to, variant.map_or("[]", |variant| &variant.messages), self.row.notify, unit)
     }
 
     /// A batch of its own, durable before its first request.
-    fn open_anew(&mut self, n: u32, generation: u32, friends: Option<RoaringBitmap>, parent: Option<u32>, clock: &Reading, user_of: UserOf<'_>) -> BatchRow {
+    fn open_anew(
+        &mut self,
+        n: u32,
+        generation: u32,
+        friends: Option<RoaringBitmap>,
+        parent: Option<u32>,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> BatchRow {
         self.next_child = self.next_child.max(n.saturating_add(1));
         if let Some(parent) = parent {
             self.parents.insert(n, parent);
@@ -530,13 +604,29 @@ impl Run {
     }
 
     fn superseded(&self, key: BatchKey, open: &OpenBatch, clock: &Reading, attempt: &Attempt) -> BatchRow {
-        let count = open.friends.as_ref().map_or_else(|| self.range(key.0).map_or(0, |range| u64::from(range.len)), RoaringBitmap::len);
+        let count = open
+            .friends
+            .as_ref()
+            .map_or_else(|| self.range(key.0).map_or(0, |range| u64::from(range.len)), RoaringBitmap::len);
         let mut row = open.row(self.row.id, key, count);
-        row.ended = Some(ended(BatchEnding::Superseded, clock, open.attempts, attempt.request_id.clone(), &words(&attempt.answer)));
+        row.ended = Some(ended(
+            BatchEnding::Superseded,
+            clock,
+            open.attempts,
+            attempt.request_id.clone(),
+            &words(&attempt.answer),
+        ));
         row
     }
 
-    fn end(&mut self, key: BatchKey, outcome: Outcome, clock: &Reading, request_id: Option<String>, detail: &str) -> Option<BatchRow> {
+    fn end(
+        &mut self,
+        key: BatchKey,
+        outcome: Outcome,
+        clock: &Reading,
+        request_id: Option<String>,
+        detail: &str,
+    ) -> Option<BatchRow> {
         let friends = self.friends_of(key);
         let open = self.open.remove(&key)?;
         let mut row = open.row(self.row.id, key, friends.len());
@@ -569,11 +659,20 @@ impl OpenBatch {
     fn retry_later(&mut self, clock: &Reading, jitter: f64, asked: Option<Span>) {
         self.failures = self.failures.saturating_add(1);
         let since = *self.failing_since.get_or_insert(clock.boot.since_boot);
-        let failing_for = Span::from_millis(clock.boot.since_boot.as_millis().saturating_sub(since.as_millis()));
-        self.not_before = add(clock.boot.since_boot, back_off(self.failures, failing_for, jitter).max(asked.unwrap_or_default()));
+        let failing_for =
+            Span::from_millis(clock.boot.since_boot.as_millis().saturating_sub(since.as_millis()));
+        self.not_before = add(
+            clock.boot.since_boot,
+            back_off(self.failures, failing_for, jitter).max(asked.unwrap_or_default()),
+        );
     }
 
-    fn row(&self, occurrence: crate::domain::id::OccurrenceId, (n, generation): BatchKey, friends: u64) -> BatchRow {
+    fn row(
+        &self,
+        occurrence: crate::domain::id::OccurrenceId,
+        (n, generation): BatchKey,
+        friends: u64,
+    ) -> BatchRow {
         let own = generation > 0 || self.parent.is_some();
         BatchRow {
             occurrence,
@@ -589,7 +688,13 @@ impl OpenBatch {
     }
 }
 
-fn ended(how: BatchEnding, clock: &Reading, attempts: u32, request_id: Option<String>, detail: &str) -> BatchEnd {
+fn ended(
+    how: BatchEnding,
+    clock: &Reading,
+    attempts: u32,
+    request_id: Option<String>,
+    detail: &str,
+) -> BatchEnd {
     BatchEnd {
         how,
         at: clock.now,
@@ -604,7 +709,8 @@ fn clock_opened(clock: &Reading) -> Opened {
     Opened { at: clock.now, boot_id: clock.boot.boot_id.clone(), since_boot: clock.boot.since_boot }
 }
 
-const FORBIDDEN: &str = "LINE answered 403: the account or its plan may not send; mend that, then `haishin start`";
+const FORBIDDEN: &str =
+    "LINE answered 403: the account or its plan may not send; mend that, then `haishin start`";
 
 /// LINE's refusal in words for the ledger.
 fn words(answer: &Answer) -> String {

@@ -56,11 +56,13 @@ pub fn quiet_hours<'a>(policy: &'a Policy, campaign: &Campaign) -> Option<&'a Qu
 
 /// Whether quiet hours do not bind the campaign.
 pub fn is_immediate(policy: &Policy, campaign: &Campaign) -> bool {
-    campaign.immediate && policy.categories.get(&campaign.category).is_some_and(|category| category.may_be_immediate)
+    campaign.immediate
+        && policy.categories.get(&campaign.category).is_some_and(|category| category.may_be_immediate)
 }
 
 fn timing(input: &Input<'_>) -> Option<Verdict> {
-    let goes_at = quiet_hours(input.policy, input.campaign).map_or(input.now, |quiet| quiet.end_after(input.now));
+    let goes_at =
+        quiet_hours(input.policy, input.campaign).map_or(input.now, |quiet| quiet.end_after(input.now));
     let deadline = input.campaign.deadline.map(|deadline| deadline.instant(input.due));
     match deadline {
         Some(deadline) if deadline <= goes_at => Some(Verdict::Refuse(Refusal::DeadlinePassed { deadline })),
@@ -113,7 +115,8 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
 
 /// Waits for a reading as long as the grace lets the occurrence be late.
 fn unreadable(input: &Input<'_>) -> Verdict {
-    let ready = quiet_hours(input.policy, input.campaign).map_or(input.due, |quiet| quiet.end_after(input.due));
+    let ready =
+        quiet_hours(input.policy, input.campaign).map_or(input.due, |quiet| quiet.end_after(input.due));
     if input.now - ready > input.campaign.schedule.grace {
         Verdict::Refuse(Refusal::QuotaUnreadable)
     } else {

@@ -58,14 +58,14 @@ struct Entry {
 }
 
 /// Deliveries of one occurrence without an outcome.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     large: bool,
     unsettled: Vec<(KindId, Blocks)>,
 }
 
 /// All sends of one account that some window can still see.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sends {
     kinds: Vec<Kind>,
     kind_ids: HashMap<Kind, KindId>,
