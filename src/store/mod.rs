@@ -9,9 +9,11 @@
 
 #[macro_use]
 mod statements;
+mod append;
 mod codec;
 mod migrate;
 mod open;
+pub mod postgres;
 pub mod rows;
 pub mod sqlite;
 

@@ -60,7 +60,7 @@ impl AccountCells {
 
 /// Finds or creates the row. A slug and a channel belong together for ever: retry keys, caps and `received` of one
 /// must never meet those of the other.
-pub(crate) async fn ensure_account(
+pub(super) async fn ensure_account(
     conn: &mut Connection,
     slug: &AccountSlug,
     channel_id: &str,
@@ -92,13 +92,13 @@ pub(crate) async fn ensure_account(
     ours.ok_or(StoreError::Failed { operation: ENSURING, source: sqlx::Error::RowNotFound })
 }
 
-pub(crate) async fn accounts(conn: &mut Connection) -> Result<Vec<AccountRow>, StoreError> {
+pub(super) async fn accounts(conn: &mut Connection) -> Result<Vec<AccountRow>, StoreError> {
     let rows: Vec<AccountCells> =
         sqlx::query_as(ACCOUNTS).fetch_all(conn).await.map_err(failed("read the accounts"))?;
     rows.into_iter().map(AccountCells::read).collect()
 }
 
-pub(crate) async fn account(
+pub(super) async fn account(
     conn: &mut Connection,
     account: AccountId,
 ) -> Result<Option<AccountRow>, StoreError> {
@@ -198,7 +198,7 @@ impl CampaignCells {
     }
 }
 
-pub(crate) async fn campaigns(
+pub(super) async fn campaigns(
     conn: &mut Connection,
     account: AccountId,
 ) -> Result<Vec<CampaignRow>, StoreError> {

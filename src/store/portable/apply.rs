@@ -9,7 +9,7 @@ use crate::domain::time::Instant;
 use crate::store::codec::{BatchCells, EntryCells, FriendCells, corrupt};
 use crate::store::{Fence, StoreError, Write};
 
-pub(crate) async fn apply(
+pub(super) async fn apply(
     conn: &mut Connection,
     fence: &Fence,
     now: Instant,

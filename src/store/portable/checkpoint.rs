@@ -95,7 +95,7 @@ impl Row {
 }
 
 /// The complete checkpoint; none when chunks are missing or are not those the manifest counted.
-pub(crate) async fn checkpoint(
+pub(super) async fn checkpoint(
     conn: &mut Connection,
     account: AccountId,
 ) -> Result<Option<Checkpoint>, StoreError> {

@@ -43,12 +43,12 @@ fn assemble(rows: Vec<Row>) -> Result<Option<ConfigVersion>, StoreError> {
     Ok(version)
 }
 
-pub(crate) async fn active_version(conn: &mut Connection) -> Result<Option<ConfigVersion>, StoreError> {
+pub(super) async fn active_version(conn: &mut Connection) -> Result<Option<ConfigVersion>, StoreError> {
     let rows = sqlx::query_as(ACTIVE).fetch_all(conn).await;
     assemble(rows.map_err(failed("read the active configuration"))?)
 }
 
-pub(crate) async fn version(
+pub(super) async fn version(
     conn: &mut Connection,
     id: VersionId,
 ) -> Result<Option<ConfigVersion>, StoreError> {
@@ -56,7 +56,7 @@ pub(crate) async fn version(
     assemble(rows.map_err(failed("read a configuration version"))?)
 }
 
-pub(crate) async fn activate(
+pub(super) async fn activate(
     conn: &mut Connection,
     expected: Option<VersionId>,
     new: &NewVersion,

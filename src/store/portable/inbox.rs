@@ -11,7 +11,7 @@ statements! {
     LEN = "SELECT COUNT(*) FROM inbox WHERE account = $1";
 }
 
-pub(crate) async fn inbox(
+pub(super) async fn inbox(
     conn: &mut Connection,
     account: AccountId,
     limit: u32,
@@ -27,7 +27,7 @@ pub(crate) async fn inbox(
         .collect()
 }
 
-pub(crate) async fn inbox_len(conn: &mut Connection, account: AccountId) -> Result<u64, StoreError> {
+pub(super) async fn inbox_len(conn: &mut Connection, account: AccountId) -> Result<u64, StoreError> {
     let query = sqlx::query_as(LEN).bind(account.0);
     let (len,): (i64,) = query.fetch_one(conn).await.map_err(failed("count the inbox"))?;
     count_in("inbox", len)

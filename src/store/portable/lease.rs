@@ -27,7 +27,7 @@ async fn read(conn: &mut Connection, account: AccountId) -> Result<Option<Lease>
     sqlx::query_as(READ).bind(account.0).fetch_optional(conn).await
 }
 
-pub(crate) async fn claim(
+pub(super) async fn claim(
     conn: &mut Connection,
     account: AccountId,
     asker: &str,
@@ -59,7 +59,7 @@ pub(crate) async fn claim(
 }
 
 /// The first statement of every owner's transaction: whoever finds no row to advance is no owner any more.
-pub(crate) async fn advance(conn: &mut Connection, fence: &Fence, now: Instant) -> Result<(), StoreError> {
+pub(super) async fn advance(conn: &mut Connection, fence: &Fence, now: Instant) -> Result<(), StoreError> {
     let advanced = sqlx::query(ADVANCE)
         .bind(fence.account.0)
         .bind(fence.token)
@@ -71,7 +71,7 @@ pub(crate) async fn advance(conn: &mut Connection, fence: &Fence, now: Instant) 
     if advanced.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced { account: fence.account.0 }) }
 }
 
-pub(crate) async fn renew(
+pub(super) async fn renew(
     conn: &mut Connection,
     fence: &Fence,
     now: Instant,
@@ -83,13 +83,13 @@ pub(crate) async fn renew(
     extend.execute(conn).await.map(drop).map_err(failed("renew the lease"))
 }
 
-pub(crate) async fn release(conn: &mut Connection, fence: &Fence, now: Instant) -> Result<(), StoreError> {
+pub(super) async fn release(conn: &mut Connection, fence: &Fence, now: Instant) -> Result<(), StoreError> {
     advance(conn, fence, now).await?;
     let free = sqlx::query(FREE).bind(fence.account.0).bind(now.as_millis());
     free.execute(conn).await.map(drop).map_err(failed("release the lease"))
 }
 
-pub(crate) async fn lease(conn: &mut Connection, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
+pub(super) async fn lease(conn: &mut Connection, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
     let row = read(conn, account).await.map_err(failed("read the lease"))?;
     Ok(row.and_then(|(_, seq, holder, expires_at, seen_at)| {
         // Without an instant seen nobody has ever been granted it.

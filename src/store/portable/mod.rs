@@ -12,17 +12,18 @@ mod inbox;
 mod lease;
 mod occurrence;
 mod sending;
+mod store;
 
-pub(super) use account::{account, accounts, campaigns, ensure_account};
-pub(super) use apply::apply;
-pub(super) use checkpoint::checkpoint;
-pub(super) use config::{activate, active_version, version};
-pub(super) use inbox::{inbox, inbox_len};
-pub(super) use lease::{advance, claim, lease, release, renew};
-pub(super) use occurrence::{occurrences, sets, variants};
-pub(super) use sending::{accepted_since, acts, batches, quota, strides};
+use account::{account, accounts, campaigns, ensure_account};
+use apply::apply;
+use checkpoint::checkpoint;
+use config::{activate, active_version, version};
+use inbox::{inbox, inbox_len};
+use lease::{advance, claim, lease, release, renew};
+use occurrence::{occurrences, sets, variants};
+use sending::{accepted_since, acts, batches, quota, strides};
 
-use super::{Connection, bulk};
+use super::{Backend, Connection, bulk};
 use crate::store::StoreError;
 
 /// Every statement of this folder, by name.

@@ -193,7 +193,7 @@ pub(super) async fn move_on(
     Err(corrupt(format!("occurrence {}", step.occurrence), why))
 }
 
-pub(crate) async fn occurrences(
+pub(super) async fn occurrences(
     conn: &mut Connection,
     account: AccountId,
     filter: &OccurrenceFilter,
@@ -216,7 +216,7 @@ pub(crate) async fn occurrences(
     gather(rows)
 }
 
-pub(crate) async fn variants(
+pub(super) async fn variants(
     conn: &mut Connection,
     account: AccountId,
     occurrence: OccurrenceId,
@@ -226,7 +226,7 @@ pub(crate) async fn variants(
     rows.into_iter().map(VariantCells::read).collect()
 }
 
-pub(crate) async fn sets(
+pub(super) async fn sets(
     conn: &mut Connection,
     account: AccountId,
     occurrence: OccurrenceId,

@@ -44,7 +44,7 @@ pub(super) async fn open_stride(
     query.execute(conn).await.map(drop).map_err(failed("open a stride"))
 }
 
-pub(crate) async fn strides(
+pub(super) async fn strides(
     conn: &mut Connection,
     account: AccountId,
     occurrence: OccurrenceId,
@@ -54,7 +54,7 @@ pub(crate) async fn strides(
     rows.into_iter().map(StrideCells::read).collect()
 }
 
-pub(crate) async fn batches(
+pub(super) async fn batches(
     conn: &mut Connection,
     account: AccountId,
     occurrence: OccurrenceId,
@@ -64,7 +64,7 @@ pub(crate) async fn batches(
     rows.into_iter().map(BatchCells::read).collect()
 }
 
-pub(crate) async fn accepted_since(
+pub(super) async fn accepted_since(
     conn: &mut Connection,
     account: AccountId,
     since: Instant,
@@ -74,7 +74,7 @@ pub(crate) async fn accepted_since(
     count_in("batch.friend_count", friends)
 }
 
-pub(crate) async fn quota(
+pub(super) async fn quota(
     conn: &mut Connection,
     account: AccountId,
 ) -> Result<Vec<QuotaReading>, StoreError> {
@@ -104,7 +104,7 @@ pub(super) async fn set_quota(
     query.execute(conn).await.map(drop).map_err(failed("write a quota reading"))
 }
 
-pub(crate) async fn acts(
+pub(super) async fn acts(
     conn: &mut Connection,
     account: AccountId,
     limit: u32,

@@ -9,19 +9,22 @@ mod queue;
 mod readers;
 mod writer;
 
+// On purpose twice: the same statements against each database's own connection.
+#[allow(clippy::duplicate_mod)]
 #[path = "../portable/mod.rs"]
 mod portable;
 
-use std::collections::HashSet;
 use std::path::Path;
 
-use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection as Connection;
 
 use self::readers::Readers;
 use self::writer::Writer;
-use super::codec::{EntryCells, FriendCells, InboxCells};
-use super::*;
+use SqliteStore as Backend;
+
+use super::codec::InboxCells;
+use super::{Priority, StoreError, migrate};
 
 /// The migrations of this database.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
@@ -53,231 +56,27 @@ impl SqliteStore {
         migrated.map_err(|error| migrate::failed(error.into()))?;
         Ok(Self { writer: Writer::start(path, conn), readers: Readers::new(path) })
     }
-}
-
-/// A read on a connection of its own.
-macro_rules! read {
-    ($self:ident, |$conn:ident| $body:expr) => {
-        $self.readers.read(move |$conn| Box::pin(async move { $body })).await
-    };
-}
-
-/// A step of the writer.
-macro_rules! write {
-    ($self:ident, $priority:expr, $operation:expr, |$conn:ident| $body:expr) => {
-        $self.writer.run($priority, $operation, move |$conn| Box::pin(async move { $body })).await
-    };
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn active_version(&self) -> Result<Option<ConfigVersion>, StoreError> {
-        read!(self, |conn| portable::active_version(conn).await)
-    }
-
-    async fn version(&self, id: VersionId) -> Result<Option<ConfigVersion>, StoreError> {
-        read!(self, |conn| portable::version(conn, id).await)
-    }
-
-    async fn activate(
+    async fn read<T>(
         &self,
-        expected: Option<VersionId>,
-        new: &NewVersion,
-    ) -> Result<Option<VersionId>, StoreError> {
-        let new = new.clone();
-        write!(self, Priority::Freeze, "activate a configuration", |conn| {
-            portable::activate(conn, expected, &new).await
-        })
+        body: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.read(body).await
     }
 
-    async fn ensure_account(
+    async fn write<T: Send + 'static>(
         &self,
-        slug: &AccountSlug,
-        channel_id: &str,
-        now: Instant,
-    ) -> Result<AccountId, StoreError> {
-        let (slug, channel_id) = (slug.clone(), channel_id.to_owned());
-        write!(self, Priority::Freeze, "create an account's row", |conn| {
-            portable::ensure_account(conn, &slug, &channel_id, now).await
-        })
-    }
-
-    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
-        read!(self, |conn| portable::accounts(conn).await)
-    }
-
-    async fn account(&self, account: AccountId) -> Result<Option<AccountRow>, StoreError> {
-        read!(self, |conn| portable::account(conn, account).await)
-    }
-
-    async fn claim(
-        &self,
-        account: AccountId,
-        holder: &str,
-        now: Instant,
-        lasts: Span,
-    ) -> Result<Claim, StoreError> {
-        let (holder, token) = (holder.to_owned(), token()?);
-        write!(self, Priority::Outcome, "claim the lease", |conn| {
-            portable::claim(conn, account, &holder, token, now, lasts).await
-        })
-    }
-
-    async fn renew(&self, fence: &mut Fence, now: Instant, lasts: Span) -> Result<(), StoreError> {
-        let held = fence.clone();
-        write!(self, Priority::Outcome, "renew the lease", |conn| {
-            portable::renew(conn, &held, now, lasts).await
-        })?;
-        fence.seq += 1;
-        Ok(())
-    }
-
-    async fn release(&self, fence: &mut Fence, now: Instant) -> Result<(), StoreError> {
-        let held = fence.clone();
-        write!(self, Priority::Outcome, "release the lease", |conn| {
-            portable::release(conn, &held, now).await
-        })?;
-        fence.seq += 1;
-        Ok(())
-    }
-
-    async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
-        read!(self, |conn| portable::lease(conn, account).await)
-    }
-
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
-        let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
-        self.writer.append(rows?).await
-    }
-
-    async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
-        read!(self, |conn| portable::inbox(conn, account, limit).await)
-    }
-
-    async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
-        read!(self, |conn| portable::inbox_len(conn, account).await)
-    }
-
-    async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
-        let ids = ids.to_vec();
-        let known = read!(self, |conn| {
-            bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
-        })?;
-        Ok(known.into_iter().collect())
-    }
-
-    async fn commit(
-        &self,
-        fence: &mut Fence,
-        now: Instant,
         priority: Priority,
-        writes: Vec<Write>,
-    ) -> Result<(), StoreError> {
-        let held = fence.clone();
-        write!(self, priority, "commit the owner's transaction", |conn| {
-            portable::advance(conn, &held, now).await?;
-            for write in &writes {
-                portable::apply(conn, &held, now, write).await?;
-            }
-            Ok(())
-        })?;
-        fence.seq += 1;
-        Ok(())
+        operation: &'static str,
+        body: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(priority, operation, body).await
     }
 
-    async fn friends(
-        &self,
-        account: AccountId,
-        after: Option<FriendId>,
-        limit: u32,
-    ) -> Result<Vec<Friend>, StoreError> {
-        let rows = read!(self, |conn| {
-            bulk::friends(conn, account, after, limit).await.map_err(failed("read friends"))
-        })?;
-        rows.into_iter().map(FriendCells::read).collect()
+    async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+        self.writer.append(rows).await
     }
 
-    async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError> {
-        let ids = ids.to_vec();
-        let rows = read!(self, |conn| {
-            bulk::friends_by_id(conn, account, &ids).await.map_err(failed("read friends"))
-        })?;
-        rows.into_iter().map(FriendCells::read).collect()
-    }
-
-    async fn entries(
-        &self,
-        account: AccountId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<crate::domain::effect::Entry>, StoreError> {
-        let rows = read!(self, |conn| {
-            bulk::entries(conn, account, after, limit).await.map_err(failed("read the journal"))
-        })?;
-        rows.into_iter().map(EntryCells::read).collect()
-    }
-
-    async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
-        read!(self, |conn| portable::checkpoint(conn, account).await)
-    }
-
-    async fn campaigns(&self, account: AccountId) -> Result<Vec<CampaignRow>, StoreError> {
-        read!(self, |conn| portable::campaigns(conn, account).await)
-    }
-
-    async fn occurrences(
-        &self,
-        account: AccountId,
-        filter: OccurrenceFilter,
-    ) -> Result<Vec<OccurrenceRow>, StoreError> {
-        read!(self, |conn| portable::occurrences(conn, account, &filter).await)
-    }
-
-    async fn variants(
-        &self,
-        account: AccountId,
-        occurrence: OccurrenceId,
-    ) -> Result<Vec<VariantRow>, StoreError> {
-        read!(self, |conn| portable::variants(conn, account, occurrence).await)
-    }
-
-    async fn sets(
-        &self,
-        account: AccountId,
-        occurrence: OccurrenceId,
-    ) -> Result<Vec<OccurrenceSet>, StoreError> {
-        read!(self, |conn| portable::sets(conn, account, occurrence).await)
-    }
-
-    async fn strides(
-        &self,
-        account: AccountId,
-        occurrence: OccurrenceId,
-    ) -> Result<Vec<StrideRow>, StoreError> {
-        read!(self, |conn| portable::strides(conn, account, occurrence).await)
-    }
-
-    async fn batches(
-        &self,
-        account: AccountId,
-        occurrence: OccurrenceId,
-    ) -> Result<Vec<BatchRow>, StoreError> {
-        read!(self, |conn| portable::batches(conn, account, occurrence).await)
-    }
-
-    async fn accepted_since(&self, account: AccountId, since: Instant) -> Result<u64, StoreError> {
-        read!(self, |conn| portable::accepted_since(conn, account, since).await)
-    }
-
-    async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError> {
-        read!(self, |conn| portable::quota(conn, account).await)
-    }
-
-    async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
-        read!(self, |conn| portable::acts(conn, account, limit).await)
-    }
-
-    async fn close(&self) {
+    async fn end(&self) {
         self.writer.close().await;
         self.readers.close().await;
     }

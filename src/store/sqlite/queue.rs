@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use crate::store::codec::InboxCells;
-use crate::store::{Priority, StoreError};
+use crate::store::Priority;
+use crate::store::append::{Append, take_group};
 
 /// Whether the connection can be trusted after a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,6 @@ pub(super) enum Health {
 /// A business step: runs its own transaction and tells its caller.
 pub(super) type Step = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Health> + Send>;
 
-/// Rows for the inbox and whoever waits for their durability.
-pub(super) struct Append {
-    pub(super) rows: Vec<InboxCells>,
-    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
-}
-
 /// What the writer does next.
 pub(super) enum Job {
     /// One transaction for all of them.
@@ -37,9 +31,6 @@ pub(super) enum Job {
 /// How often a class may be passed over while it waits: priority must not become starvation, or a stream of
 /// acknowledgements would hold back every outcome.
 const PATIENCE: [u32; 4] = [u32::MAX, 4, 8, 16];
-
-/// A group ends at so many bytes: the time a commit takes stays within what its first caller would wait anyway.
-const GROUP_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct Waiting {
@@ -108,7 +99,7 @@ impl Queue {
         waiting.passed[chosen] = 0;
         match waiting.steps[chosen].pop_front() {
             Some(step) => Some(Job::Step(step)),
-            None => Some(Job::Group(group(&mut waiting.appends))),
+            None => Some(Job::Group(take_group(&mut waiting.appends))),
         }
     }
 }
@@ -122,22 +113,12 @@ fn class(priority: Priority) -> usize {
     }
 }
 
-fn group(appends: &mut VecDeque<Append>) -> Vec<Append> {
-    let mut bytes = 0;
-    let mut group = Vec::new();
-    while let Some(append) = appends.pop_front() {
-        bytes += append.rows.iter().map(|row| row.3.len()).sum::<usize>();
-        group.push(append);
-        if bytes >= GROUP_BYTES {
-            break;
-        }
-    }
-    group
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::store::codec::InboxCells;
 
     fn step() -> Step {
         Box::new(|_| Box::pin(async { Health::Sound }))
@@ -167,18 +148,5 @@ mod tests {
         assert_eq!(turns, 3, "the outcome waited for four groups in all");
         assert_eq!(queue.waiting().steps[1].len(), 0);
         assert_eq!(queue.waiting().steps[3].len(), 1);
-    }
-
-    #[test]
-    fn a_group_ends_at_its_bytes() {
-        let queue = Queue::default();
-        for _ in 0..3 {
-            let mut big = append();
-            big.rows[0].3 = "x".repeat(GROUP_BYTES / 2);
-            queue.append(big);
-        }
-        assert!(matches!(queue.next(), Some(Job::Group(group)) if group.len() == 2));
-        assert!(matches!(queue.next(), Some(Job::Group(group)) if group.len() == 1));
-        assert!(queue.next().is_none());
     }
 }

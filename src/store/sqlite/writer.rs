@@ -10,8 +10,9 @@ use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::oneshot;
 
-use super::queue::{Append, Health, Job, Queue, Step};
+use super::queue::{Health, Job, Queue, Step};
 use super::{bulk, connect};
+use crate::store::append::{APPEND, Append, rows, share};
 use crate::store::codec::InboxCells;
 use crate::store::{Priority, StoreError};
 
@@ -89,8 +90,6 @@ impl Writer {
         }
     }
 }
-
-const APPEND: &str = "append to the inbox";
 
 /// `BEGIN IMMEDIATE` takes the write lock at once: a deferred transaction that reads first cannot wait for it.
 async fn transaction<T>(
@@ -191,7 +190,7 @@ fn refuse(job: Job) {
     if let Job::Group(group) = job {
         for append in group {
             let source = sqlx::Error::WorkerCrashed;
-            let _ = append.done.send(Err(StoreError::Failed { operation: APPEND, source }));
+            append.answer(Err(StoreError::Failed { operation: APPEND, source }));
         }
     }
 }
@@ -209,34 +208,17 @@ async fn insert(conn: &mut SqliteConnection, rows: Vec<InboxCells>) -> (Result<(
 /// One commit for all. Where the group fails before its commit, each goes alone, so that one caller's rows cannot
 /// refuse another's.
 async fn append_group(conn: &mut SqliteConnection, group: Vec<Append>) -> Health {
-    let rows = group.iter().flat_map(|append| append.rows.iter().cloned()).collect();
-    let (result, mut health) = insert(conn, rows).await;
+    let (result, mut health) = insert(conn, rows(&group)).await;
     match result {
-        Ok(()) => group.into_iter().for_each(|append| drop(append.done.send(Ok(())))),
+        Ok(()) => group.into_iter().for_each(|append| append.answer(Ok(()))),
         Err(StoreError::Failed { .. }) if group.len() > 1 && health == Health::Sound => {
             for append in group {
-                let (result, after) = insert(conn, append.rows).await;
-                let _ = append.done.send(result);
+                let (result, after) = insert(conn, append.rows.clone()).await;
+                append.answer(result);
                 health = if after == Health::Sound { health } else { after };
             }
         }
         Err(error) => share(&error, group),
     }
     health
-}
-
-/// The same bad news for each of the group.
-fn share(error: &StoreError, group: Vec<Append>) {
-    for append in group {
-        let (lost, why) = match error {
-            StoreError::Lost { source, .. } => (true, source.to_string()),
-            other => (false, std::error::Error::source(other).map_or(other.to_string(), ToString::to_string)),
-        };
-        let source = sqlx::Error::Protocol(why);
-        let error = match lost {
-            true => StoreError::Lost { operation: APPEND, source },
-            false => StoreError::Failed { operation: APPEND, source },
-        };
-        let _ = append.done.send(Err(error));
-    }
 }

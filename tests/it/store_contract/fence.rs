@@ -17,6 +17,7 @@ pub async fn new_account(store: &dyn Store, slug: &str) -> AccountId {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 #[tokio::test]
 async fn a_claim_is_held_until_it_expires_and_the_old_fence_ends(#[case] database: Database) {
     let test = TestStore::new(database).await;

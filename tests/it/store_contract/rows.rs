@@ -41,6 +41,7 @@ async fn commit(store: &dyn Store, account: AccountId, writes: Vec<Write>) -> Re
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn entries(#[case] database: Database) {
     for_each(database, samples::entries(), async |store, account, entries| {
         commit(store, account, vec![Write::Entries(entries.clone())]).await.unwrap();
@@ -52,6 +53,7 @@ fn entries(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn friends(#[case] database: Database) {
     for_each(database, samples::friends(), async |store, account, friends| {
         let fold = Write::Fold { friends: friends.clone(), folded_seq: Seq(0) };
@@ -69,6 +71,7 @@ fn friends(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn inbox(#[case] database: Database) {
     let rows = proptest::collection::vec((samples::instant(), samples::text(), samples::intakes()), 1..6);
     for_each(database, rows, async |store, account, rows| {
@@ -93,6 +96,7 @@ fn inbox(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn campaigns_and_halts(#[case] database: Database) {
     let drawn = (samples::campaign(), samples::halt(), samples::halt());
     for_each(database, drawn, async |store, account, (campaign, stopped, paused)| {
@@ -112,6 +116,7 @@ fn campaigns_and_halts(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn occurrences(#[case] database: Database) {
     for_each(database, samples::occurrence(), async |store, account, new| {
         commit(store, account, vec![Write::Occurrence(Box::new(new.clone()))]).await.unwrap();
@@ -128,6 +133,7 @@ fn occurrences(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn strides_and_batches(#[case] database: Database) {
     let occurrence = haishin::domain::id::OccurrenceId(7);
     let drawn = (samples::stride(occurrence), samples::batches(occurrence), samples::batches(occurrence));
@@ -150,6 +156,7 @@ fn strides_and_batches(#[case] database: Database) {
 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
 fn configurations(#[case] database: Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let test = runtime.block_on(TestStore::new(database));

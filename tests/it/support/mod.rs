@@ -1,3 +1,4 @@
 //! What tests of several topics share.
 
+pub mod postgres;
 pub mod store;

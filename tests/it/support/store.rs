@@ -4,26 +4,37 @@ use std::sync::Arc;
 
 use haishin::store::{self, Store};
 
+use super::postgres;
+
 /// Which database a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
+    Postgres,
 }
 
-/// An empty database.
+/// An empty database and how to open it again.
 pub struct TestStore {
     pub store: Arc<dyn Store>,
+    pub url: String,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl TestStore {
     pub async fn new(database: Database) -> Self {
-        match database {
+        let (url, directory) = match database {
             Database::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
-                let url = format!("sqlite://{}", directory.path().join("haishin.db").display());
-                Self { store: store::open(&url).await.unwrap(), _directory: Some(directory) }
+                (format!("sqlite://{}", directory.path().join("haishin.db").display()), Some(directory))
             }
-        }
+            Database::Postgres => (postgres::database().await, None),
+        };
+        Self { store: store::open(&url).await.unwrap(), url, _directory: directory }
+    }
+
+    /// The same database through another store, as another process would see it.
+    #[expect(dead_code, reason = "the next commit")]
+    pub async fn reopen(&self) -> Arc<dyn Store> {
+        store::open(&self.url).await.unwrap()
     }
 }

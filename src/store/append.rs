@@ -1,0 +1,73 @@
+//! Appends to the inbox that wait to be committed together.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::codec::InboxCells;
+
+/// What both adapters were doing when it failed.
+pub(super) const APPEND: &str = "append to the inbox";
+
+/// A group ends at so many bytes: the time a commit takes stays within what its first caller would wait anyway.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// Rows and whoever waits for their durability.
+pub(super) struct Append {
+    pub(super) rows: Vec<InboxCells>,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Append {
+    /// A caller that went away does not undo what is committed.
+    pub(super) fn answer(self, result: Result<(), StoreError>) {
+        let _ = self.done.send(result);
+    }
+}
+
+/// The oldest appends, at least one if there is one, up to the bytes of a group.
+pub(super) fn take_group(waiting: &mut VecDeque<Append>) -> Vec<Append> {
+    let mut bytes = 0;
+    let mut group = Vec::new();
+    while bytes < GROUP_BYTES {
+        let Some(append) = waiting.pop_front() else { break };
+        bytes += append.rows.iter().map(|row| row.3.len()).sum::<usize>();
+        group.push(append);
+    }
+    group
+}
+
+/// All rows of a group.
+pub(super) fn rows(group: &[Append]) -> Vec<InboxCells> {
+    group.iter().flat_map(|append| append.rows.iter().cloned()).collect()
+}
+
+/// The same bad news for each of the group.
+pub(super) fn share(error: &StoreError, group: Vec<Append>) {
+    for append in group {
+        let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        let source = sqlx::Error::Protocol(why);
+        append.answer(Err(match error {
+            StoreError::Lost { .. } => StoreError::Lost { operation: APPEND, source },
+            _ => StoreError::Failed { operation: APPEND, source },
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_ends_at_its_bytes() {
+        let big = || {
+            let row = InboxCells(1, 0, "import".into(), "x".repeat(GROUP_BYTES / 2));
+            Append { rows: vec![row], done: oneshot::channel().0 }
+        };
+        let mut waiting = VecDeque::from([big(), big(), big()]);
+        assert_eq!(take_group(&mut waiting).len(), 2);
+        assert_eq!(take_group(&mut waiting).len(), 1);
+        assert!(take_group(&mut waiting).is_empty());
+    }
+}

@@ -1,0 +1,236 @@
+//! The interface, method by method, over what each adapter provides: a way to read, a way to write in one
+//! transaction, a way to append.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+
+use super::{Backend, bulk, failed};
+use crate::domain::effect::{DedupeId, Entry};
+use crate::domain::friend::Friend;
+use crate::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::time::{Instant, Span};
+use crate::store::codec::{EntryCells, FriendCells, InboxCells};
+use crate::store::*;
+
+/// A read on a connection of its own.
+macro_rules! read {
+    ($self:ident, |$conn:ident| $body:expr) => {
+        $self.read(move |$conn| Box::pin(async move { $body })).await
+    };
+}
+
+/// One transaction.
+macro_rules! write {
+    ($self:ident, $priority:expr, $operation:expr, |$conn:ident| $body:expr) => {
+        $self.write($priority, $operation, move |$conn| Box::pin(async move { $body })).await
+    };
+}
+
+#[async_trait]
+impl Store for Backend {
+    async fn active_version(&self) -> Result<Option<ConfigVersion>, StoreError> {
+        read!(self, |conn| super::active_version(conn).await)
+    }
+
+    async fn version(&self, id: VersionId) -> Result<Option<ConfigVersion>, StoreError> {
+        read!(self, |conn| super::version(conn, id).await)
+    }
+
+    async fn activate(
+        &self,
+        expected: Option<VersionId>,
+        new: &NewVersion,
+    ) -> Result<Option<VersionId>, StoreError> {
+        let new = new.clone();
+        write!(self, Priority::Freeze, "activate a configuration", |conn| {
+            super::activate(conn, expected, &new).await
+        })
+    }
+
+    async fn ensure_account(
+        &self,
+        slug: &AccountSlug,
+        channel_id: &str,
+        now: Instant,
+    ) -> Result<AccountId, StoreError> {
+        let (slug, channel_id) = (slug.clone(), channel_id.to_owned());
+        write!(self, Priority::Freeze, "create an account's row", |conn| {
+            super::ensure_account(conn, &slug, &channel_id, now).await
+        })
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        read!(self, |conn| super::accounts(conn).await)
+    }
+
+    async fn account(&self, account: AccountId) -> Result<Option<AccountRow>, StoreError> {
+        read!(self, |conn| super::account(conn, account).await)
+    }
+
+    async fn claim(
+        &self,
+        account: AccountId,
+        holder: &str,
+        now: Instant,
+        lasts: Span,
+    ) -> Result<Claim, StoreError> {
+        let (holder, token) = (holder.to_owned(), token()?);
+        write!(self, Priority::Outcome, "claim the lease", |conn| {
+            super::claim(conn, account, &holder, token, now, lasts).await
+        })
+    }
+
+    async fn renew(&self, fence: &mut Fence, now: Instant, lasts: Span) -> Result<(), StoreError> {
+        let held = fence.clone();
+        write!(self, Priority::Outcome, "renew the lease", |conn| {
+            super::renew(conn, &held, now, lasts).await
+        })?;
+        fence.seq += 1;
+        Ok(())
+    }
+
+    async fn release(&self, fence: &mut Fence, now: Instant) -> Result<(), StoreError> {
+        let held = fence.clone();
+        write!(self, Priority::Outcome, "release the lease", |conn| {
+            super::release(conn, &held, now).await
+        })?;
+        fence.seq += 1;
+        Ok(())
+    }
+
+    async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
+        read!(self, |conn| super::lease(conn, account).await)
+    }
+
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+        let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
+        self.append(rows?).await
+    }
+
+    async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
+        read!(self, |conn| super::inbox(conn, account, limit).await)
+    }
+
+    async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
+        read!(self, |conn| super::inbox_len(conn, account).await)
+    }
+
+    async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
+        let ids = ids.to_vec();
+        let known = read!(self, |conn| {
+            bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
+        })?;
+        Ok(known.into_iter().collect())
+    }
+
+    async fn commit(
+        &self,
+        fence: &mut Fence,
+        now: Instant,
+        priority: Priority,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        let held = fence.clone();
+        write!(self, priority, "commit the owner's transaction", |conn| {
+            super::advance(conn, &held, now).await?;
+            for write in &writes {
+                super::apply(conn, &held, now, write).await?;
+            }
+            Ok(())
+        })?;
+        fence.seq += 1;
+        Ok(())
+    }
+
+    async fn friends(
+        &self,
+        account: AccountId,
+        after: Option<FriendId>,
+        limit: u32,
+    ) -> Result<Vec<Friend>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::friends(conn, account, after, limit).await.map_err(failed("read friends"))
+        })?;
+        rows.into_iter().map(FriendCells::read).collect()
+    }
+
+    async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError> {
+        let ids = ids.to_vec();
+        let rows = read!(self, |conn| {
+            bulk::friends_by_id(conn, account, &ids).await.map_err(failed("read friends"))
+        })?;
+        rows.into_iter().map(FriendCells::read).collect()
+    }
+
+    async fn entries(&self, account: AccountId, after: Seq, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::entries(conn, account, after, limit).await.map_err(failed("read the journal"))
+        })?;
+        rows.into_iter().map(EntryCells::read).collect()
+    }
+
+    async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
+        read!(self, |conn| super::checkpoint(conn, account).await)
+    }
+
+    async fn campaigns(&self, account: AccountId) -> Result<Vec<CampaignRow>, StoreError> {
+        read!(self, |conn| super::campaigns(conn, account).await)
+    }
+
+    async fn occurrences(
+        &self,
+        account: AccountId,
+        filter: OccurrenceFilter,
+    ) -> Result<Vec<OccurrenceRow>, StoreError> {
+        read!(self, |conn| super::occurrences(conn, account, &filter).await)
+    }
+
+    async fn variants(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<VariantRow>, StoreError> {
+        read!(self, |conn| super::variants(conn, account, occurrence).await)
+    }
+
+    async fn sets(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<OccurrenceSet>, StoreError> {
+        read!(self, |conn| super::sets(conn, account, occurrence).await)
+    }
+
+    async fn strides(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<StrideRow>, StoreError> {
+        read!(self, |conn| super::strides(conn, account, occurrence).await)
+    }
+
+    async fn batches(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        read!(self, |conn| super::batches(conn, account, occurrence).await)
+    }
+
+    async fn accepted_since(&self, account: AccountId, since: Instant) -> Result<u64, StoreError> {
+        read!(self, |conn| super::accepted_since(conn, account, since).await)
+    }
+
+    async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError> {
+        read!(self, |conn| super::quota(conn, account).await)
+    }
+
+    async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
+        read!(self, |conn| super::acts(conn, account, limit).await)
+    }
+
+    async fn close(&self) {
+        self.end().await;
+    }
+}

@@ -1,0 +1,76 @@
+//! Appends to the inbox, committed in groups: one statement at a time, with everything that came in meanwhile.
+
+use std::collections::VecDeque;
+
+use sqlx::postgres::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+use super::bulk;
+use crate::store::StoreError;
+use crate::store::append::{APPEND, Append, rows, share, take_group};
+use crate::store::codec::InboxCells;
+
+/// A handle on the appending task.
+pub(super) struct Appender(mpsc::UnboundedSender<Append>);
+
+impl Appender {
+    pub(super) fn start(pool: PgPool) -> Self {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        tokio::spawn(run(pool, waiting));
+        Self(queue)
+    }
+
+    pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        if self.0.send(Append { rows, done }).is_err() {
+            return Err(StoreError::Failed { operation: APPEND, source: sqlx::Error::WorkerCrashed });
+        }
+        let lost = || StoreError::Lost { operation: APPEND, source: sqlx::Error::WorkerCrashed };
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+async fn run(pool: PgPool, mut queue: mpsc::UnboundedReceiver<Append>) {
+    let mut waiting = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match queue.recv().await {
+                Some(append) => waiting.push_back(append),
+                None => return,
+            }
+        }
+        while let Ok(append) = queue.try_recv() {
+            waiting.push_back(append);
+        }
+        append_group(&pool, take_group(&mut waiting)).await;
+    }
+}
+
+/// One statement, which is its own transaction.
+async fn insert(pool: &PgPool, rows: &[InboxCells]) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Failed { operation: APPEND, source };
+    let mut conn = pool.acquire().await.map_err(failed)?;
+    match bulk::insert_inbox(&mut conn, rows).await {
+        Ok(()) => Ok(()),
+        // The server's own refusal says that nothing is committed.
+        Err(source @ sqlx::Error::Database(_)) => Err(StoreError::Failed { operation: APPEND, source }),
+        Err(source) => {
+            conn.close_on_drop();
+            Err(StoreError::Lost { operation: APPEND, source })
+        }
+    }
+}
+
+/// Where the group is refused, each goes alone, so that one caller's rows cannot refuse another's.
+async fn append_group(pool: &PgPool, group: Vec<Append>) {
+    match insert(pool, &rows(&group)).await {
+        Ok(()) => group.into_iter().for_each(|append| append.answer(Ok(()))),
+        Err(StoreError::Failed { source: sqlx::Error::Database(_), .. }) if group.len() > 1 => {
+            for append in group {
+                let result = insert(pool, &append.rows).await;
+                append.answer(result);
+            }
+        }
+        Err(error) => share(&error, group),
+    }
+}

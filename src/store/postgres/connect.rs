@@ -1,0 +1,114 @@
+//! Connecting: durable commits asserted on each connection, no password in any error.
+
+use std::str::FromStr;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+
+use crate::store::{StoreError, migrate};
+
+/// Connections at once: the owner's one or two, the inbox's one, the rest for reads.
+const CONNECTIONS: u32 = 10;
+
+/// How often a migration is tried again after another node's got in its way.
+const MIGRATION_TRIES: u32 = 5;
+
+/// What a URL may say beyond user, host, port and database. Anything else would be written to the log with its value.
+const PARAMETERS: [&str; 16] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "password",
+    "application_name",
+];
+
+fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        let key = parameter.split('=').next().unwrap_or_default();
+        if !PARAMETERS.contains(&key) {
+            let why = format!("the database's URL has an unknown parameter `{key}`");
+            return Err(sqlx::Error::Configuration(why.into()));
+        }
+    }
+    Ok(PgConnectOptions::from_str(url)?.disable_statement_logging())
+}
+
+/// A commit that is answered before it is on disk would be acknowledged, sent from, and then forgotten.
+async fn assert_durable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let read = "SELECT current_setting('synchronous_commit', true), current_setting('fsync', true)";
+    let (mut commit, fsync): (Option<String>, Option<String>) =
+        sqlx::query_as(read).fetch_one(&mut *conn).await?;
+    if matches!(commit.as_deref(), Some("off" | "local" | "remote_write")) {
+        sqlx::query("SET synchronous_commit = on").execute(&mut *conn).await?;
+        (commit, _) = sqlx::query_as::<_, (Option<String>, Option<String>)>(read).fetch_one(conn).await?;
+    }
+    // A setting the server does not know is one it cannot have switched off.
+    if matches!(commit.as_deref(), None | Some("on" | "remote_apply")) && fsync.as_deref() != Some("off") {
+        return Ok(());
+    }
+    let found = format!(
+        "the server has synchronous_commit = {} and fsync = {}: haishin needs both on",
+        commit.unwrap_or_default(),
+        fsync.unwrap_or_default()
+    );
+    Err(sqlx::Error::Configuration(found.into()))
+}
+
+/// A pool on a schema that is up to date.
+pub(super) async fn pool(url: &str) -> Result<PgPool, StoreError> {
+    let opening = |source| StoreError::Failed { operation: "open the database", source };
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .after_connect(|conn, _| Box::pin(assert_durable(conn)))
+        .connect_with(options(url).map_err(opening)?)
+        .await
+        .map_err(opening)?;
+    migrate(&pool).await?;
+    Ok(pool)
+}
+
+/// Two nodes that start at once may meet in the same migration: the second one's fails on what the first has just
+/// created, and finds it done when it looks again. So no lock is taken, which not every PostgreSQL has.
+async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let mut tries = 1;
+    loop {
+        let mut conn = pool.acquire().await.map_err(migrate::failed)?;
+        let result = match migrate::refuse_newer(&mut *conn, &super::MIGRATOR).await {
+            Ok(()) => super::MIGRATOR
+                .run_direct(None, &mut *conn, false)
+                .await
+                .map_err(|error| migrate::failed(error.into())),
+            Err(error) => Err(error),
+        };
+        match result {
+            Err(StoreError::Failed { .. }) if tries < MIGRATION_TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_parameter_is_named_without_its_value() {
+        let error = options("postgres://haishin@db/haishin?sslmode=require&passwort=secret").unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("`passwort`") && !text.contains("secret"), "{text}");
+        assert!(options("postgres://haishin:secret@db:65536/haishin").is_err());
+        assert!(options("postgres://haishin:s%65cret@db:5432/haishin?sslmode=verify-full").is_ok());
+    }
+}

@@ -1,0 +1,151 @@
+//! A real PostgreSQL of this test process: made in a temporary directory, run as an unprivileged user, reached over
+//! a Unix socket, gone with the process however that ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{Connection, Executor, PgConnection};
+
+/// What to do where the tests cannot start a server.
+const REMEDY: &str = "the tests start a PostgreSQL of their own: install it (Debian: `apt-get install postgresql`), \
+                      and run the tests as an ordinary user, or as root with a user `postgres` or `nobody`";
+
+/// Runs the server and outlives every way the test process can end: its standard input is a pipe whose other end
+/// only that process holds, so the end of the process is the end of the pipe. `SIGQUIT` stops a server at once.
+const WATCHDOG: &str = r#"
+trap '' HUP INT TERM
+"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=300 -c unix_socket_permissions=0777 \
+    -c fsync=on -c synchronous_commit=on -c log_min_messages=warning </dev/null &
+server=$!
+cat >/dev/null
+kill -QUIT $server
+wait $server
+rm -rf "$2"
+"#;
+
+struct Server {
+    directory: PathBuf,
+    databases: AtomicU32,
+    /// Holds the writing end of the watchdog's pipe.
+    _watchdog: Child,
+}
+
+/// A new, empty database on this process's server, as a URL for `store::open` and for sqlx.
+pub async fn database() -> String {
+    let server = server();
+    let name = format!("t{}", server.databases.fetch_add(1, Ordering::Relaxed));
+    let mut admin =
+        PgConnection::connect(&url(&server.directory, "postgres")).await.expect("the server answers");
+    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a new database");
+    admin.close().await.expect("a clean goodbye");
+    url(&server.directory, &name)
+}
+
+fn url(directory: &Path, database: &str) -> String {
+    let host = directory.to_str().expect("a temporary directory with a plain name").replace('/', "%2F");
+    format!("postgres://haishin@{host}/{database}")
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
+/// As whom the server runs: this user, or, because PostgreSQL refuses root, one without rights.
+enum RunAs {
+    Ourselves,
+    User(&'static str),
+}
+
+impl RunAs {
+    fn choose() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self::Ourselves;
+        }
+        let exists = |user: &&str| {
+            Command::new("id")
+                .arg(user)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success())
+        };
+        Self::User(["postgres", "nobody"].into_iter().find(exists).unwrap_or_else(|| panic!("{REMEDY}")))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = match self {
+            Self::Ourselves => Command::new(program),
+            // Not runuser, which stays in between and swallows the process id and the pipe.
+            Self::User(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--regid", &group(user), "--init-groups", program]);
+                command
+            }
+        };
+        command.current_dir("/").env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+fn group(user: &str) -> String {
+    let id = Command::new("id").args(["-g", user]).output().expect("id tells a user's group");
+    String::from_utf8_lossy(&id.stdout).trim().to_owned()
+}
+
+fn binaries() -> String {
+    let output = Command::new("pg_config").arg("--bindir").output();
+    let directory = output.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    // Debian keeps the server's programs off the PATH and `pg_config` in a package of its own.
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = installed.map(|version| version.path().join("bin").display().to_string());
+    let mut candidates: Vec<String> = directory.into_iter().chain(debian).collect();
+    candidates.retain(|directory| Path::new(directory).join("initdb").exists());
+    candidates.pop().unwrap_or_else(|| panic!("{REMEDY}"))
+}
+
+fn start() -> Server {
+    let (binaries, run_as) = (binaries(), RunAs::choose());
+    let directory =
+        tempfile::Builder::new().prefix("haishin-pg-").tempdir().expect("a temporary directory").keep();
+    if let RunAs::User(user) = run_as {
+        let status = Command::new("chown").arg(user).arg(&directory).status();
+        assert!(status.is_ok_and(|status| status.success()), "chown of {}", directory.display());
+    }
+    let data = directory.join("data");
+    // A linguistic collation, so that whatever leans on the order of bytes shows.
+    let made = run_as
+        .command(&format!("{binaries}/initdb"))
+        .args(["--no-sync", "--auth=trust", "--username=haishin", "--encoding=UTF8"])
+        .args(["--locale-provider=icu", "--icu-locale=ja", "--locale=C.UTF-8", "-D"])
+        .arg(&data)
+        .output()
+        .unwrap_or_else(|error| panic!("initdb: {error}; {REMEDY}"));
+    assert!(made.status.success(), "initdb: {}{REMEDY}", String::from_utf8_lossy(&made.stderr));
+    let mut watchdog = run_as
+        .command("sh")
+        .args(["-c", WATCHDOG, "watchdog", &binaries])
+        .arg(&directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("starting PostgreSQL: {error}; {REMEDY}"));
+    wait_until_ready(&directory, &mut watchdog);
+    Server { directory, databases: AtomicU32::new(0), _watchdog: watchdog }
+}
+
+/// The server says when it is ready, on the same stream as everything it warns of later.
+fn wait_until_ready(directory: &Path, watchdog: &mut Child) {
+    let mut log = BufReader::new(watchdog.stderr.take().expect("a piped stream"));
+    let mut said = String::new();
+    while !said.contains("ready to accept connections") {
+        let read = log.read_line(&mut said).expect("the server's log can be read");
+        assert!(read > 0, "PostgreSQL in {} did not start: {said}", directory.display());
+    }
+    // Read on, or the server would stop at a full pipe. Errors provoked by tests are not worth showing.
+    std::thread::spawn(move || std::io::copy(&mut log.by_ref(), &mut std::io::sink()));
+}
