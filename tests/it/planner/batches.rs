@@ -15,7 +15,7 @@ fn the_order_and_the_numbers_are_for_ever() {
         RoaringBitmap::from_iter([7_000_000, 7_000_001]),
     ];
     let refs: Vec<&RoaringBitmap> = variants.iter().collect();
-    let shown: Vec<String> = batches(&refs)
+    let shown: Vec<String> = batches(&refs, BATCH_FRIENDS)
         .into_iter()
         .enumerate()
         .map(|(n, batch)| {
@@ -49,7 +49,7 @@ fn every_friend_is_in_one_batch_and_arms_progress_together() {
             })
             .collect();
         let refs: Vec<&RoaringBitmap> = variants.iter().collect();
-        let list = batches(&refs);
+        let list = batches(&refs, BATCH_FRIENDS);
         let mut seen = vec![Vec::new(); variants.len()];
         let totals: Vec<f64> =
             refs.iter().map(|friends| friends.len().div_ceil(u64::from(BATCH_FRIENDS)) as f64).collect();
@@ -71,7 +71,7 @@ fn every_friend_is_in_one_batch_and_arms_progress_together() {
             assert_eq!(seen, variant.iter().collect::<Vec<_>>(), "ascending, all, once");
         }
     }
-    assert!(batches(&[]).is_empty());
+    assert!(batches(&[], BATCH_FRIENDS).is_empty());
     let beyond = haishin::domain::plan::BatchRange { variant: 0, first: 9, len: 5 };
     assert_eq!(friends_of(&RoaringBitmap::from_iter([1, 2]), beyond).count(), 0);
 }
@@ -79,7 +79,7 @@ fn every_friend_is_in_one_batch_and_arms_progress_together() {
 #[test]
 fn a_million_friends_cut_into_two_thousand_batches() {
     let everybody = RoaringBitmap::from_sorted_iter(0..1_000_000).unwrap();
-    let list = batches(&[&everybody]);
+    let list = batches(&[&everybody], BATCH_FRIENDS);
     assert_eq!(list.len(), 2_000);
     assert_eq!(
         friends_of(&everybody, list[1_999]).collect::<Vec<_>>(),
