@@ -10,7 +10,7 @@ use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
 use crate::domain::time::{Instant, Span};
 use crate::line::Attempt;
-use crate::sender::run::{BatchKey, Change, Consequence, Run};
+use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
 use super::{Engine, Event};
@@ -206,8 +206,8 @@ impl Engine {
             let Some(run) = self.state.runs.get_mut(&id) else { break };
             match run.next_attempt(&clock, &|friend| index.user(friend)) {
                 None => break,
-                Some(Err(change)) => changed.take(id, run, change),
-                Some(Ok((batch, key, body))) => {
+                Some(Next::Stopped(change)) => changed.take(id, run, change),
+                Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     self.attempts.spawn(async move {
                         let attempt = line.multicast(key, Bytes::from(body)).await;
