@@ -90,7 +90,7 @@ impl Attribute {
             let test = ValueTest::of_attribute_test(test, *of, now);
             let test = KeyTest::new(test, *of, &self.texts, among.len());
             if !test.is_never() {
-                selected |= column.select(&among, |key| test.passes(key));
+                selected |= column.select(&among, test.range(), |key| test.passes(key));
             }
         }
         selected

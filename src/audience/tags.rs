@@ -2,7 +2,7 @@
 
 use roaring::RoaringBitmap;
 
-use super::column::{chunk_range, place};
+use super::column::{bitmap_of_words, chunk_range, place};
 use super::packed::Packed;
 use crate::domain::segment::window::Window;
 
@@ -108,8 +108,12 @@ impl Tag {
             if given.at.len() == 0 || (window.contains(given.earliest) && window.contains(given.latest)) {
                 continue;
             }
-            let holders = self.holders.range(chunk_range(number)).zip(given.at.iter());
-            outside.extend(holders.filter(|(_, at)| !window.contains(*at)).map(|(friend, _)| friend));
+            let mut words = [0; 1024];
+            for (friend, at) in self.holders.range(chunk_range(number)).zip(given.at.iter()) {
+                let (_, slot) = place(friend);
+                words[usize::from(slot / 64)] |= u64::from(!window.contains(at)) << (slot % 64);
+            }
+            outside |= bitmap_of_words(*chunk_range(number).start(), &words);
         }
         *some -= &outside;
     }

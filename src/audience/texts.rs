@@ -36,6 +36,14 @@ impl<'a> KeyTest<'a> {
         self.test.is_never()
     }
 
+    /// What passes, where that is one range of keys.
+    pub(super) fn range(&self) -> Option<(i64, i64)> {
+        match (&self.test, self.texts) {
+            (ValueTest::Keys(ranges), None) => ranges.single(),
+            _ => None,
+        }
+    }
+
     pub(super) fn passes(&self, key: i64) -> bool {
         match self.texts {
             None => self.test.passes_key(key),
