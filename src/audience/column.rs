@@ -67,6 +67,20 @@ impl Column {
         }
     }
 
+    pub(super) fn chunk(&self, chunk: usize) -> Option<&Sparse> {
+        self.chunks.get(chunk)
+    }
+
+    pub(super) fn replace_chunk(&mut self, chunk: usize, keys: Sparse) {
+        if self.chunks.len() <= chunk {
+            self.chunks.resize_with(chunk + 1, Sparse::default);
+        }
+        if let Some(place) = self.chunks.get_mut(chunk) {
+            self.count = self.count - place.count() + keys.count();
+            *place = keys;
+        }
+    }
+
     /// Friends with a key.
     pub(super) fn present(&self) -> RoaringBitmap {
         self.dense(|chunk| chunk.present().to_vec())

@@ -1,5 +1,7 @@
 //! A vector of 64-bit keys that spends only the bytes its range needs.
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
+
 /// Keys as a common base and an offset of 0 to 8 bytes each. Instants of a month take 4 bytes, days 2, one value for
 /// all takes none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,6 +137,26 @@ impl Packed {
             return pack_all(offsets.iter().map(|offset| table[usize::from(*offset)]));
         }
         pack_all(self.iter().map(passes))
+    }
+
+    pub(super) fn encode(&self, row: &mut Writer) {
+        row.signed(self.base);
+        row.byte(self.width);
+        row.number(self.len);
+        row.bytes(self.bytes.get(..self.len * usize::from(self.width)).unwrap_or_default());
+    }
+
+    /// At most 65,536 keys.
+    pub(super) fn decode(row: &mut Reader<'_>) -> Result<Self, Torn> {
+        let (base, width, len, offsets) = (row.signed()?, row.byte()?, row.number()?, row.bytes()?);
+        if width > 8 || len > 1 << 16 || offsets.len() != len * usize::from(width) {
+            return Err(Torn);
+        }
+        let mut bytes = offsets.to_vec();
+        if width > 0 {
+            bytes.resize(offsets.len() + PADDING, 0);
+        }
+        Ok(Self { base, width, len, bytes })
     }
 
     fn reach(width: u8) -> u64 {

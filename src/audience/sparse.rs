@@ -1,5 +1,6 @@
 //! Keys of up to 65,536 slots, some of which have none.
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
 use super::packed::Packed;
 
 /// A slot within a chunk: the low half of a friend's dense id, or an event's place in its block.
@@ -93,6 +94,23 @@ impl Sparse {
             .enumerate()
             .flat_map(|(word, bits)| ones(*bits).map(move |bit| slot(word, bit)))
             .zip(self.keys.iter())
+    }
+
+    pub(super) fn encode(&self, row: &mut Writer) {
+        row.words(&self.present);
+        self.keys.encode(row);
+    }
+
+    pub(super) fn decode(row: &mut Reader<'_>) -> Result<Self, Torn> {
+        let (present, keys) = (row.words()?, Packed::decode(row)?);
+        let mut count = 0;
+        let mut before = Vec::with_capacity(present.len());
+        for bits in &present {
+            before.push(u16::try_from(count).map_err(|_| Torn)?);
+            count += bits.count_ones() as usize;
+        }
+        let fits = present.len() <= 1024 && count == keys.len() && present.last() != Some(&0);
+        if fits { Ok(Self { present, before, keys }) } else { Err(Torn) }
     }
 
     /// One bit for each slot whose key passes, as many words as `present`. `range` is what passes, where that is

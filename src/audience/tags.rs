@@ -2,15 +2,19 @@
 
 use roaring::RoaringBitmap;
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::checkpoint::inside;
 use super::column::{bitmap_of_words, chunk_range, place};
+use super::dirty::Dirty;
 use super::packed::Packed;
 use crate::domain::segment::window::Window;
 
 /// The holders of one tag as a set; the instants in the order of the holders, chunk by chunk.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tag {
     holders: RoaringBitmap,
     given: Vec<Given>,
+    pub(super) dirty: Dirty,
 }
 
 /// The instants of a chunk, and bounds on them: a window around both needs no look at each.
@@ -61,6 +65,7 @@ impl Tag {
 
     fn chunk(&mut self, friend: u32) -> &mut Given {
         let (chunk, _) = place(friend);
+        self.dirty.mark(chunk);
         if self.given.len() <= chunk {
             self.given.resize_with(chunk + 1, Given::default);
         }
@@ -116,5 +121,23 @@ impl Tag {
             outside |= bitmap_of_words(*chunk_range(number).start(), &words);
         }
         *some -= &outside;
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        row.set(&self.holders.range(chunk_range(chunk)).collect());
+        self.given.get(chunk).map_or(&Packed::default(), |given| &given.at).encode(row);
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (holders, at) = (row.set()?, Packed::decode(row)?);
+        if holders.len() != at.len() as u64 {
+            return Err(Torn);
+        }
+        self.holders |= inside(holders, chunk)?;
+        if self.given.len() <= chunk {
+            self.given.resize_with(chunk + 1, Given::default);
+        }
+        self.given[chunk] = at.iter().collect();
+        Ok(())
     }
 }
