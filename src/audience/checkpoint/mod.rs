@@ -7,6 +7,8 @@
 //! the index is then built anew: never trusted in part.
 
 pub(super) mod codec;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
