@@ -71,7 +71,7 @@ impl Facts for All<'_> {
             },
             Condition::Followed(age) => {
                 let window = age.window(now);
-                index.followed_at.select(&among, |at| window.contains(at))
+                index.followed_at.select(&among, window.ranges().single(), |at| window.contains(at))
             }
             Condition::Status(Status::Following) => among & &index.following,
             Condition::Status(Status::Blocked) => among - &index.following,

@@ -2,15 +2,19 @@
 
 use roaring::RoaringBitmap;
 
-use super::column::{chunk_range, place};
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::checkpoint::inside;
+use super::column::{bitmap_of_words, chunk_range, place};
+use super::dirty::Dirty;
 use super::packed::Packed;
 use crate::domain::segment::window::Window;
 
 /// The holders of one tag as a set; the instants in the order of the holders, chunk by chunk.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tag {
     holders: RoaringBitmap,
     given: Vec<Given>,
+    pub(super) dirty: Dirty,
 }
 
 /// The instants of a chunk, and bounds on them: a window around both needs no look at each.
@@ -61,6 +65,7 @@ impl Tag {
 
     fn chunk(&mut self, friend: u32) -> &mut Given {
         let (chunk, _) = place(friend);
+        self.dirty.mark(chunk);
         if self.given.len() <= chunk {
             self.given.resize_with(chunk + 1, Given::default);
         }
@@ -108,9 +113,31 @@ impl Tag {
             if given.at.len() == 0 || (window.contains(given.earliest) && window.contains(given.latest)) {
                 continue;
             }
-            let holders = self.holders.range(chunk_range(number)).zip(given.at.iter());
-            outside.extend(holders.filter(|(_, at)| !window.contains(*at)).map(|(friend, _)| friend));
+            let mut words = [0; 1024];
+            for (friend, at) in self.holders.range(chunk_range(number)).zip(given.at.iter()) {
+                let (_, slot) = place(friend);
+                words[usize::from(slot / 64)] |= u64::from(!window.contains(at)) << (slot % 64);
+            }
+            outside |= bitmap_of_words(*chunk_range(number).start(), &words);
         }
         *some -= &outside;
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        row.set(&self.holders.range(chunk_range(chunk)).collect());
+        self.given.get(chunk).map_or(&Packed::default(), |given| &given.at).encode(row);
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (holders, at) = (row.set()?, Packed::decode(row)?);
+        if holders.len() != at.len() as u64 {
+            return Err(Torn);
+        }
+        self.holders |= inside(holders, chunk)?;
+        if self.given.len() <= chunk {
+            self.given.resize_with(chunk + 1, Given::default);
+        }
+        self.given[chunk] = at.iter().collect();
+        Ok(())
     }
 }
