@@ -70,10 +70,10 @@ fn planes(bencher: divan::Bencher, friends: u32) {
 #[divan::bench(args = [MILLION, 10 * MILLION], sample_count = 20)]
 fn per_friend(bencher: divan::Bencher, friends: u32) {
     let world = world(friends);
-    let (cap, (first, last)) = (cap(), cap().window_of(NOW));
+    let (cap, window) = (cap(), cap().first_of_window(NOW)..=NOW);
     let full = |friend: &u32| {
         let history = &world.histories[*friend as usize];
-        history.iter().filter(|at| (first..=last).contains(*at)).count() >= cap.max as usize
+        history.iter().filter(|at| window.contains(*at)).count() >= cap.max as usize
     };
     let expected = world.sends.over_cap(&cap, NOW, NOW, &world.candidates);
     assert_eq!(world.candidates.iter().filter(full).collect::<RoaringBitmap>(), expected);
