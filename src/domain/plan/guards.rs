@@ -48,10 +48,8 @@ fn share_of(share: Share, whole: u64) -> u128 {
 
 const MILLION: u128 = 1_000_000;
 
-/// The quiet hours that bind the campaign: all but an immediate one of a category that may be.
 fn quiet_hours<'a>(input: &Input<'a>) -> Option<&'a QuietHours> {
-    let may_be_immediate = input.category().is_some_and(|category| category.may_be_immediate);
-    input.policy.quiet_hours.as_ref().filter(|_| !(input.campaign.immediate && may_be_immediate))
+    input.policy.quiet_hours_for(&input.campaign.category, input.campaign.immediate)
 }
 
 fn timing(input: &Input<'_>) -> Option<Verdict> {
@@ -93,8 +91,11 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
         Quota::Unreadable => return Some(unreadable(input)),
     };
     let policy = input.policy.quota;
-    let uses_reserve = input.category().is_some_and(|category| category.uses_reserve);
-    let kept = if uses_reserve { 0 } else { share_of(policy.keep, limit).div_ceil(MILLION) as u64 };
+    let kept = if input.policy.uses_reserve(&input.campaign.category) {
+        0
+    } else {
+        share_of(policy.keep, limit).div_ceil(MILLION) as u64
+    };
     let available = limit.saturating_sub(used).saturating_sub(kept);
     let budget = Budget { recipients, available, limit, kept };
     if recipients > available {
