@@ -74,7 +74,7 @@ impl Engine {
         };
         let decision = plan::decide(&input, sends);
         let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
-        Ok((decision, Reserve { reservation, capped: input.is_capped() }))
+        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
     }
 
     /// Holders of the opt-out tag of the campaign or of its category.
@@ -116,7 +116,7 @@ impl Engine {
         let mut row =
             self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
         row.capped = reserve.capped;
-        row.immediate = plan::is_immediate(&policy, campaign);
+        row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
         row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
         row.detail = detail(&decision);
         row.matched = decision.matched.len();

@@ -253,7 +253,7 @@ fn fate(world: &World, campaign: &Campaign, friend: u32, person: &Person) -> Res
         let counted = person.history.iter().filter(|got| {
             got.capped
                 && holds(&got.category)
-                && got.effective.is_none_or(|at| at <= world.now && shares(cap, at, world.effective))
+                && got.effective.is_none_or(|at| at <= world.now && in_window(cap, at, world.effective))
         });
         if holds(&campaign.category) && counted.count() >= cap.max as usize {
             return Err(Exclusion::Capped { cap: cap.name.clone() });
@@ -262,13 +262,13 @@ fn fate(world: &World, campaign: &Campaign, friend: u32, person: &Person) -> Res
     if held_out { Err(Exclusion::Holdout) } else { Ok(arm) }
 }
 
-fn shares(cap: &Cap, at: Instant, effective: Instant) -> bool {
+fn in_window(cap: &Cap, at: Instant, effective: Instant) -> bool {
     let (day, other) = (at.day_in(cap.zone), effective.day_in(cap.zone));
     match cap.per {
-        CapWindow::Rolling(span) => at - effective < span && effective - at < span,
-        CapWindow::Day => day == other,
-        CapWindow::Week => day.iso_week() == other.iso_week(),
-        CapWindow::Month => (day.year(), day.month()) == (other.year(), other.month()),
+        CapWindow::Rolling(span) => effective - at < span,
+        CapWindow::Day => day >= other,
+        CapWindow::Week => day.iso_week() >= other.iso_week(),
+        CapWindow::Month => (day.year(), day.month()) >= (other.year(), other.month()),
     }
 }
 
