@@ -1,5 +1,6 @@
 //! Everything haishin promises, from outside.
 
 mod line_http;
+mod openapi;
 mod phone;
 mod sandbox;
