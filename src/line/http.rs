@@ -156,14 +156,7 @@ impl Api for HttpApi {
         let body = format!("{{\"messages\":{messages}}}");
         let request = self.client.post(self.validate_multicast.clone()).header(CONTENT_TYPE, JSON).body(body);
         let answer = self.ask(request).await?;
-        match answer.status {
-            200 => Ok(Validation::Valid),
-            400 => {
-                let ErrorText { message, details } = ErrorText::read(&answer.body);
-                Ok(Validation::Invalid { message, problems: details })
-            }
-            status => Err(CallError::of_status(status, &answer.body)),
-        }
+        Validation::read(answer.status, &answer.body)
     }
 
     async fn quota(&self) -> Result<Quota, CallError> {
@@ -250,6 +243,20 @@ impl From<Lost> for CallError {
             Lost::Timeout => Self::Timeout,
             Lost::Connection => Self::ConnectionLost,
             Lost::NeverSent => Self::Unreachable,
+        }
+    }
+}
+
+impl Validation {
+    /// What the answer of the validation endpoint means.
+    pub(crate) fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        match status {
+            200 => Ok(Self::Valid),
+            400 => {
+                let ErrorText { message, details } = ErrorText::read(body);
+                Ok(Self::Invalid { message, problems: details })
+            }
+            status => Err(CallError::of_status(status, body)),
         }
     }
 }

@@ -321,6 +321,17 @@ async fn without_a_listener_nothing_was_sent() {
     assert_eq!(api.quota().await, Err(CallError::Unreachable));
 }
 
+/// A handshake that fails has shown nothing of the request to anybody.
+#[tokio::test]
+async fn a_failed_handshake_sent_nothing() {
+    let served = Served::start(|_| {}).await;
+    let token = Credentials::AccessToken(SecretString::from("long-lived"));
+    let settings = HttpSettings::new(served.base.replace("http://", "https://"), token);
+    let api = HttpApi::new(settings, served.clock.clone()).unwrap();
+    assert_eq!(api.multicast(key_of(&a_body()), a_body()).await.answer, Answer::NeverSent);
+    assert_eq!(served.sandbox.totals().requests, 0);
+}
+
 /// Answers no sandbox gives: raw bytes instead of HTTP, a redirect, an answer that stops in the middle.
 #[rstest]
 #[case(b"SSH-2.0-OpenSSH\r\n\r\n", Answer::ConnectionLost)]
