@@ -33,7 +33,6 @@ impl TestStore {
     }
 
     /// The same database through another store, as another process would see it.
-    #[expect(dead_code, reason = "the next commit")]
     pub async fn reopen(&self) -> Arc<dyn Store> {
         store::open(&self.url).await.unwrap()
     }
