@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use haishin::domain::id::Seq;
 use haishin::domain::time::Span;
-use haishin::store::{Claim, Fence, Priority, Store, StoreError, Write};
+use haishin::store::{Claim, Fence, Priority, StoreError, Write};
 use rstest::rstest;
 
 use super::{T0, TEN, granted, new_account, tagged};
