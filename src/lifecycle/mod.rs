@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use service::{Notifier, Reload};
-pub use watchdog::{Progress, Pulse, watch};
+pub use watchdog::{Progress, Pulse, watch, watchdog_interval};
 
 /// What a person or the service manager asks of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -94,8 +94,13 @@ impl Drop for Pulse {
     }
 }
 
-/// Tells the service manager every `every` that the daemon is alive, unless a loop is stalled. The caller passes
-/// half of `WatchdogSec=` (`sd_notify::watchdog_enabled`).
+/// How often systemd wants to hear: half of `WatchdogSec=`; `None` without a watchdog.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+/// Tells the service manager every `every` ([`watchdog_interval`]) that the daemon is alive, unless a loop is
+/// stalled.
 pub async fn watch(progress: Progress, notifier: Notifier, every: Duration, stop: CancellationToken) {
     loop {
         let stalled = progress.stalled();
