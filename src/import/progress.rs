@@ -1,6 +1,6 @@
 //! How far an import is: a bar on a terminal, a line now and then elsewhere.
 
-use std::io::{Stderr, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -104,16 +104,9 @@ pub struct Lines<W> {
     next: Duration,
 }
 
-impl Lines<Stderr> {
-    /// A line on stderr every 5 s.
-    pub fn new(lang: Lang) -> Self {
-        Self::to(std::io::stderr(), lang, Duration::from_secs(5))
-    }
-}
-
 impl<W: Write> Lines<W> {
     /// A line to `out` after each `every`.
-    pub fn to(out: W, lang: Lang, every: Duration) -> Self {
+    pub fn new(out: W, lang: Lang, every: Duration) -> Self {
         Self { out, lang, every, next: every }
     }
 }

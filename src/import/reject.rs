@@ -212,14 +212,14 @@ pub struct RejectsFile {
 }
 
 impl RejectsFile {
-    /// At this path. Nothing is created yet.
+    /// Nothing is created yet.
     pub fn new(path: PathBuf, lang: Lang) -> Self {
         Self { path, lang, writer: None }
     }
 
-    /// Beside the imported file: `friends.csv` → `friends.rejects.csv`, in the same folder.
-    pub fn beside(file: &Path, lang: Lang) -> Self {
-        Self::new(file.with_extension("rejects.csv"), lang)
+    /// Where rejects of `file` go: `friends.csv` → `friends.rejects.csv`, in the same folder.
+    pub fn path_for(file: &Path) -> PathBuf {
+        file.with_extension("rejects.csv")
     }
 
     /// The file, once there is one.

@@ -120,13 +120,13 @@ fn progress_lines_come_now_and_then_with_rate_and_time_left() {
         rejected: 3,
         elapsed: std::time::Duration::from_secs(secs),
     };
-    let mut lines = Lines::to(&mut out, Lang::En, std::time::Duration::from_secs(5));
+    let mut lines = Lines::new(&mut out, Lang::En, std::time::Duration::from_secs(5));
     for secs in 0..=12 {
         lines.at(&position(secs, secs * 1_000, Some(100_000)));
     }
-    Lines::to(&mut out, Lang::Ja, std::time::Duration::ZERO).at(&position(0, 0, Some(100_000)));
-    Lines::to(&mut out, Lang::Ja, std::time::Duration::ZERO).at(&position(4, 4_000, Some(400_000)));
-    Lines::to(&mut out, Lang::En, std::time::Duration::ZERO).at(&position(7, 7, None));
+    Lines::new(&mut out, Lang::Ja, std::time::Duration::ZERO).at(&position(0, 0, Some(100_000)));
+    Lines::new(&mut out, Lang::Ja, std::time::Duration::ZERO).at(&position(4, 4_000, Some(400_000)));
+    Lines::new(&mut out, Lang::En, std::time::Duration::ZERO).at(&position(7, 7, None));
     assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
     500,000 rows (3 rejected), 100,000 rows/s, 1:35 left
     1,000,000 rows (3 rejected), 100,000 rows/s, 1:30 left

@@ -119,7 +119,7 @@ async fn import(
         map.kind,
         reader,
         total,
-        RejectsFile::beside(&folder.join("friends.csv"), Lang::En),
+        RejectsFile::new(RejectsFile::path_for(&folder.join("friends.csv")), Lang::En),
         inbox,
         &mut Silent,
     )
