@@ -20,6 +20,7 @@ impl Engine {
     pub(super) async fn apply_inbox(&mut self) -> Result<bool, StoreError> {
         let rows = self.deps.store.inbox(self.account, ROWS_A_SLICE).await?;
         if rows.is_empty() {
+            self.gauge_inbox(0);
             return Ok(false);
         }
         let turnstile = self.deps.turnstile.clone();
@@ -38,6 +39,8 @@ impl Engine {
         }
         writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
         self.commit(Priority::Fold, writes).await?;
+        self.count_applied(rows.len());
+        self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
         for entry in &entries {
             self.state.index.apply(entry);
         }

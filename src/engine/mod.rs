@@ -9,6 +9,7 @@ mod dispatch;
 mod due;
 mod freeze;
 mod inbox;
+mod measures;
 mod preview;
 pub mod queries;
 mod quota;
@@ -102,6 +103,8 @@ pub enum Event {
         batch: BatchKey,
         /// What it told.
         attempt: Attempt,
+        /// How long it took.
+        took: Span,
     },
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
@@ -403,7 +406,10 @@ impl Engine {
         for event in events {
             match event {
                 Event::Nudge => {}
-                Event::Attempt { occurrence, batch, attempt } => attempts.push((occurrence, batch, attempt)),
+                Event::Attempt { occurrence, batch, attempt, took } => {
+                    self.count_answer(attempt.answer.as_str(), took);
+                    attempts.push((occurrence, batch, attempt));
+                }
                 Event::Quota(reading) => self.quota_came(reading).await?,
                 Event::Activated(active) => self.activated(active),
                 Event::Ask(ask) => asks.push(ask),
@@ -420,6 +426,7 @@ impl Engine {
             self.open_strides().await?;
             self.dispatch().await?;
         }
+        self.gauge_state();
         self.fold().await
     }
 

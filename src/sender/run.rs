@@ -311,11 +311,7 @@ impl Run {
 
     /// The next batch to attempt now, with its body and key; marks it as in flight. A body that differs from the
     /// durable digest is never sent: the batch ends as unknown (an upgrade in mid-send).
-    pub fn next_attempt(
-        &mut self,
-        clock: &Reading,
-        user_of: UserOf<'_>,
-    ) -> Option<Next> {
+    pub fn next_attempt(&mut self, clock: &Reading, user_of: UserOf<'_>) -> Option<Next> {
         let key = *self.open.iter().find(|(_, open)| open.is_ready(clock))?.0;
         let body = self.body(key, user_of);
         let digest = body_digest(&body);

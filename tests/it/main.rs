@@ -1,10 +1,10 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
 mod config;
+mod control;
 mod http_health;
 mod import_csv;
 mod lifecycle;
-mod control;
 mod line_http;
 mod openapi;
 mod phone;
@@ -13,8 +13,8 @@ mod sandbox;
 mod schedule;
 mod segments_oracle;
 mod sends_oracle;
+mod settles;
 mod store_contract;
 mod support;
 mod systemd;
 mod telemetry;
-mod settles;
