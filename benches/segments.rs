@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use chrono::{Datelike, Days, NaiveDate};
 use divan::Bencher;
-use haishin::audience::Index;
+use haishin::audience::{CheckpointRow, Index};
 use haishin::domain::attribute::Value;
 use haishin::domain::effect::{Effect, Entry};
 use haishin::domain::friend::Friend;
@@ -288,4 +288,15 @@ fn age_of_everybody(bencher: Bencher) {
 fn sum_of_a_year(bencher: Bencher) {
     let amount = PropertyName::parse("amount").expect("a name");
     run(bencher, bought(365, Measure::Sum { of: amount, bounds: vec![Bound::Gte(Number::Integer(10_000))] }));
+}
+
+/// The whole index from the rows of a checkpoint.
+#[divan::bench(sample_count = 5)]
+fn restore(bencher: Bencher) {
+    let mut index = POPULATION.index.clone();
+    index.forget_checkpoint();
+    let mut run = index.begin_checkpoint();
+    let rows: Vec<CheckpointRow> = std::iter::from_fn(|| index.checkpoint_rows(&mut run)).flatten().collect();
+    drop(index);
+    bencher.bench(|| Index::restore(black_box(&rows)));
 }
