@@ -154,8 +154,10 @@ impl Packed {
         if width > 8 || len > 1 << 16 || offsets.len() != len * usize::from(width) {
             return Err(Torn);
         }
-        let mut bytes = offsets.to_vec();
+        let mut bytes = Vec::new();
         if width > 0 {
+            bytes.reserve_exact(offsets.len() + PADDING);
+            bytes.extend_from_slice(offsets);
             bytes.resize(offsets.len() + PADDING, 0);
         }
         Ok(Self { base, width, len, bytes })
