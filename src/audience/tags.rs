@@ -105,6 +105,12 @@ impl Tag {
         self.given.get(chunk)?.at.get(self.position(friend))
     }
 
+    /// Whether the bounds alone say that every holder was given the tag within the window.
+    pub(super) fn all_given(&self, window: Window) -> bool {
+        let inside = |given: &Given| window.contains(given.earliest) && window.contains(given.latest);
+        self.given.iter().all(|given| given.at.len() == 0 || inside(given))
+    }
+
     /// Takes out of `some` of the holders those who were given the tag outside the window.
     pub(super) fn keep_given(&self, some: &mut RoaringBitmap, window: Window) {
         let mut outside = RoaringBitmap::new();
