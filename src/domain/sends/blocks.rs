@@ -166,13 +166,20 @@ impl From<&RoaringBitmap> for Blocks {
     fn from(friends: &RoaringBitmap) -> Self {
         let mut blocks = BTreeMap::new();
         let (mut current, mut low) = (0, Vec::new());
-        for friend in friends {
-            let block = (friend >> 16) as u16;
-            if block != current && !low.is_empty() {
-                blocks.insert(current, Block::from_sorted(std::mem::take(&mut low)));
+        let (mut rest, mut some) = (friends.iter(), [0; 1_024]);
+        loop {
+            let some = rest.next_many(&mut some);
+            if some.is_empty() {
+                break;
             }
-            current = block;
-            low.push(friend as u16);
+            for friend in some {
+                let block = (*friend >> 16) as u16;
+                if block != current && !low.is_empty() {
+                    blocks.insert(current, Block::from_sorted(std::mem::take(&mut low)));
+                }
+                current = block;
+                low.push(*friend as u16);
+            }
         }
         if !low.is_empty() {
             blocks.insert(current, Block::from_sorted(low));
