@@ -73,7 +73,10 @@ fn bits(words: &Words) -> impl Iterator<Item = u16> {
 
 /// The set of the friends of one block.
 pub(super) fn to_bitmap(block: u16, words: &Words) -> RoaringBitmap {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut bytes = [0; WORDS * 8];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
     RoaringBitmap::from_lsb0_bytes(u32::from(block) << 16, &bytes)
 }
 
