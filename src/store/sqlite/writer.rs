@@ -16,7 +16,8 @@ use crate::store::append::{APPEND, Append, rows, share};
 use crate::store::codec::InboxCells;
 use crate::store::{Priority, StoreError};
 
-/// A WAL of this size is checkpointed between two transactions even when others wait.
+/// A WAL that has grown by so much is checkpointed between two transactions even when others wait. Well above what
+/// the file keeps when it is emptied.
 const WAL_LARGE_BYTES: u64 = 16 << 20;
 
 /// After so long without work what the WAL holds goes into the database.
@@ -44,8 +45,13 @@ impl Writer {
     pub(super) fn start(path: &Path, conn: SqliteConnection) -> Self {
         let queue = Arc::<Queue>::default();
         let (end, closed) = oneshot::channel();
-        let task =
-            Task { path: path.to_owned(), queue: Arc::clone(&queue), conn: Some(conn), unsynced: true };
+        let task = Task {
+            path: path.to_owned(),
+            queue: Arc::clone(&queue),
+            conn: Some(conn),
+            unsynced: true,
+            checkpointed_bytes: 0,
+        };
         tokio::spawn(async move {
             task.run().await;
             let _ = end.send(());
@@ -120,6 +126,8 @@ struct Task {
     conn: Option<SqliteConnection>,
     /// Whether the WAL may hold what the database does not.
     unsynced: bool,
+    /// The WAL's length at the last checkpoint that it has not shrunk since.
+    checkpointed_bytes: u64,
 }
 
 impl Task {
@@ -129,9 +137,7 @@ impl Task {
                 Some(job) => {
                     self.work(job).await;
                     self.unsynced = true;
-                    if self.wal_bytes() >= WAL_LARGE_BYTES {
-                        self.checkpoint().await;
-                    }
+                    self.checkpoint_if_large().await;
                 }
                 None if self.queue.is_closed() => break,
                 None if self.unsynced => {
@@ -173,6 +179,18 @@ impl Task {
         let mut wal = self.path.as_os_str().to_owned();
         wal.push("-wal");
         std::fs::metadata(wal).map_or(0, |file| file.len())
+    }
+
+    /// While a long read keeps the WAL from starting over, another checkpoint is due only after as much again.
+    async fn checkpoint_if_large(&mut self) {
+        let bytes = self.wal_bytes();
+        if bytes < self.checkpointed_bytes {
+            self.checkpointed_bytes = 0;
+        }
+        if bytes >= self.checkpointed_bytes + WAL_LARGE_BYTES {
+            self.checkpoint().await;
+            self.checkpointed_bytes = bytes;
+        }
     }
 
     /// PASSIVE waits for no reader; whatever a reader still needs stays for the next time.
