@@ -1,5 +1,6 @@
 //! Policy: caps, quiet hours, holdout, guards. One type each; `config/haishin.toml` holds the defaults.
 
+mod cap;
 mod quiet_hours;
 
 use std::collections::BTreeMap;

@@ -97,7 +97,9 @@ impl Recurrence {
             return None;
         }
         let due = if self.pattern.is_interval() { self.next_real(after) } else { self.next_fixed(after) };
-        due.filter(|due| self.until.is_none_or(|until| *due < until))
+        // `MAX` is where times beyond the calendar are clamped to, and no due instant of its own.
+        let until = self.until.unwrap_or(Instant::MAX);
+        due.filter(|due| *due < until)
     }
 
     /// The shortest time between two neighbours among the first `count` due instants after `after`; `None` when

@@ -1,0 +1,81 @@
+//! Who is held out and who gets which variant: a hash, so that nothing has to be stored for it to stay the same.
+//!
+//! The digest is SHA-256 over the length-prefixed account slug, campaign slug and user id. Bytes 0–7, big-endian, draw
+//! the holdout and bytes 8–15 the variant, so neither tells anything about the other. A draw of 64 bits is scaled to
+//! a range by its upper half of the product, which favours no outcome by more than 2⁻⁴⁴.
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::campaign::{Campaign, VariantShare};
+use crate::domain::id::UserId;
+use crate::domain::policy::Share;
+
+/// The draws of one campaign.
+pub struct Draws<'a> {
+    prefix: Sha256,
+    campaign: &'a Campaign,
+}
+
+/// What one friend drew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// Held out: gets nothing of the campaign.
+    pub held_out: bool,
+    /// The index of the variant.
+    pub variant: usize,
+}
+
+impl<'a> Draws<'a> {
+    /// The draws of a campaign. Changing any word of this digest would move every friend to another arm.
+    pub fn of(campaign: &'a Campaign) -> Self {
+        let mut prefix = Sha256::new();
+        for part in ["haishin draw 1", campaign.account.as_str(), campaign.slug.as_str()] {
+            prefix.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            prefix.update(part);
+        }
+        Self { prefix, campaign }
+    }
+
+    /// Whether every friend draws the same, so that no digest is needed: no holdout and one variant.
+    fn is_constant(&self) -> bool {
+        self.campaign.holdout == Share::NONE && self.campaign.variants.len() < 2
+    }
+
+    /// What a friend drew.
+    pub fn draw(&self, user: &UserId) -> Draw {
+        if self.is_constant() {
+            return Draw { held_out: false, variant: 0 };
+        }
+        let digest = self.prefix.clone().chain_update(16u32.to_be_bytes()).chain_update(user.0).finalize();
+        let mut numbers = digest
+            .chunks_exact(8)
+            .map(|bytes| bytes.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte)));
+        let mut number = || numbers.next().unwrap_or_default();
+        let held_out = scaled(number(), MILLION) < u64::from(self.campaign.holdout.millionths());
+        Draw { held_out, variant: self.variant(number()) }
+    }
+
+    fn variant(&self, number: u64) -> usize {
+        let variants = &self.campaign.variants;
+        let last = variants.len().saturating_sub(1);
+        let mut up_to = 0;
+        let point = scaled(number, MILLION);
+        for (index, variant) in variants.iter().enumerate() {
+            match variant.share {
+                VariantShare::Equal => return scaled(number, variants.len() as u64) as usize,
+                VariantShare::Share(share) => up_to += u64::from(share.millionths()),
+            }
+            if point < up_to {
+                return index;
+            }
+        }
+        last
+    }
+}
+
+const MILLION: u64 = 1_000_000;
+
+/// A number of 64 bits scaled to `0..range`.
+fn scaled(number: u64, range: u64) -> u64 {
+    ((u128::from(number) * u128::from(range)) >> 64) as u64
+}

@@ -1,0 +1,269 @@
+//! Past and reserved sends of one account in memory: what caps, `received`, `once` and same-content read.
+//!
+//! A delivery is reserved from the freeze until its outcome is known and counts at every instant till then; then it
+//! counts at its effective instant, or is released. Sends below 4,096 recipients become entries of one time-ordered
+//! column, larger ones sets: windows are exact to the millisecond and nothing is merged.
+
+mod blocks;
+mod count;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use roaring::RoaringBitmap;
+
+use super::id::{CampaignSlug, CategoryName, OccurrenceId};
+use super::message::ContentDigest;
+use super::policy::Cap;
+use super::time::{Instant, Span};
+use blocks::{Blocks, blocks_of, to_bitmap};
+use count::AtLeast;
+
+/// From so many recipients on, a send is kept as sets rather than as entries of the column.
+const LARGE: u64 = 4_096;
+
+/// A frozen occurrence's deliveries, as the freeze reserves them.
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    /// Whose deliveries.
+    pub occurrence: OccurrenceId,
+    /// Of which campaign.
+    pub campaign: CampaignSlug,
+    /// The category at the freeze.
+    pub category: CategoryName,
+    /// Whether that category was capped at the freeze: a send that is not counts in no cap.
+    pub capped: bool,
+    /// Who gets which content: the recipients of each variant, without anybody in two.
+    pub contents: Vec<(ContentDigest, RoaringBitmap)>,
+}
+
+/// What is the same for all deliveries of a variant, and what windows ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    campaign: CampaignSlug,
+    category: CategoryName,
+    capped: bool,
+    content: ContentDigest,
+}
+
+/// Index into [`Sends::kinds`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct KindId(u32);
+
+/// A settled delivery of a small send.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    effective: Instant,
+    friend: u32,
+    kind: KindId,
+}
+
+/// Deliveries of one occurrence without an outcome.
+#[derive(Debug)]
+struct Open {
+    large: bool,
+    unsettled: Vec<(KindId, Blocks)>,
+}
+
+/// All sends of one account that some window can still see.
+#[derive(Debug, Default)]
+pub struct Sends {
+    kinds: Vec<Kind>,
+    kind_ids: HashMap<Kind, KindId>,
+    open: BTreeMap<OccurrenceId, Open>,
+    /// Settled deliveries of small sends, by effective instant.
+    small: Vec<Entry>,
+    /// Settled deliveries of large sends. The occurrence keeps two sends of one effective instant apart.
+    large: BTreeMap<(Instant, OccurrenceId, KindId), Blocks>,
+    /// Everybody who ever received a campaign, whatever is forgotten: settled deliveries only.
+    ever: HashMap<CampaignSlug, RoaringBitmap>,
+}
+
+impl Sends {
+    /// Takes the places of a freeze. From now on each delivery counts at every instant. A second reservation of an
+    /// occurrence that is still open takes the place of the first.
+    pub fn reserve(&mut self, send: Reservation) {
+        let recipients: u64 = send.contents.iter().map(|(_, friends)| friends.len()).sum();
+        let unsettled = send
+            .contents
+            .into_iter()
+            .filter(|(_, friends)| !friends.is_empty())
+            .map(|(content, friends)| {
+                let (campaign, category) = (send.campaign.clone(), send.category.clone());
+                let kind = Kind { campaign, category, capped: send.capped, content };
+                (self.intern(kind), Blocks::from(&friends))
+            })
+            .collect();
+        self.open.insert(send.occurrence, Open { large: recipients >= LARGE, unsettled });
+    }
+
+    /// These deliveries were accepted or are unknown: they count at the effective instant of their part of the run.
+    /// Whoever has no open delivery of the occurrence is passed over, so settling twice counts once.
+    pub fn settle(&mut self, occurrence: OccurrenceId, counted: &RoaringBitmap, effective: Instant) {
+        let Some(open) = self.open.get_mut(&occurrence) else { return };
+        let counted = Blocks::from(counted);
+        let mut entries = Vec::new();
+        for (kind, unsettled) in &mut open.unsettled {
+            let settled = unsettled.take(&counted);
+            if settled.is_empty() {
+                continue;
+            }
+            if let Some(kind) = self.kinds.get(kind.0 as usize) {
+                settled.union_into(self.ever.entry(kind.campaign.clone()).or_default());
+            }
+            if open.large {
+                self.large.entry((effective, occurrence, *kind)).or_default().add(settled);
+            } else {
+                entries.extend(settled.friends().map(|friend| Entry { effective, friend, kind: *kind }));
+            }
+        }
+        let at = self.small.partition_point(|entry| entry.effective <= effective);
+        self.small.splice(at..at, entries);
+        self.close(occurrence);
+    }
+
+    /// These deliveries were rejected, cancelled, expired or erased before any attempt: their places are free.
+    pub fn release(&mut self, occurrence: OccurrenceId, friends: &RoaringBitmap) {
+        let Some(open) = self.open.get_mut(&occurrence) else { return };
+        let friends = Blocks::from(friends);
+        for (_, unsettled) in &mut open.unsettled {
+            unsettled.take(&friends);
+        }
+        self.close(occurrence);
+    }
+
+    /// Friends whose delivery of the occurrence has no outcome yet.
+    pub fn unsettled(&self, occurrence: OccurrenceId) -> RoaringBitmap {
+        let mut friends = RoaringBitmap::new();
+        for (_, unsettled) in self.open.get(&occurrence).iter().flat_map(|open| &open.unsettled) {
+            unsettled.union_into(&mut friends);
+        }
+        friends
+    }
+
+    /// Adds friends to those who ever received the campaign: what a store kept of sends that are forgotten.
+    pub fn remember(&mut self, campaign: &CampaignSlug, friends: &RoaringBitmap) {
+        *self.ever.entry(campaign.clone()).or_default() |= friends;
+    }
+
+    /// Friends with a reserved, accepted or unknown delivery of the campaign whose effective instant lies in
+    /// `(now − within, now]`; unsettled reservations count at every instant; ever when `within` is absent.
+    pub fn received(&self, campaign: &CampaignSlug, within: Option<Span>, now: Instant) -> RoaringBitmap {
+        match within {
+            Some(within) => self.within(|kind| kind.campaign == *campaign, now - within, now),
+            None => {
+                let mut friends = self.ever.get(campaign).cloned().unwrap_or_default();
+                self.open_into(|kind| kind.campaign == *campaign, &mut friends);
+                friends
+            }
+        }
+    }
+
+    /// Friends with a reserved, accepted or unknown delivery of the content, of any campaign and category, whose
+    /// effective instant lies in `(now − window, now]`; unsettled reservations count at every instant.
+    pub fn got_content(&self, content: &ContentDigest, window: Span, now: Instant) -> RoaringBitmap {
+        self.within(|kind| kind.content == *content, now - window, now)
+    }
+
+    /// The candidates without room under the cap for a delivery at `effective`, decided at `now`.
+    ///
+    /// What counts are reservations, and deliveries up to `now` whose effective instant shares a window of the cap
+    /// with `effective`. Usually none lies after `effective`; one that does was frozen late, and the window that
+    /// ends with it must hold as well.
+    pub fn over_cap(
+        &self,
+        cap: &Cap,
+        effective: Instant,
+        now: Instant,
+        candidates: &RoaringBitmap,
+    ) -> RoaringBitmap {
+        if cap.max == 0 {
+            return candidates.clone();
+        }
+        let counts: Vec<bool> =
+            self.kinds.iter().map(|kind| kind.capped && cap.holds(&kind.category)).collect();
+        let counts = |kind: &KindId| counts.get(kind.0 as usize) == Some(&true);
+        let (first, last) = cap.window_of(effective);
+        let last = last.min(now);
+
+        let reserved = self.open.values().flat_map(|open| &open.unsettled);
+        let reserved = reserved.filter(|(kind, _)| counts(kind)).map(|(_, friends)| friends);
+        let large =
+            self.large_between(first, last).filter(|(kind, _)| counts(kind)).map(|(_, friends)| friends);
+        let sets: Vec<&Blocks> = reserved.chain(large).collect();
+        let mut singles: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+        for entry in self.small_between(first, last).iter().filter(|entry| counts(&entry.kind)) {
+            singles.entry((entry.friend >> 16) as u16).or_default().push(entry.friend as u16);
+        }
+
+        let mut over = RoaringBitmap::new();
+        let mut count = AtLeast::new(cap.max);
+        for block in blocks_of(candidates) {
+            let blocks: Vec<_> = sets.iter().filter_map(|set| set.get(block)).collect();
+            let singles = singles.get(&block).map_or(&[][..], Vec::as_slice);
+            if blocks.len() + singles.len() < cap.max as usize {
+                continue;
+            }
+            count.clear();
+            blocks.iter().for_each(|friends| count.add(friends));
+            singles.iter().for_each(|low| count.add_one(*low));
+            over |= to_bitmap(block, count.reached());
+        }
+        over & candidates
+    }
+
+    /// Forgets settled deliveries that took effect before `instant`. Who ever received a campaign is kept, merged.
+    pub fn forget_before(&mut self, instant: Instant) {
+        self.small.drain(..self.small.partition_point(|entry| entry.effective < instant));
+        self.large = self.large.split_off(&(instant, OccurrenceId(i64::MIN), KindId(0)));
+    }
+
+    fn intern(&mut self, kind: Kind) -> KindId {
+        let next = KindId(self.kinds.len() as u32);
+        *self.kind_ids.entry(kind).or_insert_with_key(|kind| {
+            self.kinds.push(kind.clone());
+            next
+        })
+    }
+
+    fn close(&mut self, occurrence: OccurrenceId) {
+        let settled = |open: &Open| open.unsettled.iter().all(|(_, unsettled)| unsettled.is_empty());
+        if self.open.get(&occurrence).is_some_and(settled) {
+            self.open.remove(&occurrence);
+        }
+    }
+
+    fn small_between(&self, first: Instant, last: Instant) -> &[Entry] {
+        let from = self.small.partition_point(|entry| entry.effective < first);
+        let until = self.small.partition_point(|entry| entry.effective <= last);
+        self.small.get(from..until).unwrap_or_default()
+    }
+
+    fn large_between(&self, first: Instant, last: Instant) -> impl Iterator<Item = (&KindId, &Blocks)> {
+        let from = (first, OccurrenceId(i64::MIN), KindId(0));
+        let sends = self.large.range(from..).take_while(move |((effective, _, _), _)| *effective <= last);
+        sends.map(|((_, _, kind), friends)| (kind, friends))
+    }
+
+    fn open_into(&self, wanted: impl Fn(&Kind) -> bool, friends: &mut RoaringBitmap) {
+        for (kind, unsettled) in self.open.values().flat_map(|open| &open.unsettled) {
+            if self.kinds.get(kind.0 as usize).is_some_and(&wanted) {
+                unsettled.union_into(friends);
+            }
+        }
+    }
+
+    /// Reserved, or effective in `(after, until]`.
+    fn within(&self, wanted: impl Fn(&Kind) -> bool, after: Instant, until: Instant) -> RoaringBitmap {
+        let first = after + Span::from_millis(1);
+        let mut friends = RoaringBitmap::new();
+        self.open_into(&wanted, &mut friends);
+        let kinds: BTreeSet<KindId> =
+            self.kinds.iter().zip(0..).filter(|(kind, _)| wanted(kind)).map(|(_, id)| KindId(id)).collect();
+        for (_, settled) in self.large_between(first, until).filter(|(kind, _)| kinds.contains(kind)) {
+            settled.union_into(&mut friends);
+        }
+        let small = self.small_between(first, until).iter().filter(|entry| kinds.contains(&entry.kind));
+        friends.extend(small.map(|entry| entry.friend));
+        friends
+    }
+}
