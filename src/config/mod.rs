@@ -50,7 +50,7 @@ use campaign::{Campaigns, Defaults, HOMES};
 use diagnostic::Sink;
 use layers::{Layers, shipped};
 use rule::{Names, Uses};
-use syntax::Parsed;
+use syntax::{Cleaned, Parsed};
 use tree::{File, Table};
 
 /// The main file's path.
@@ -85,10 +85,11 @@ pub struct Checked {
 pub fn parse(source: &Source, now: Instant) -> Checked {
     let (sink, defaults_sink) = (Sink::default(), Sink::default());
     for (path, at) in &source.not_utf8 {
-        sink.report(path, Some(At { start: *at, end: *at }), Problem::NotUtf8);
+        sink.report(path, None, Problem::NotUtf8 { offset: *at });
     }
-    let parsed: Vec<Parsed<'_>> =
-        source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+    let cleaned: Vec<Cleaned<'_>> =
+        source.files.iter().map(|(path, text)| syntax::clean(path, text, &sink)).collect();
+    let parsed: Vec<Parsed<'_>> = cleaned.iter().map(syntax::parse).collect();
     let configuration = read(&parsed, &sink, &defaults_sink, now);
     let diagnostics = without_echoes(sink, &parsed);
     let broken = diagnostics.iter().any(|one| one.severity() == Severity::Error);
@@ -100,7 +101,8 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
     let (accounts, defaults) = main_file(parsed, sink, defaults_sink);
     let attributes = attribute::attributes(find(parsed, ATTRIBUTES_FILE), sink);
     let names = Names {
-        attributes: attributes.unwrap_or_default(),
+        attributes: attributes.declared,
+        undecided: attributes.undecided,
         segments: slugs.segments.keys().cloned().collect(),
         campaigns: slugs.campaigns.keys().cloned().collect(),
     };
@@ -160,27 +162,19 @@ fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> 
 
 fn top<'p>(file: &'p Parsed<'_>, name: &'static str, sink: &'p Sink) -> Table<'p> {
     // The beginning of the file stands for the whole.
-    Table::new(File { path: file.path, sink }, name, file.table.get_ref(), At { start: 0, end: 0 })
+    Table::new(
+        File { path: file.path, text: file.text, sink },
+        name,
+        file.table.get_ref(),
+        At { start: 0, end: 0 },
+    )
 }
 
-/// All that was found, less what is only an echo of broken syntax: problems on a broken line, and absences in a
-/// file of which a part could not be read.
+/// All that was found, less absences in a file of which lines could not be read: what is missing may stand there.
 fn without_echoes(sink: Sink, parsed: &[Parsed<'_>]) -> Vec<Diagnostic> {
     let mut found = sink.into_sorted();
-    found.retain(|one| {
-        let Some(file) = parsed.iter().find(|file| file.path == &*one.file && !file.broken.is_empty()) else {
-            return true;
-        };
-        if matches!(
-            one.problem,
-            Problem::Syntax { .. } | Problem::FullWidth { .. } | Problem::ForeignKey { .. }
-        ) {
-            return true;
-        }
-        let on_broken_line =
-            |at: At| file.broken.iter().any(|line| line.start <= at.end && at.start <= line.end);
-        !one.problem.is_absence() && !one.at.is_some_and(on_broken_line)
-    });
+    let is_broken = |path: &str| parsed.iter().any(|file| file.path == path && !file.broken.is_empty());
+    found.retain(|one| !(one.problem.is_absence() && is_broken(&one.file)));
     found
 }
 
@@ -193,8 +187,9 @@ mod tests {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         let source = Source::read_dir(&directory).unwrap();
         let (sink, defaults) = (Sink::default(), Sink::default());
-        let parsed: Vec<Parsed<'_>> =
-            source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+        let cleaned: Vec<Cleaned<'_>> =
+            source.files.iter().map(|(path, text)| syntax::clean(path, text, &sink)).collect();
+        let parsed: Vec<Parsed<'_>> = cleaned.iter().map(syntax::parse).collect();
         read(&parsed, &sink, &defaults, Instant::from_millis(0));
         assert!(!defaults.asked().is_empty());
         assert!(defaults.into_sorted().is_empty(), "a shipped default cannot be read");

@@ -75,9 +75,7 @@ pub(super) fn if_missed(item: &Item<'_>) -> Option<IfMissed> {
 fn once(table: &Table<'_>, zone: Option<Tz>) -> Option<When> {
     // Without `at` it could be any of the three.
     let Some(item) = table.get("at") else {
-        table.get("every");
-        let keys = ["at", "every", "cron"].map(str::to_owned).to_vec();
-        table.report(Problem::MissingOneOf { keys });
+        table.missing(&["at", "every", "cron"]);
         return None;
     };
     Some(When::Once(item.instant(zone?)?))
@@ -134,7 +132,7 @@ fn cron(table: &Table<'_>) -> Option<Cron> {
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
         Err(error) => {
-            item.report(Problem::BadCron { error: error.to_string() });
+            item.report(Problem::BadCron { error });
             None
         }
     }
@@ -254,6 +252,9 @@ fn exception(item: &Item<'_>) -> Option<Except> {
         Some((day(first)?, day(last)?))
     };
     let text = item.text_as(Expected::Exception)?;
+    if text == "jp-holidays" {
+        return Some(Except::JpHolidays);
+    }
     if let Ok(day) = Weekdays::parse_day(text) {
         return Some(Except::Weekdays([day].into_iter().collect()));
     }
@@ -272,11 +273,13 @@ fn deadline(
     zone: Option<Tz>,
     around: &Surroundings<'_>,
 ) -> Option<Option<Deadline>> {
+    let recurring = matches!(when, Some(When::Recurring(_)));
+    let expected = if recurring { Expected::Span } else { Expected::InstantOrSpan };
     let item = table.get("deadline");
-    let span = item.as_ref().is_some_and(|item| is_span(item) || matches!(when, Some(When::Recurring(_))));
+    let span = item.as_ref().is_some_and(|item| recurring || is_span(item));
     let deadline = match &item {
         None => None,
-        Some(item) if span => Some(Deadline::After(item.span()?)),
+        Some(item) if span => Some(Deadline::After(item.span_as(expected)?)),
         Some(item) => Some(Deadline::At(item.moment(Expected::InstantOrSpan)?.end(zone?))),
     };
     let Some(When::Once(at)) = when else { return Some(deadline) };

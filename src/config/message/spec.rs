@@ -29,8 +29,8 @@ pub(super) enum Shape {
     },
     /// A number within bounds.
     Decimal {
-        min: f64,
-        max: f64,
+        min: i64,
+        max: i64,
     },
     Word(&'static [&'static str]),
     /// An object with these keys, and constants that LINE wants and nobody needs to write.
@@ -338,8 +338,8 @@ pub(super) const MESSAGES: &[Variant] = &[
         fields: &[
             must("title", utf16(100)),
             must("address", utf16(100)),
-            must("latitude", Shape::Decimal { min: -90.0, max: 90.0 }),
-            must("longitude", Shape::Decimal { min: -180.0, max: 180.0 }),
+            must("latitude", Shape::Decimal { min: -90, max: 90 }),
+            must("longitude", Shape::Decimal { min: -180, max: 180 }),
         ],
     },
     Variant {

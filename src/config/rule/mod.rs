@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::diagnostic::At;
 use super::problem::{Expected, Noun, Problem};
 use super::suggest;
-use super::tree::{File, Item, Table};
+use super::tree::{Item, Table};
 use crate::domain::attribute::AttributeType;
 use crate::domain::friend::Status;
 use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName};
@@ -25,6 +25,8 @@ pub(super) const HEADS: [&str; 11] =
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub attributes: BTreeMap<AttributeName, AttributeType>,
+    /// Declared with a type that cannot be read: a problem of that line, not of the rules.
+    pub undecided: BTreeSet<AttributeName>,
     pub segments: BTreeSet<SegmentSlug>,
     pub campaigns: BTreeSet<CampaignSlug>,
 }
@@ -101,7 +103,7 @@ impl Rules<'_> {
     }
 
     fn at_least(&self, table: &Table<'_>, item: &Item<'_>) -> Option<Rule> {
-        let k = item.whole_u32(1, u32::MAX);
+        let k = item.whole_u32(0, u32::MAX);
         let of = table.need("of").and_then(|of| self.rules(&of, None));
         let (k, of) = (k?, of?);
         let count = u32::try_from(of.len()).unwrap_or(u32::MAX);
@@ -132,11 +134,8 @@ impl Rules<'_> {
     }
 
     fn followed(&self, item: &Item<'_>) -> Option<Age> {
-        if let toml::de::DeValue::Boolean(true) = item.value {
-            return Some(Age::Any);
-        }
-        let table = item.table("followed")?;
-        let age = age(&table);
+        let table = item.table_as("followed", Expected::Age)?;
+        let age = needed_age(&table);
         table.finish();
         age
     }
@@ -160,7 +159,7 @@ impl Rules<'_> {
         match table.get("zone") {
             Some(zone) => zone.zone(),
             None => self.zone.or_else(|| {
-                table.report(Problem::MissingKey { key: "zone".to_owned() });
+                table.report(Problem::ZoneNeeded);
                 None
             }),
         }
@@ -174,12 +173,20 @@ fn used(name: &str, item: &Item<'_>) -> Use {
 /// `within = "7d"`, `for_at_least = "1d"`, or neither.
 fn age(table: &Table<'_>) -> Option<Age> {
     let which = table.one_of(&["within", "for_at_least"], false);
-    let span = which.and_then(|which| table.get(which)).map(|item| item.span());
-    Some(match (which, span) {
-        (None, _) | (_, None) => Age::Any,
-        (Some("within"), Some(span)) => Age::Within(span?),
-        (Some(_), Some(span)) => Age::ForAtLeast(span?),
-    })
+    let Some(item) = which.and_then(|which| table.get(which)) else { return Some(Age::Any) };
+    let age = if which == Some("within") { Age::Within } else { Age::ForAtLeast };
+    item.span().map(age)
+}
+
+/// `within` or `for_at_least`, one of which must stand there.
+fn needed_age(table: &Table<'_>) -> Option<Age> {
+    match age(table)? {
+        Age::Any => {
+            table.missing(&["within", "for_at_least"]);
+            None
+        }
+        age => Some(age),
+    }
 }
 
 /// Reports every circle of segments once, at the name that closes it.
@@ -208,7 +215,7 @@ fn walk<'e>(
                 let mut circle: Vec<String> =
                     path.iter().skip(first).map(|name| (*name).to_owned()).collect();
                 circle.push(next.name.clone());
-                File { path: &next.file, sink }.report(next.at, Problem::Cycle { path: circle });
+                sink.report(&next.file, Some(next.at), Problem::Cycle { path: circle });
             }
             None => {
                 path.push(&next.name);
@@ -233,7 +240,7 @@ pub(super) fn report_near_tags(uses: &Uses, sink: &super::diagnostic::Sink) {
         });
         if let (Some((other, _)), Some(first)) = (commoner, uses.get(*order)) {
             let problem = Problem::NearTag { tag: (*tag).to_owned(), other: (*other).to_owned() };
-            File { path: &first.file, sink }.report(first.at, problem);
+            sink.report(&first.file, Some(first.at), problem);
         }
     }
 }
