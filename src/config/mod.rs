@@ -49,7 +49,7 @@ use crate::domain::time::Instant;
 use campaign::{Campaigns, Defaults, HOMES};
 use diagnostic::Sink;
 use layers::{Layers, shipped};
-use rule::{Names, Uses};
+use rule::{DEPTH_MAX, Depths, Names, Uses};
 use syntax::{Cleaned, Parsed};
 use tree::{File, Table};
 
@@ -125,14 +125,38 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
             _ => campaigns = None,
         }
     }
-    rule::report_cycles(&uses, sink);
     rule::report_near_tags(&uses, sink);
+    if rule::report_cycles(&uses, sink)
+        && let (Some(segments), Some(campaigns)) = (&segments, &campaigns)
+    {
+        report_depths(segments, campaigns, &slugs, sink);
+    }
     Some(Configuration {
         accounts: accounts?,
         attributes: names.attributes,
         segments: segments?,
         campaigns: campaigns?,
     })
+}
+
+/// Rules nested deeper than evaluation goes, at their files.
+fn report_depths(
+    segments: &BTreeMap<SegmentSlug, Segment>,
+    campaigns: &BTreeMap<CampaignSlug, Campaign>,
+    slugs: &slug::Slugs<'_, '_>,
+    sink: &Sink,
+) {
+    let mut depths = Depths::new(segments);
+    for (slug, segment) in segments {
+        if let (true, Some(file)) = (depths.of(&segment.rule) > DEPTH_MAX, slugs.segments.get(slug)) {
+            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
+        }
+    }
+    for (slug, campaign) in campaigns {
+        if let (true, Some(file)) = (depths.of(&campaign.audience) > DEPTH_MAX, slugs.campaigns.get(slug)) {
+            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
+        }
+    }
 }
 
 type Accounts = BTreeMap<AccountSlug, Account>;

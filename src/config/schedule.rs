@@ -42,8 +42,10 @@ const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
     ("sun", chrono::Weekday::Sun),
 ];
 
-/// Due instants looked at for the shortest distance: a pattern of weekdays and times repeats within so many.
-const GAPS_LOOKED_AT: usize = 400;
+/// What is looked at for the shortest distance between two due instants: a pattern of times, weekdays and days of
+/// the month comes round within two months, and both changes of the clock lie within a year.
+const LOOK_AHEAD: Span = Span::from_days(366);
+const LOOK_AHEAD_MAX: usize = 400;
 
 pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
     let table = item.table("schedule")?.with_homes(HOMES);
@@ -120,10 +122,19 @@ fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surrou
         table.file.report(at, Problem::AlreadyPast { at: until, local });
     }
     let start = first.max(around.now) - Span::from_millis(1);
-    let gap = recurrence.shortest_gap(start, GAPS_LOOKED_AT);
+    let gap = shortest_gap(recurrence, start);
     if let Some(gap) = gap.filter(|gap| *gap < around.window) {
         table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
     }
+}
+
+fn shortest_gap(recurrence: &Recurrence, start: Instant) -> Option<Span> {
+    let due = || {
+        std::iter::successors(recurrence.next_after(start), |at| recurrence.next_after(*at))
+            .take_while(|at| *at < start + LOOK_AHEAD)
+            .take(LOOK_AHEAD_MAX)
+    };
+    due().zip(due().skip(1)).map(|(earlier, later)| later - earlier).min()
 }
 
 fn cron(table: &Table<'_>) -> Option<Cron> {

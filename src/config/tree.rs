@@ -169,16 +169,14 @@ impl<'a> Table<'a> {
 
     /// Reports every key nobody asked for, and what is missing.
     pub fn finish(&self) {
-        let unknown = if self.forgiven.get() { Vec::new() } else { self.unknown_keys() };
-        let explained = |keys: &[&str]| {
-            unknown.iter().any(|(_, problem)| match problem {
-                Problem::UnknownKey { suggestion: Some(meant), .. } => keys.contains(&meant.as_str()),
-                _ => false,
-            })
-        };
-        for keys in self.missing.take() {
+        let mut unknown = self.unknown_keys();
+        let missing = self.missing.take();
+        if self.forgiven.get() {
+            unknown.retain(|(_, problem)| missing.iter().any(|keys| explains(problem, keys)));
+        }
+        for keys in missing {
             match keys.as_slice() {
-                keys if explained(keys) => {}
+                keys if unknown.iter().any(|(_, problem)| explains(problem, keys)) => {}
                 [key] => self.report(Problem::MissingKey { key: (*key).to_owned() }),
                 keys => {
                     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -209,6 +207,14 @@ impl<'a> Table<'a> {
             return Problem::ForeignKey { key: key.to_owned() };
         }
         Problem::UnknownKey { key: key.to_owned(), suggestion, known }
+    }
+}
+
+/// Whether an unknown key is a slip of one of these.
+fn explains(unknown: &Problem, keys: &[&str]) -> bool {
+    match unknown {
+        Problem::UnknownKey { suggestion: Some(meant), .. } => keys.contains(&meant.as_str()),
+        _ => false,
     }
 }
 

@@ -17,7 +17,10 @@ const MEDIA_URL_MAX: usize = 2_000;
 /// One message object.
 pub(super) fn message(item: &Item<'_>) -> Option<Value> {
     let table = item.table("message")?.with_homes(HOMES);
-    let variant = variant(&table, MESSAGES)?;
+    let Some(variant) = variant(&table, MESSAGES) else {
+        table.finish();
+        return None;
+    };
     let common = fields(&table, COMMON);
     let own = fields(&table, variant.fields);
     let contents = if variant.name == "flex" { Some(rules::flex_contents(&table)) } else { None };

@@ -175,6 +175,11 @@ pub enum Problem {
         /// From the segment back to itself.
         path: Vec<String>,
     },
+    /// Rules within rules beyond what is evaluated.
+    TooDeep {
+        /// How many levels there may be, segments by name counted in.
+        max: usize,
+    },
     /// A tag that differs a little from one used elsewhere.
     NearTag {
         /// This one.

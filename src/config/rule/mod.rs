@@ -2,7 +2,10 @@
 
 mod attribute;
 mod bounds;
+mod depth;
 mod event;
+
+pub(super) use depth::{DEPTH_MAX, Depths};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,14 +192,16 @@ fn needed_age(table: &Table<'_>) -> Option<Age> {
     }
 }
 
-/// Reports every circle of segments once, at the name that closes it.
-pub(super) fn report_cycles(uses: &Uses, sink: &super::diagnostic::Sink) {
+/// Reports every circle of segments once, at the name that closes it; whether there was none.
+pub(super) fn report_cycles(uses: &Uses, sink: &super::diagnostic::Sink) -> bool {
     let edges = uses.segments.borrow();
     let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut none = true;
     for start in edges.keys() {
         let mut path = vec![start.as_str()];
-        walk(&edges, &mut path, &mut done, sink);
+        none &= walk(&edges, &mut path, &mut done, sink);
     }
+    none
 }
 
 fn walk<'e>(
@@ -204,27 +209,23 @@ fn walk<'e>(
     path: &mut Vec<&'e str>,
     done: &mut BTreeSet<&'e str>,
     sink: &super::diagnostic::Sink,
-) {
-    let Some(last) = path.last().copied() else { return };
-    if done.contains(last) {
-        return;
-    }
+) -> bool {
+    let Some(last) = path.last().copied().filter(|last| !done.contains(last)) else { return true };
+    let mut none = true;
     for next in edges.get(last).into_iter().flatten() {
-        match path.iter().position(|name| *name == next.name) {
-            Some(first) => {
-                let mut circle: Vec<String> =
-                    path.iter().skip(first).map(|name| (*name).to_owned()).collect();
-                circle.push(next.name.clone());
-                sink.report(&next.file, Some(next.at), Problem::Cycle { path: circle });
-            }
-            None => {
-                path.push(&next.name);
-                walk(edges, path, done, sink);
-                path.pop();
-            }
+        if let Some(first) = path.iter().position(|name| *name == next.name) {
+            let mut circle: Vec<String> = path.iter().skip(first).map(|name| (*name).to_owned()).collect();
+            circle.push(next.name.clone());
+            sink.report(&next.file, Some(next.at), Problem::Cycle { path: circle });
+            none = false;
+        } else {
+            path.push(&next.name);
+            none &= walk(edges, path, done, sink);
+            path.pop();
         }
     }
     done.insert(last);
+    none
 }
 
 /// Points at a tag that differs a little from one used more often, or earlier.

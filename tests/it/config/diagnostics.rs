@@ -23,6 +23,7 @@ fn topics() -> Vec<(&'static str, Source)> {
         ("values", values()),
         ("names", names()),
         ("rules", rules()),
+        ("depth", depth()),
         ("once", once()),
         ("recurring", recurring()),
         ("arms", arms()),
@@ -273,6 +274,20 @@ fn rules() -> Source {
     ];
     let text = format!("title = \"t\"\nall = [\n  {},\n]\n", conditions.join(",\n  "));
     shop(&[("segments/rules.toml", &text)])
+}
+
+/// 64 levels are fine, 65 are not, also where the last one is another segment's.
+fn depth() -> Source {
+    let nested = |levels: usize, leaf: &str| {
+        let rule = (2..levels).fold(leaf.to_owned(), |rule, _| format!("{{ not = {rule} }}"));
+        format!("title = \"t\"\nnot = {rule}\n")
+    };
+    shop(&[
+        ("segments/a-fine.toml", &nested(64, "{ tag = \"member\" }")),
+        ("segments/b-deep.toml", &nested(65, "{ tag = \"member\" }")),
+        ("segments/c-fine.toml", &nested(63, "{ segment = \"members\" }")),
+        ("segments/d-deep.toml", &nested(64, "{ segment = \"members\" }")),
+    ])
 }
 
 fn once() -> Source {

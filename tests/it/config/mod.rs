@@ -1,6 +1,9 @@
 //! Configuration and `check`.
 
 mod diagnostics;
+mod meaning;
+mod mutation;
+mod report;
 mod shipped;
 
 use haishin::config::{Checked, Source, Style, parse, render};
