@@ -247,4 +247,21 @@ mod tests {
             .collect();
         assert!(missing.is_empty(), "not in config/haishin.toml: {missing:?}");
     }
+
+    #[test]
+    fn the_documentation_explains_every_key() {
+        const PAGE: &str = include_str!("../../docs/configuration.md");
+        // Rules have a page of their own.
+        const RULES: [&str; 8] =
+            ["segment", "rule", "bounds", "sum", "last", "followed", "where", "comparison"];
+        let missing: Vec<String> = asked()
+            .into_iter()
+            .filter(|asked| {
+                let (table, key) = asked.rsplit_once('.').unwrap();
+                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`"];
+                !RULES.contains(&table) && !shown.iter().any(|it| PAGE.contains(&it.replace("KEY", key)))
+            })
+            .collect();
+        assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
+    }
 }

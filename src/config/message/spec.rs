@@ -365,3 +365,17 @@ pub(super) const MESSAGES: &[Variant] = &[
         fields: &[must("coupon_id", utf16(200)), may("delivery_tag", Shape::UnitName)],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_every_message_and_its_keys() {
+        const PAGE: &str = include_str!("../../../docs/configuration.md");
+        let names = MESSAGES.iter().map(|variant| variant.name);
+        let keys = MESSAGES.iter().flat_map(|variant| variant.fields).chain(COMMON).map(|field| field.key);
+        let missing: Vec<&str> = names.chain(keys).filter(|it| !PAGE.contains(&format!("`{it}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
+    }
+}
