@@ -42,8 +42,10 @@ const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
     ("sun", chrono::Weekday::Sun),
 ];
 
-/// Due instants looked at for the shortest distance: a pattern of weekdays and times repeats within so many.
-const GAPS_LOOKED_AT: usize = 400;
+/// What is looked at for the shortest distance between two due instants: a pattern of times, weekdays and days of
+/// the month comes round within two months, and both changes of the clock lie within a year.
+const LOOK_AHEAD: Span = Span::from_days(366);
+const LOOK_AHEAD_MAX: usize = 400;
 
 pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
     let table = item.table("schedule")?.with_homes(HOMES);
@@ -75,9 +77,7 @@ pub(super) fn if_missed(item: &Item<'_>) -> Option<IfMissed> {
 fn once(table: &Table<'_>, zone: Option<Tz>) -> Option<When> {
     // Without `at` it could be any of the three.
     let Some(item) = table.get("at") else {
-        table.get("every");
-        let keys = ["at", "every", "cron"].map(str::to_owned).to_vec();
-        table.report(Problem::MissingOneOf { keys });
+        table.missing(&["at", "every", "cron"]);
         return None;
     };
     Some(When::Once(item.instant(zone?)?))
@@ -122,10 +122,19 @@ fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surrou
         table.file.report(at, Problem::AlreadyPast { at: until, local });
     }
     let start = first.max(around.now) - Span::from_millis(1);
-    let gap = recurrence.shortest_gap(start, GAPS_LOOKED_AT);
+    let gap = shortest_gap(recurrence, start);
     if let Some(gap) = gap.filter(|gap| *gap < around.window) {
         table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
     }
+}
+
+fn shortest_gap(recurrence: &Recurrence, start: Instant) -> Option<Span> {
+    let due = || {
+        std::iter::successors(recurrence.next_after(start), |at| recurrence.next_after(*at))
+            .take_while(|at| *at < start + LOOK_AHEAD)
+            .take(LOOK_AHEAD_MAX)
+    };
+    due().zip(due().skip(1)).map(|(earlier, later)| later - earlier).min()
 }
 
 fn cron(table: &Table<'_>) -> Option<Cron> {
@@ -134,7 +143,7 @@ fn cron(table: &Table<'_>) -> Option<Cron> {
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
         Err(error) => {
-            item.report(Problem::BadCron { error: error.to_string() });
+            item.report(Problem::BadCron { error });
             None
         }
     }
@@ -254,6 +263,9 @@ fn exception(item: &Item<'_>) -> Option<Except> {
         Some((day(first)?, day(last)?))
     };
     let text = item.text_as(Expected::Exception)?;
+    if text == "jp-holidays" {
+        return Some(Except::JpHolidays);
+    }
     if let Ok(day) = Weekdays::parse_day(text) {
         return Some(Except::Weekdays([day].into_iter().collect()));
     }
@@ -272,11 +284,13 @@ fn deadline(
     zone: Option<Tz>,
     around: &Surroundings<'_>,
 ) -> Option<Option<Deadline>> {
+    let recurring = matches!(when, Some(When::Recurring(_)));
+    let expected = if recurring { Expected::Span } else { Expected::InstantOrSpan };
     let item = table.get("deadline");
-    let span = item.as_ref().is_some_and(|item| is_span(item) || matches!(when, Some(When::Recurring(_))));
+    let span = item.as_ref().is_some_and(|item| recurring || is_span(item));
     let deadline = match &item {
         None => None,
-        Some(item) if span => Some(Deadline::After(item.span()?)),
+        Some(item) if span => Some(Deadline::After(item.span_as(expected)?)),
         Some(item) => Some(Deadline::At(item.moment(Expected::InstantOrSpan)?.end(zone?))),
     };
     let Some(When::Once(at)) = when else { return Some(deadline) };

@@ -2,7 +2,7 @@
 
 use chrono::{Datelike, Months, NaiveDate, NaiveDateTime, TimeDelta};
 
-use super::{Cron, Every, TimeOfDay, Weekdays};
+use super::{Cron, Every, TimeOfDay, Weekdays, is_jp_holiday};
 use crate::domain::time::{Instant, Span, Tz};
 
 /// A pattern in a zone, bounded and with exceptions.
@@ -41,6 +41,8 @@ pub enum Except {
     },
     /// On these weekdays.
     Weekdays(Weekdays),
+    /// On Japan's national holidays.
+    JpHolidays,
 }
 
 impl Except {
@@ -48,6 +50,7 @@ impl Except {
         match self {
             Except::Days { first, last } => (*first..=*last).contains(&day),
             Except::Weekdays(weekdays) => weekdays.contains(day.weekday()),
+            Except::JpHolidays => is_jp_holiday(day),
         }
     }
 }
