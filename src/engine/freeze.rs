@@ -153,9 +153,7 @@ impl Engine {
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, row.due_at));
         self.commit(Priority::Freeze, writes).await?;
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(account = %self.slug, %error, "the state directory cannot be written: a database that goes back in time would not be noticed");
-        }
+        self.write_ticket();
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
             state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
