@@ -46,6 +46,8 @@ const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
 /// the month comes round within two months, and both changes of the clock lie within a year.
 const LOOK_AHEAD: Span = Span::from_days(366);
 const LOOK_AHEAD_MAX: usize = 400;
+/// Due instants looked at for one in the quiet hours: more than a day's.
+const QUIET_LOOKED_AT: usize = 50;
 
 pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
     let table = item.table("schedule")?.with_homes(HOMES);
@@ -293,36 +295,50 @@ fn deadline(
         Some(item) if span => Some(Deadline::After(item.span_as(expected)?)),
         Some(item) => Some(Deadline::At(item.moment(Expected::InstantOrSpan)?.end(zone?))),
     };
-    let Some(When::Once(at)) = when else { return Some(deadline) };
-    if let (Some(item), Some(deadline)) = (&item, deadline)
+    if let (Some(When::Once(at)), Some(item), Some(deadline)) = (when, &item, deadline)
         && deadline.instant(*at) <= *at
     {
         item.report(Problem::EndBeforeStart { start: "at".to_owned() });
         return None;
     }
-    judge_once(table, *at, zone?, deadline.zip(item), around);
+    judge_times(table, when?, zone?, deadline.zip(item), around);
     Some(deadline)
 }
 
-fn judge_once(
+/// Reports a one-shot of the past, and the first due instant that lies in the quiet hours.
+fn judge_times(
     table: &Table<'_>,
-    at: Instant,
+    when: &When,
     zone: Tz,
     deadline: Option<(Deadline, Item<'_>)>,
     around: &Surroundings<'_>,
 ) {
-    let Some(item) = table.peek("at") else { return };
-    if at <= around.now {
-        item.report(Problem::AlreadyPast { at, local: local_text(at, zone) });
+    let Some(place) = table.key_at("cron").or_else(|| table.peek("at").map(|item| item.at)) else { return };
+    if let When::Once(at) = when
+        && *at <= around.now
+    {
+        table.file.report(place, Problem::AlreadyPast { at: *at, local: local_text(*at, zone) });
     }
-    let quiet = around.policy.quiet_hours.filter(|_| !around.immediate);
-    let Some(end) = quiet.and_then(|quiet| quiet_until(quiet, at)) else { return };
-    let ends = local_text(end, zone);
-    match deadline {
-        Some((deadline, item)) if deadline.instant(at) <= end => {
-            item.report(Problem::DeadlineInQuietHours { ends });
+    let Some(quiet) = around.policy.quiet_hours.filter(|_| !around.immediate) else { return };
+    let due: Vec<Instant> = match when {
+        When::Once(at) => vec![*at],
+        When::Recurring(_) => when.after(around.now).take(QUIET_LOOKED_AT).collect(),
+    };
+    let quiet_ones: Vec<(Instant, Instant)> =
+        due.iter().filter_map(|at| Some((*at, quiet_until(quiet, *at)?))).collect();
+    let sendable = |(at, end): &&(Instant, Instant)| {
+        deadline.as_ref().is_none_or(|(deadline, _)| deadline.instant(*at) > *end)
+    };
+    let ends = |end: Instant| local_text(end, zone);
+    match (quiet_ones.first(), quiet_ones.iter().find(sendable), deadline) {
+        // Nights left out by a deadline are meant, unless nothing else is left.
+        (Some((_, end)), None, Some((_, item))) if quiet_ones.len() == due.len() => {
+            item.report(Problem::DeadlineInQuietHours { ends: ends(*end) });
         }
-        _ => item.report(Problem::DueInQuietHours { ends }),
+        (_, Some((_, end)), _) => {
+            table.file.report(place, Problem::DueInQuietHours { ends: ends(*end) });
+        }
+        _ => {}
     }
 }
 

@@ -320,6 +320,9 @@ fn recurring() -> Source {
         ("campaigns/f-cron.toml", &scheduled("cron = \"0 10 * MON *\"")),
         ("campaigns/g-both.toml", &scheduled("every = \"day\"\nat = \"10:00\"\ncron = \"0 10 * * *\"")),
         ("campaigns/h-at.toml", &scheduled("every = \"day\"\nat = \"2026-12-04 18:00\"")),
+        ("campaigns/k-quiet.toml", &scheduled("every = \"day\"\nat = \"22:30\"")),
+        ("campaigns/l-quiet.toml", &scheduled("cron = \"0 7 * * *\"\ndeadline = \"30min\"")),
+        ("campaigns/m-fine.toml", &scheduled("cron = \"0 7,19 * * *\"\ndeadline = \"30min\"")),
         ("campaigns/i-empty.toml", &scheduled("every = \"day\"\nat = []")),
         (
             "campaigns/j-deadline.toml",
