@@ -105,17 +105,19 @@ fn recurring(table: &Table<'_>, kind: &str, zone: Option<Tz>, around: &Surroundi
         return None;
     }
     let recurrence = Recurrence { pattern: pattern?, zone: zone?, from, until, except: except? };
-    judge(table, kind, &recurrence, around);
-    Some(When::Recurring(recurrence))
+    let when = When::Recurring(recurrence);
+    judge(table, kind, &when, around);
+    Some(when)
 }
 
 /// Reports a recurrence that never fires, is over, or comes round within the same-content window.
-fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surroundings<'_>) {
+fn judge(table: &Table<'_>, kind: &str, when: &When, around: &Surroundings<'_>) {
+    let When::Recurring(recurrence) = when else { return };
     let at = table.key_at(kind).unwrap_or(table.at);
-    let Some(first) = recurrence.next_after(Instant::from_millis(0)) else {
+    if recurrence.next_after(Instant::from_millis(0)).is_none() {
         table.file.report(at, Problem::NeverFires);
         return;
-    };
+    }
     if recurrence.next_after(around.now).is_none()
         && let Some(until) = recurrence.until
     {
@@ -123,8 +125,7 @@ fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surrou
         let local = local_text(until - Span::from_millis(1), recurrence.zone);
         table.file.report(at, Problem::AlreadyPast { at: until, local });
     }
-    let start = first.max(around.now) - Span::from_millis(1);
-    let gap = shortest_gap(recurrence, start);
+    let gap = shortest_gap(recurrence, reference(when));
     if let Some(gap) = gap.filter(|gap| *gap < around.window) {
         table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
     }
@@ -320,26 +321,44 @@ fn judge_times(
         table.file.report(place, Problem::AlreadyPast { at: *at, local: local_text(*at, zone) });
     }
     let Some(quiet) = around.policy.quiet_hours.filter(|_| !around.immediate) else { return };
-    let due: Vec<Instant> = match when {
-        When::Once(at) => vec![*at],
-        When::Recurring(_) => when.after(around.now).take(QUIET_LOOKED_AT).collect(),
+    let due = |after: Instant| -> Vec<Instant> {
+        match when {
+            When::Once(at) => vec![*at],
+            When::Recurring(_) => when.after(after).take(QUIET_LOOKED_AT).collect(),
+        }
     };
-    let quiet_ones: Vec<(Instant, Instant)> =
-        due.iter().filter_map(|at| Some((*at, quiet_until(quiet, *at)?))).collect();
-    let sendable = |(at, end): &&(Instant, Instant)| {
+    let sendable = |(at, end): &(Instant, Instant)| {
         deadline.as_ref().is_none_or(|(deadline, _)| deadline.instant(*at) > *end)
     };
-    let ends = |end: Instant| local_text(end, zone);
-    match (quiet_ones.first(), quiet_ones.iter().find(sendable), deadline) {
-        // Nights left out by a deadline are meant, unless nothing else is left.
-        (Some((_, end)), None, Some((_, item))) if quiet_ones.len() == due.len() => {
-            item.report(Problem::DeadlineInQuietHours { ends: ends(*end) });
+    let quiet = |due: &[Instant]| -> Vec<(Instant, Instant)> {
+        due.iter().filter_map(|at| Some((*at, quiet_until(quiet, *at)?))).collect()
+    };
+    let (always, coming) = (due(reference(when)), quiet(&due(around.now)));
+    let always_quiet = quiet(&always);
+    // Nights left out by a deadline are meant, unless nothing else is left.
+    let nothing_left =
+        !always.is_empty() && always_quiet.len() == always.len() && !always_quiet.iter().any(sendable);
+    match (&deadline, coming.first().or(always_quiet.first())) {
+        (Some((_, item)), Some((_, end))) if nothing_left => {
+            item.report(Problem::DeadlineInQuietHours { ends: local_text(*end, zone) });
         }
-        (_, Some((_, end)), _) => {
-            table.file.report(place, Problem::DueInQuietHours { ends: ends(*end) });
+        _ => {
+            if let Some((_, end)) = coming.iter().find(|one| sendable(one)) {
+                table.file.report(place, Problem::DueInQuietHours { ends: local_text(*end, zone) });
+            }
         }
-        _ => {}
     }
+}
+
+/// From when on a recurrence is judged. Not from now: what was taken once must never become an error by itself, or
+/// a daemon could not read its own version after a restart.
+fn reference(when: &When) -> Instant {
+    const SOME_DAY: Instant = Instant::from_millis(1_767_225_600_000); // 2026-01-01
+    let from = match when {
+        When::Once(_) => None,
+        When::Recurring(recurrence) => recurrence.from,
+    };
+    from.map_or(SOME_DAY, |from| from - Span::from_millis(1))
 }
 
 /// When the quiet hours end that `at` lies in.
