@@ -45,7 +45,8 @@ const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
 /// What is looked at for the shortest distance between two due instants: a pattern of times, weekdays and days of
 /// the month comes round within two months, and both changes of the clock lie within a year.
 const LOOK_AHEAD: Span = Span::from_days(366);
-const LOOK_AHEAD_MAX: usize = 400;
+/// Three times a day for a year: what comes oftener shows its shortest distance on any day.
+const LOOK_AHEAD_MAX: usize = 1_200;
 /// Due instants looked at for one in the quiet hours: more than a day's.
 const QUIET_LOOKED_AT: usize = 50;
 
@@ -125,19 +126,10 @@ fn judge(table: &Table<'_>, kind: &str, when: &When, around: &Surroundings<'_>) 
         let local = local_text(until - Span::from_millis(1), recurrence.zone);
         table.file.report(at, Problem::AlreadyPast { at: until, local });
     }
-    let gap = shortest_gap(recurrence, reference(when));
+    let gap = recurrence.shortest_gap(reference(when), LOOK_AHEAD, LOOK_AHEAD_MAX);
     if let Some(gap) = gap.filter(|gap| *gap < around.window) {
         table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
     }
-}
-
-fn shortest_gap(recurrence: &Recurrence, start: Instant) -> Option<Span> {
-    let due = || {
-        std::iter::successors(recurrence.next_after(start), |at| recurrence.next_after(*at))
-            .take_while(|at| *at < start + LOOK_AHEAD)
-            .take(LOOK_AHEAD_MAX)
-    };
-    due().zip(due().skip(1)).map(|(earlier, later)| later - earlier).min()
 }
 
 fn cron(table: &Table<'_>) -> Option<Cron> {
