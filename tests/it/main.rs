@@ -4,6 +4,7 @@ mod config;
 mod control;
 mod http_health;
 mod import_csv;
+mod kill;
 mod lifecycle;
 mod line_http;
 mod openapi;
