@@ -199,12 +199,17 @@ async fn replay(
 ) -> Result<(), StoreError> {
     let mut after = after;
     loop {
+        let page = store.events(account, (after, folded), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        page.iter().for_each(|event| index.apply(event));
+    }
+    let mut after = folded;
+    loop {
         let page = store.entries(account, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.seq;
-        for entry in page.iter().filter(|entry| entry.effect.is_event() || entry.seq > folded) {
-            index.apply(entry);
-        }
+        page.iter().for_each(|entry| index.apply(entry));
     }
     index.settle();
     Ok(())
