@@ -3,9 +3,15 @@
 //! `cargo bench --bench caps`. A million friends of one or of ten million are checked against 60 sends, each to a
 //! tenth of the account at random, which is the worst case for bitmaps.
 
-use haishin::domain::id::{CampaignSlug, CategoryName, OccurrenceId};
-use haishin::domain::message::ContentDigest;
-use haishin::domain::policy::{Cap, CapWindow};
+use std::sync::Arc;
+
+use haishin::domain::campaign::{Campaign, Variant, VariantShare};
+use haishin::domain::id::{AccountSlug, CampaignSlug, CategoryName, OccurrenceId, UserId, VariantName};
+use haishin::domain::message::{ContentDigest, MessageSet};
+use haishin::domain::plan::Draws;
+use haishin::domain::policy::{Cap, CapWindow, Share};
+use haishin::domain::schedule::{IfMissed, Schedule, When};
+use haishin::domain::segment::rule::Rule;
 use haishin::domain::sends::{Reservation, Sends};
 use haishin::domain::time::{Instant, Span, Tz};
 use rand::rngs::StdRng;
@@ -70,10 +76,10 @@ fn planes(bencher: divan::Bencher, friends: u32) {
 #[divan::bench(args = [MILLION, 10 * MILLION], sample_count = 20)]
 fn per_friend(bencher: divan::Bencher, friends: u32) {
     let world = world(friends);
-    let (cap, (first, last)) = (cap(), cap().window_of(NOW));
+    let (cap, window) = (cap(), cap().first_of_window(NOW)..=NOW);
     let full = |friend: &u32| {
         let history = &world.histories[*friend as usize];
-        history.iter().filter(|at| (first..=last).contains(*at)).count() >= cap.max as usize
+        history.iter().filter(|at| window.contains(*at)).count() >= cap.max as usize
     };
     let expected = world.sends.over_cap(&cap, NOW, NOW, &world.candidates);
     assert_eq!(world.candidates.iter().filter(full).collect::<RoaringBitmap>(), expected);
@@ -99,4 +105,65 @@ fn small_sends(bencher: divan::Bencher) {
     }
     let candidates: RoaringBitmap = (0..MILLION).collect();
     bencher.bench_local(|| sends.over_cap(&cap(), NOW, NOW, &candidates));
+}
+
+/// Everything a start-up does with one past send to a million friends.
+#[divan::bench(sample_count = 20)]
+fn restore_a_large_send(bencher: divan::Bencher) {
+    let recipients: RoaringBitmap = draw(&mut StdRng::seed_from_u64(3), 10 * MILLION, 0.1);
+    bencher.bench_local(|| {
+        let (mut sends, occurrence) = (Sends::default(), OccurrenceId(1));
+        sends.reserve(Reservation {
+            occurrence,
+            campaign: CampaignSlug::parse("past").unwrap(),
+            category: CategoryName::parse("promotion").unwrap(),
+            capped: true,
+            contents: vec![(ContentDigest([0; 32]), recipients.clone())],
+        });
+        sends.settle(occurrence, &recipients, NOW);
+        sends
+    });
+}
+
+/// One holdout and variant draw for each of a million friends.
+#[divan::bench(sample_count = 5)]
+fn draw_a_million(bencher: divan::Bencher) {
+    let campaign = campaign();
+    bencher.bench_local(|| {
+        let draws = Draws::of(&campaign);
+        let user = |friend: u32| UserId(u128::from(friend).to_be_bytes());
+        (0..MILLION).filter(|friend| draws.draw(&user(*friend)).held_out).count()
+    });
+}
+
+fn campaign() -> Campaign {
+    let messages = MessageSet { json: "[]".into(), content: ContentDigest([1; 32]) };
+    let arm = |name: &str| Variant {
+        name: VariantName::parse(name).unwrap(),
+        share: VariantShare::Equal,
+        messages: messages.clone(),
+    };
+    Campaign {
+        slug: CampaignSlug::parse("winter-coupon").unwrap(),
+        title: String::new(),
+        account: AccountSlug::parse("koharu").unwrap(),
+        segment: None,
+        audience: Arc::new(Rule::All(Vec::new())),
+        category: CategoryName::parse("promotion").unwrap(),
+        priority: 50,
+        schedule: Schedule { when: When::Once(NOW), if_missed: IfMissed::Latest, grace: Span::from_hours(2) },
+        rerun: 0,
+        deadline: None,
+        max_recipients: None,
+        holdout: Share::from_millionths(100_000).unwrap(),
+        once: None,
+        repeat_after: None,
+        reach_everyone: true,
+        immediate: false,
+        variants: vec![arm("a"), arm("b")],
+        pace: None,
+        notify: true,
+        draft: false,
+        opt_out: None,
+    }
 }

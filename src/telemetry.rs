@@ -28,18 +28,21 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("error", "what went wrong, with its causes"),
     ("friends", "number of friends concerned"),
     ("in_flight", "requests that were under way"),
+    ("matched", "friends the rule matched"),
     ("now", "the clock's instant"),
     ("occurrence", "number of the occurrence"),
     ("outcome", "what became of it"),
     ("passed", "number of due instants passed over"),
     ("path", "file or folder"),
     ("reason", "why, in words"),
+    ("recipients", "friends who get the message, after all exclusions"),
     ("rejected", "friends whose message LINE refused"),
     ("request_id", "LINE's X-Line-Request-Id"),
     ("retry_key", "X-Line-Retry-Key of a batch"),
     ("rows", "number of rows"),
     ("seen", "latest instant the database has seen"),
     ("signal", "signal the process got"),
+    ("state", "state of an occurrence"),
     ("status", "HTTP status"),
     ("task", "name of one of the daemon's loops"),
     ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
@@ -158,7 +161,7 @@ pub mod metric {
     pub const REQUEST_SECONDS: &str = "haishin_request_duration_seconds";
     /// Friends by outcome.
     pub const DELIVERIES: &str = "haishin_deliveries_total";
-    /// Occurrences by how they ended.
+    /// Occurrences by the state they were frozen in.
     pub const OCCURRENCES: &str = "haishin_occurrences_total";
     /// How long a freeze takes.
     pub const FREEZE_SECONDS: &str = "haishin_freeze_duration_seconds";
@@ -195,7 +198,12 @@ pub const METRICS: &[Metric] = &[
         &["account", "outcome"],
         "Friends by the outcome of their message.",
     ),
-    of(metric::OCCURRENCES, MetricKind::Counter, &["account", "outcome"], "Occurrences by how they ended."),
+    of(
+        metric::OCCURRENCES,
+        MetricKind::Counter,
+        &["account", "state"],
+        "Occurrences by the state they were frozen in.",
+    ),
     of(metric::FREEZE_SECONDS, MetricKind::Seconds, &["account"], "How long a freeze takes."),
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
     of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),

@@ -23,6 +23,7 @@ use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
 use crate::line::is_loopback;
+use crate::telemetry;
 
 /// An account that could not be claimed is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -81,6 +82,7 @@ impl Daemon {
         let limits = http::Limits { connections, ..http::Limits::default() };
         tasks.spawn(http::serve(listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
+        tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
         tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads, soft.clone()));
         if let Some(every) = watchdog_interval() {
@@ -155,8 +157,8 @@ async fn reload(
                 _ => Ok(()),
             }
         };
-        if let Err(message) = applied.await {
-            tracing::error!(message, "the files were not activated; the running version goes on");
+        if let Err(reason) = applied.await {
+            tracing::error!(reason, "the files were not activated; the running version goes on");
         }
         drop(reload);
     }

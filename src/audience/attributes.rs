@@ -2,9 +2,11 @@
 
 use roaring::RoaringBitmap;
 
-use super::column::Column;
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::column::{Column, place};
 use super::dictionary::Dictionary;
-use super::texts::{KeyTest, intern};
+use super::dirty::Dirty;
+use super::texts::{self, KeyTest, intern};
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::segment::rule::AttributeTest;
 use crate::domain::segment::value_test::ValueTest;
@@ -15,6 +17,7 @@ use crate::domain::time::Instant;
 pub(super) struct Attribute {
     columns: Vec<(AttributeType, Column)>,
     texts: Dictionary,
+    pub(super) dirty: Dirty,
 }
 
 /// So many texts nobody has any more are always tolerated.
@@ -29,12 +32,15 @@ impl Attribute {
             }
         }
         self.column(of).set(friend, key);
+        self.dirty.mark(place(friend).0);
         self.drop_idle_texts();
     }
 
     pub(super) fn remove(&mut self, friend: u32) {
         for (_, column) in &mut self.columns {
-            column.remove(friend);
+            if column.remove(friend) {
+                self.dirty.mark(place(friend).0);
+            }
         }
     }
 
@@ -90,7 +96,7 @@ impl Attribute {
             let test = ValueTest::of_attribute_test(test, *of, now);
             let test = KeyTest::new(test, *of, &self.texts, among.len());
             if !test.is_never() {
-                selected |= column.select(&among, |key| test.passes(key));
+                selected |= column.select(&among, test.range(), |key| test.passes(key));
             }
         }
         selected
@@ -107,6 +113,22 @@ impl Attribute {
                 KeyTest::new(test, of, &self.texts, 1).passes(key)
             }
         }
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        row.number(self.columns.len());
+        let none = Default::default();
+        for (of, column) in &self.columns {
+            texts::encode(column.chunk(chunk).unwrap_or(&none), *of, &self.texts, row);
+        }
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        for _ in 0..row.number()? {
+            let (of, keys) = texts::decode(row, &mut self.texts)?;
+            self.column(of).replace_chunk(chunk, keys);
+        }
+        Ok(())
     }
 
     fn present(&self) -> RoaringBitmap {

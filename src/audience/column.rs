@@ -16,6 +16,9 @@ pub(super) fn chunk_range(chunk: usize) -> std::ops::RangeInclusive<u32> {
     first..=first | 0xffff
 }
 
+/// Looking up one friend costs what scanning so many does.
+const FEW: u64 = 16;
+
 /// At most one key per friend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Column {
@@ -64,25 +67,45 @@ impl Column {
         }
     }
 
+    pub(super) fn chunk(&self, chunk: usize) -> Option<&Sparse> {
+        self.chunks.get(chunk)
+    }
+
+    pub(super) fn replace_chunk(&mut self, chunk: usize, keys: Sparse) {
+        if self.chunks.len() <= chunk {
+            self.chunks.resize_with(chunk + 1, Sparse::default);
+        }
+        if let Some(place) = self.chunks.get_mut(chunk) {
+            self.count = self.count - place.count() + keys.count();
+            *place = keys;
+        }
+    }
+
     /// Friends with a key.
     pub(super) fn present(&self) -> RoaringBitmap {
         self.dense(|chunk| chunk.present().to_vec())
     }
 
-    /// Those of `among` whose key passes. Only their keys are read where they are few.
-    pub(super) fn select(&self, among: &RoaringBitmap, passes: impl Fn(i64) -> bool) -> RoaringBitmap {
+    /// Those of `among` whose key passes. Only their keys are read where they are few. `range` is what passes,
+    /// where that is one range.
+    pub(super) fn select(
+        &self,
+        among: &RoaringBitmap,
+        range: Option<(i64, i64)>,
+        passes: impl Fn(i64) -> bool,
+    ) -> RoaringBitmap {
         let mut selected = RoaringBitmap::new();
         for (number, chunk) in self.chunks.iter().enumerate() {
-            let range = chunk_range(number);
-            let candidates = among.range_cardinality(range.clone());
+            let ids = chunk_range(number);
+            let candidates = among.range_cardinality(ids.clone());
             if candidates == 0 || chunk.count() == 0 {
                 continue;
             }
-            if candidates.saturating_mul(8) < chunk.count() as u64 {
-                let few = among.range(range).filter(|friend| chunk.get(*friend as Slot).is_some_and(&passes));
+            if candidates.saturating_mul(FEW) < chunk.count() as u64 {
+                let few = among.range(ids).filter(|friend| chunk.get(*friend as Slot).is_some_and(&passes));
                 selected.extend(few);
             } else {
-                selected |= bitmap_of_words(*range.start(), &chunk.passing(&passes));
+                selected |= bitmap_of_words(*ids.start(), &chunk.passing(range, &passes));
             }
         }
         selected &= among;
@@ -100,6 +123,7 @@ impl Column {
 
 /// The set with one bit per id from `first` on, which is a multiple of 65,536.
 pub(super) fn bitmap_of_words(first: u32, words: &[u64]) -> RoaringBitmap {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut bytes = Vec::with_capacity(words.len() * 8);
+    words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     RoaringBitmap::from_lsb0_bytes(first, &bytes)
 }

@@ -6,10 +6,12 @@ use crate::domain::segment::rule::{Comparison, Number};
 use crate::domain::segment::value_test::{ValueTest, number_of_key};
 use crate::domain::segment::window::Window;
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
 use super::dictionary::Dictionary;
+use super::dirty::Dirty;
 use super::packed::Packed;
 use super::sparse::{Slot, Sparse};
-use super::texts::KeyTest;
+use super::texts::{self, KeyTest, TYPES};
 
 /// Events in a block: what one merge of late events rewrites at least, and what a slot can number.
 const BLOCK: usize = 65_536;
@@ -26,6 +28,8 @@ pub(super) struct Events {
     blocks: Vec<Block>,
     late: Vec<Row>,
     count: usize,
+    /// By block; late events are of the last one until they are merged.
+    pub(super) dirty: Dirty,
 }
 
 #[derive(Debug, Clone)]
@@ -123,15 +127,6 @@ pub(super) struct PropertyTests<'a> {
     all: Vec<(usize, Vec<(AttributeType, KeyTest<'a>)>)>,
 }
 
-const TYPES: [AttributeType; 6] = [
-    AttributeType::Text,
-    AttributeType::Integer,
-    AttributeType::Number,
-    AttributeType::Boolean,
-    AttributeType::Date,
-    AttributeType::Instant,
-];
-
 impl PropertyTests<'_> {
     fn pass(&self, event: &Event<'_>) -> bool {
         self.all.iter().all(|(property, tests)| {
@@ -205,6 +200,7 @@ impl Events {
         self.count += 1;
         if self.blocks.last().is_some_and(|block| row.at < block.last_at()) {
             self.late.push(row);
+            self.dirty.mark(self.blocks.len() - 1);
             if self.late.len() > LATE.max(self.count / 8) {
                 self.settle();
             }
@@ -218,6 +214,7 @@ impl Events {
                 self.blocks.push(block);
             }
         }
+        self.dirty.mark(self.blocks.len() - 1);
     }
 
     /// Merges late events into the blocks they belong to.
@@ -228,6 +225,7 @@ impl Events {
         let first = self.blocks.partition_point(|block| block.last_at() <= earliest);
         let old = self.blocks.split_off(first);
         self.rebuild(&old, &late, |_| true);
+        self.dirty.mark_from(first, self.blocks.len());
     }
 
     /// Forgets what `keep` does not hold: events of erased friends, events past their retention.
@@ -238,6 +236,41 @@ impl Events {
         let keep = |event: &Event<'_>| keep(event.friend, event.at());
         self.rebuild(&old, &[], keep);
         self.count = self.blocks.iter().map(|block| block.at.len()).sum();
+        self.dirty.mark_from(0, self.blocks.len());
+    }
+
+    /// Writes a block, which holds all events it ever will only if none is late.
+    pub(super) fn encode_block(&self, block: usize, row: &mut Writer) {
+        let none = Block::default();
+        let block = self.blocks.get(block).unwrap_or(&none);
+        block.at.encode(row);
+        block.friends.encode(row);
+        row.number(block.cells.len());
+        for cells in &block.cells {
+            if let Some(property) = self.properties.get(cells.property) {
+                row.bytes(property.name.as_str().as_bytes());
+                texts::encode(&cells.keys, cells.of, &property.texts, row);
+            }
+        }
+    }
+
+    /// Appends a block as of `seq`.
+    pub(super) fn decode_block(&mut self, seq: Seq, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (at, friends) = (Packed::decode(row)?, Packed::decode(row)?);
+        if at.len() != friends.len() || !at.iter().is_sorted() {
+            return Err(Torn);
+        }
+        let mut cells = Vec::new();
+        for _ in 0..row.number()? {
+            let name = PropertyName::parse(row.text()?).map_err(|_| Torn)?;
+            let (property, texts) = self.property_mut(&name);
+            let (of, keys) = texts::decode(row, texts)?;
+            cells.push(Cells { property, of, keys });
+        }
+        self.seq = self.seq.max(seq);
+        self.count += at.len();
+        self.blocks.push(Block { at, friends, cells });
+        Ok(())
     }
 
     /// Appends blocks made of old ones and of late rows, both in the order of time.

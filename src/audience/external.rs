@@ -2,8 +2,12 @@
 
 use roaring::RoaringBitmap;
 
-use super::column::Column;
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::column::{Column, chunk_range, place};
 use super::dictionary::Dictionary;
+use super::dirty::Dirty;
+use super::texts;
+use crate::domain::attribute::AttributeType;
 
 /// So many ids nobody has any more are always tolerated.
 const IDLE_IDS: usize = 1024;
@@ -14,6 +18,7 @@ pub(super) struct ExternalIds {
     texts: Dictionary,
     /// The friends of each code.
     holders: Vec<Holders>,
+    pub(super) dirty: Dirty,
 }
 
 /// Nearly always exactly one.
@@ -60,16 +65,14 @@ impl ExternalIds {
         if let Some(holders) = self.code(friend).and_then(|code| self.holders.get_mut(code as usize)) {
             holders.take(friend);
         }
-        self.codes.remove(friend);
+        if self.codes.remove(friend) {
+            self.dirty.mark(place(friend).0);
+        }
         let Some(id) = id else { return };
+        self.dirty.mark(place(friend).0);
         let code = self.texts.intern(id);
         self.codes.set(friend, code.into());
-        if self.holders.len() <= code as usize {
-            self.holders.resize_with(code as usize + 1, Holders::default);
-        }
-        if let Some(holders) = self.holders.get_mut(code as usize) {
-            holders.add(friend);
-        }
+        self.hold(code, friend);
         self.drop_idle();
     }
 
@@ -93,6 +96,31 @@ impl ExternalIds {
         let old = std::mem::take(self);
         for friend in &old.codes.present() {
             self.set(friend, old.of(friend));
+        }
+        self.dirty = old.dirty;
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        let none = Default::default();
+        texts::encode(self.codes.chunk(chunk).unwrap_or(&none), AttributeType::Text, &self.texts, row);
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (AttributeType::Text, codes) = texts::decode(row, &mut self.texts)? else { return Err(Torn) };
+        for (slot, code) in codes.iter() {
+            let code = u32::try_from(code).map_err(|_| Torn)?;
+            self.hold(code, *chunk_range(chunk).start() | u32::from(slot));
+        }
+        self.codes.replace_chunk(chunk, codes);
+        Ok(())
+    }
+
+    fn hold(&mut self, code: u32, friend: u32) {
+        if self.holders.len() <= code as usize {
+            self.holders.resize_with(code as usize + 1, Holders::default);
+        }
+        if let Some(holders) = self.holders.get_mut(code as usize) {
+            holders.add(friend);
         }
     }
 }

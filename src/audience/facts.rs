@@ -71,12 +71,23 @@ impl Facts for All<'_> {
             },
             Condition::Followed(age) => {
                 let window = age.window(now);
-                index.followed_at.select(&among, |at| window.contains(at))
+                index.followed_at.select(&among, window.ranges().single(), |at| window.contains(at))
             }
             Condition::Status(Status::Following) => among & &index.following,
             Condition::Status(Status::Blocked) => among - &index.following,
             Condition::Received { campaign, within } => among & self.sends.received(campaign, *within, now),
         }
+    }
+
+    fn except(&self, condition: &Condition, now: Instant, among: RoaringBitmap) -> RoaringBitmap {
+        if let Condition::Tag { tag, held } = condition
+            && let Some(tag) = self.index.tags.get(tag)
+            && tag.all_given(held.window(now))
+        {
+            return among - tag.holders();
+        }
+        let holds = self.condition(condition, now, among.clone());
+        among - holds
     }
 }
 

@@ -17,10 +17,17 @@ impl Lookup {
         self.probe(hash).map(|(_, number)| number).find(|number| *number != REMOVED && is(*number))
     }
 
+    /// Makes room for so many numbers in all.
+    pub(super) fn reserve(&mut self, numbers: usize, hash_of: impl Fn(u32) -> u64) {
+        if numbers * 4 > self.slots.len() * 3 {
+            self.rebuild(numbers, hash_of);
+        }
+    }
+
     /// Adds a number whose key is not there yet.
     pub(super) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
         if (self.used + self.removed + 1) * 4 > self.slots.len() * 3 {
-            self.rebuild(hash_of);
+            self.rebuild((self.used + 1) * 3 / 2, hash_of);
         }
         self.place(hash, number);
         self.used += 1;
@@ -60,8 +67,9 @@ impl Lookup {
         }
     }
 
-    fn rebuild(&mut self, hash_of: impl Fn(u32) -> u64) {
-        let size = ((self.used + 1) * 2).next_power_of_two().max(8);
+    /// Leaves a quarter of the slots free beyond so many numbers.
+    fn rebuild(&mut self, numbers: usize, hash_of: impl Fn(u32) -> u64) {
+        let size = (numbers * 4).div_ceil(3).next_power_of_two().max(8);
         let numbers = std::mem::replace(&mut self.slots, vec![FREE; size]);
         self.removed = 0;
         for number in numbers.into_iter().filter(|number| *number < REMOVED) {

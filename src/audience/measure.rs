@@ -180,8 +180,9 @@ impl Scan<'_> {
         }
         let comparisons = comparisons(bounds);
         let test = ValueTest::of_comparisons(&comparisons, AttributeType::Integer);
-        let passes = |friend: &u32| whole.get(*friend as usize).is_some_and(|sum| test.passes_key(*sum));
-        let mut selected: RoaringBitmap = among.iter().filter(passes).collect();
+        let words: Vec<u64> =
+            whole.chunks(64).map(|sums| bits(sums.iter().map(|sum| test.passes_key(*sum)))).collect();
+        let mut selected = bitmap_of_words(0, &words) & among;
         aside.sort_unstable_by_key(|(friend, _)| *friend);
         for terms in aside.chunk_by(|(left, _), (right, _)| left == right) {
             let Some(&(friend, _)) = terms.first() else { continue };

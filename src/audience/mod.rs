@@ -6,8 +6,10 @@
 //! events as columns in the order of time.
 
 mod attributes;
+mod checkpoint;
 mod column;
 mod dictionary;
+mod dirty;
 mod events;
 mod external;
 mod facts;
@@ -32,8 +34,11 @@ use crate::domain::segment::rule::{Age, Rule};
 use crate::domain::sends::Sends;
 use crate::domain::time::Instant;
 
+pub use checkpoint::{CheckpointRow, CheckpointRun, RestoreError};
+
 use attributes::Attribute;
-use column::Column;
+use column::{Column, place};
+use dirty::Dirty;
 use events::{Cell, Events, Row};
 use external::ExternalIds;
 use tags::Tag;
@@ -49,6 +54,9 @@ pub struct Index {
     erased: RoaringBitmap,
     quarantined: RoaringBitmap,
     followed_at: Column,
+    /// Of the four sets.
+    sets_dirty: Dirty,
+    followed_dirty: Dirty,
     external_ids: ExternalIds,
     tags: BTreeMap<TagName, Tag>,
     attributes: BTreeMap<AttributeName, Attribute>,
@@ -68,13 +76,10 @@ impl Index {
         if self.everybody.contains(friend) {
             self.clear(friend);
         }
-        self.users.reserve(friend);
-        if row.erased_at.is_some() {
-            self.everybody.remove(friend);
-            self.erased.insert(friend);
-            return;
-        }
         self.meet(friend);
+        if row.erased_at.is_some() {
+            return self.erase(friend);
+        }
         if let Some(user) = row.user {
             self.users.name(friend, user);
         }
@@ -88,6 +93,7 @@ impl Index {
         }
         if row.quarantined_at.is_some() {
             self.quarantined.insert(friend);
+            self.sets_dirty.mark(place(friend).0);
         }
     }
 
@@ -96,7 +102,8 @@ impl Index {
     pub fn apply(&mut self, entry: &Entry) {
         self.applied = self.applied.max(entry.seq);
         let friend = entry.friend.0;
-        if self.erased.contains(friend) {
+        // A checkpoint may hold the erasure beside columns from before it, so erasing twice is not nothing.
+        if self.erased.contains(friend) && entry.effect != Effect::Erased {
             return;
         }
         self.meet(friend);
@@ -119,12 +126,9 @@ impl Index {
             Effect::Event { name, properties, .. } => self.add_event(entry, name, properties),
             Effect::Quarantined => {
                 self.quarantined.insert(friend);
+                self.sets_dirty.mark(place(friend).0);
             }
-            Effect::Erased => {
-                self.clear(friend);
-                self.everybody.remove(friend);
-                self.erased.insert(friend);
-            }
+            Effect::Erased => self.erase(friend),
         }
     }
 
@@ -252,7 +256,14 @@ impl Index {
         if self.everybody.insert(friend) {
             self.users.reserve(friend);
             self.following.insert(friend);
+            self.sets_dirty.mark(place(friend).0);
         }
+    }
+
+    fn erase(&mut self, friend: u32) {
+        self.clear(friend);
+        self.everybody.remove(friend);
+        self.erased.insert(friend);
     }
 
     fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>) {
@@ -260,8 +271,10 @@ impl Index {
             Status::Following => self.following.insert(friend),
             Status::Blocked => self.following.remove(friend),
         };
+        self.sets_dirty.mark(place(friend).0);
         if let Some(at) = followed_at {
             self.followed_at.set(friend, at.as_millis());
+            self.followed_dirty.mark(place(friend).0);
         }
     }
 
@@ -270,7 +283,10 @@ impl Index {
         self.users.forget(friend);
         self.following.remove(friend);
         self.quarantined.remove(friend);
-        self.followed_at.remove(friend);
+        self.sets_dirty.mark(place(friend).0);
+        if self.followed_at.remove(friend) {
+            self.followed_dirty.mark(place(friend).0);
+        }
         self.external_ids.set(friend, None);
         self.tags.values_mut().for_each(|tag| tag.take(friend));
         self.attributes.values_mut().for_each(|attribute| attribute.remove(friend));

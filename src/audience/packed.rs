@@ -1,5 +1,7 @@
 //! A vector of 64-bit keys that spends only the bytes its range needs.
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
+
 /// Keys as a common base and an offset of 0 to 8 bytes each. Instants of a month take 4 bytes, days 2, one value for
 /// all takes none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Packed {
         (at < self.len).then(|| self.read(at))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = i64> + '_ {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = i64> + '_ {
         (0..self.len).map(|at| self.read(at))
     }
 
@@ -101,6 +103,66 @@ impl Packed {
         self.base.wrapping_add(offset.cast_signed())
     }
 
+    /// One bit for each position whose key passes. A range is compared without decoding keys; of keys that take a
+    /// byte, each of the 256 is tested once.
+    pub(super) fn passing(&self, range: Option<(i64, i64)>, passes: impl Fn(i64) -> bool) -> Vec<u64> {
+        let all = |flag: bool| vec![if flag { u64::MAX } else { 0 }; self.len.div_ceil(64)];
+        if self.width == 0 {
+            return all(passes(self.base));
+        }
+        let offsets = self.bytes.get(..self.len * usize::from(self.width)).unwrap_or_default();
+        if let Some((low, high)) = range {
+            // The range in offsets, cut to those there can be.
+            let (low, high) =
+                (i128::from(low) - i128::from(self.base), i128::from(high) - i128::from(self.base));
+            let reach = i128::from(Self::reach(self.width));
+            if high < 0 || low > reach {
+                return all(false);
+            }
+            let (low, high) = (low.max(0) as u64, high.min(reach) as u64);
+            // Numbers as narrow as the offsets: more of them fit a vector.
+            let (least, span) = (low as u32, (high - low) as u32);
+            return match self.width {
+                1 => blocks::<1>(offsets, |[offset]| offset.wrapping_sub(least as u8) <= span as u8),
+                2 => blocks(offsets, |two| u16::from_le_bytes(two).wrapping_sub(least as u16) <= span as u16),
+                3 => in_range::<3>(offsets, low, high),
+                4 => blocks(offsets, |four| u32::from_le_bytes(four).wrapping_sub(least) <= span),
+                5 => in_range::<5>(offsets, low, high),
+                6 => in_range::<6>(offsets, low, high),
+                7 => in_range::<7>(offsets, low, high),
+                _ => in_range::<8>(offsets, low, high),
+            };
+        }
+        if self.width == 1 {
+            let mut table = [false; 256];
+            (0..).zip(&mut table).for_each(|(offset, flag)| *flag = passes(self.base.wrapping_add(offset)));
+            return pack_all(offsets.iter().map(|offset| table[usize::from(*offset)]));
+        }
+        pack_all(self.iter().map(passes))
+    }
+
+    pub(super) fn encode(&self, row: &mut Writer) {
+        row.signed(self.base);
+        row.byte(self.width);
+        row.number(self.len);
+        row.bytes(self.bytes.get(..self.len * usize::from(self.width)).unwrap_or_default());
+    }
+
+    /// At most 65,536 keys.
+    pub(super) fn decode(row: &mut Reader<'_>) -> Result<Self, Torn> {
+        let (base, width, len, offsets) = (row.signed()?, row.byte()?, row.number()?, row.bytes()?);
+        if width > 8 || len > 1 << 16 || offsets.len() != len * usize::from(width) {
+            return Err(Torn);
+        }
+        let mut bytes = Vec::new();
+        if width > 0 {
+            bytes.reserve_exact(offsets.len() + PADDING);
+            bytes.extend_from_slice(offsets);
+            bytes.resize(offsets.len() + PADDING, 0);
+        }
+        Ok(Self { base, width, len, bytes })
+    }
+
     fn reach(width: u8) -> u64 {
         u64::MAX.checked_shr(64 - 8 * u32::from(width)).unwrap_or(0)
     }
@@ -146,6 +208,47 @@ impl Packed {
     }
 }
 
+/// Flags as bits, 64 to a word.
+fn pack_all(mut flags: impl ExactSizeIterator<Item = bool>) -> Vec<u64> {
+    let mut words = Vec::with_capacity(flags.len().div_ceil(64));
+    while flags.len() > 0 {
+        words.push(
+            flags.by_ref().take(64).zip(0..).fold(0, |word, (flag, bit)| word | u64::from(flag) << bit),
+        );
+    }
+    words
+}
+
+/// Which offsets of `W` bytes are inside, 64 to a word. Blocks of a fixed size, compared into bytes before they become
+/// bits, are what compilers turn into vector instructions.
+fn blocks<const W: usize>(offsets: &[u8], inside: impl Fn([u8; W]) -> bool) -> Vec<u64> {
+    let word = |offsets: &[[u8; W]; 64]| {
+        let flags: [u8; 64] = std::array::from_fn(|i| u8::from(inside(offsets[i])));
+        flags.as_chunks::<8>().0.iter().zip(0..).fold(0, |word, (eight, byte)| {
+            // The product's highest byte gathers the lowest bit of each of the eight bytes.
+            word | (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * byte)
+        })
+    };
+    let (whole, rest) = offsets.as_chunks::<W>().0.as_chunks::<64>();
+    let mut words: Vec<u64> = whole.iter().map(word).collect();
+    if !rest.is_empty() {
+        words.push(
+            rest.iter().zip(0..).fold(0, |word, (offset, bit)| word | u64::from(inside(*offset)) << bit),
+        );
+    }
+    words
+}
+
+/// Which offsets of `W` bytes lie in `low..=high`.
+fn in_range<const W: usize>(offsets: &[u8], low: u64, high: u64) -> Vec<u64> {
+    let span = high - low;
+    blocks::<W>(offsets, |offset| {
+        let mut eight = [0; 8];
+        eight[..W].copy_from_slice(&offset);
+        u64::from_le_bytes(eight).wrapping_sub(low) <= span
+    })
+}
+
 impl FromIterator<i64> for Packed {
     /// In the least space these keys can take.
     fn from_iter<I: IntoIterator<Item = i64>>(keys: I) -> Self {
@@ -184,6 +287,22 @@ mod tests {
                 prop_assert_eq!(packed.len(), plain.len());
             }
             prop_assert_eq!(plain.iter().copied().collect::<Packed>().iter().collect::<Vec<_>>(), plain);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_passes_what_lies_in_it(keys in prop::collection::vec(key(), 0..200), wide in 0u32..64, a in key(), b in key()) {
+            let keys: Vec<i64> = keys.into_iter().map(|key| key >> wide).collect();
+            let (low, high) = (a.min(b) >> wide, a.max(b) >> wide);
+            let packed: Packed = keys.iter().copied().collect();
+            let passes = |key: i64| low <= key && key <= high;
+            let bit = |words: &[u64], i: usize| words[i / 64] >> (i % 64) & 1 == 1;
+            for words in [packed.passing(Some((low, high)), passes), packed.passing(None, passes)] {
+                for (i, key) in keys.iter().enumerate() {
+                    prop_assert_eq!(bit(&words, i), passes(*key));
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Keys of up to 65,536 slots, some of which have none.
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
 use super::packed::Packed;
 
 /// A slot within a chunk: the low half of a friend's dense id, or an event's place in its block.
@@ -95,17 +96,51 @@ impl Sparse {
             .zip(self.keys.iter())
     }
 
-    /// One bit for each slot whose key passes, as many words as `present`.
-    pub(super) fn passing(&self, passes: impl Fn(i64) -> bool) -> Vec<u64> {
-        let mut keys = self.keys.iter();
-        let word = |bits: &u64| {
-            ones(*bits).fold(0, |all, bit| match keys.next() {
-                Some(key) => all | u64::from(passes(key)) << bit,
-                None => all,
-            })
-        };
-        self.present.iter().map(word).collect()
+    pub(super) fn encode(&self, row: &mut Writer) {
+        row.words(&self.present);
+        self.keys.encode(row);
     }
+
+    pub(super) fn decode(row: &mut Reader<'_>) -> Result<Self, Torn> {
+        let (present, keys) = (row.words()?, Packed::decode(row)?);
+        let mut count = 0;
+        let mut before = Vec::with_capacity(present.len());
+        for bits in &present {
+            before.push(u16::try_from(count).map_err(|_| Torn)?);
+            count += bits.count_ones() as usize;
+        }
+        let fits = present.len() <= 1024 && count == keys.len() && present.last() != Some(&0);
+        if fits { Ok(Self { present, before, keys }) } else { Err(Torn) }
+    }
+
+    /// One bit for each slot whose key passes, as many words as `present`. `range` is what passes, where that is
+    /// one range.
+    pub(super) fn passing(&self, range: Option<(i64, i64)>, passes: impl Fn(i64) -> bool) -> Vec<u64> {
+        let keys = self.keys.passing(range, passes);
+        let word = |(present, before): (&u64, &u16)| spread(bits_from(&keys, (*before).into()), *present);
+        self.present.iter().zip(&self.before).map(word).collect()
+    }
+}
+
+/// 64 bits from a position on.
+fn bits_from(words: &[u64], position: usize) -> u64 {
+    let word = |at: usize| words.get(at).copied().unwrap_or(0);
+    let (at, shift) = (position / 64, position % 64);
+    let high = if shift == 0 { 0 } else { word(at + 1) << (64 - shift) };
+    word(at) >> shift | high
+}
+
+/// Puts the lowest bits where `mask` has its bits.
+fn spread(mut bits: u64, mask: u64) -> u64 {
+    if mask == u64::MAX || bits == 0 {
+        return bits;
+    }
+    let mut all = 0;
+    for place in ones(mask) {
+        all |= (bits & 1) << place;
+        bits >>= 1;
+    }
+    all
 }
 
 impl FromIterator<(Slot, i64)> for Sparse {
@@ -166,7 +201,8 @@ mod tests {
             prop_assert_eq!(sparse.count(), plain.len());
             let again: Sparse = plain.clone().into_iter().collect();
             prop_assert_eq!(again.iter().collect::<Vec<_>>(), sparse.iter().collect::<Vec<_>>());
-            let positive = sparse.passing(|key| key > 0);
+            let positive = sparse.passing(None, |key| key > 0);
+            prop_assert_eq!(&positive, &sparse.passing(Some((1, i64::MAX)), |key| key > 0));
             for (slot, key) in plain {
                 prop_assert_eq!(again.get(slot), Some(key));
                 prop_assert_eq!(positive[usize::from(slot / 64)] >> (slot % 64) & 1 == 1, key > 0);

@@ -2,15 +2,19 @@
 
 use roaring::RoaringBitmap;
 
-use super::column::{chunk_range, place};
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::checkpoint::inside;
+use super::column::{bitmap_of_words, chunk_range, place};
+use super::dirty::Dirty;
 use super::packed::Packed;
 use crate::domain::segment::window::Window;
 
 /// The holders of one tag as a set; the instants in the order of the holders, chunk by chunk.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tag {
     holders: RoaringBitmap,
     given: Vec<Given>,
+    pub(super) dirty: Dirty,
 }
 
 /// The instants of a chunk, and bounds on them: a window around both needs no look at each.
@@ -34,12 +38,11 @@ impl Given {
     }
 }
 
-impl FromIterator<i64> for Given {
-    fn from_iter<I: IntoIterator<Item = i64>>(instants: I) -> Self {
-        let mut given = Self { at: instants.into_iter().collect(), ..Self::default() };
-        let (low, high) = (given.at.iter().min(), given.at.iter().max());
-        low.into_iter().chain(high).for_each(|at| given.stretch(at));
-        given
+impl From<Packed> for Given {
+    fn from(at: Packed) -> Self {
+        let none = (i64::MAX, i64::MIN);
+        let (earliest, latest) = at.iter().fold(none, |(low, high), at| (low.min(at), high.max(at)));
+        Self { at, earliest, latest }
     }
 }
 
@@ -61,6 +64,7 @@ impl Tag {
 
     fn chunk(&mut self, friend: u32) -> &mut Given {
         let (chunk, _) = place(friend);
+        self.dirty.mark(chunk);
         if self.given.len() <= chunk {
             self.given.resize_with(chunk + 1, Given::default);
         }
@@ -101,6 +105,12 @@ impl Tag {
         self.given.get(chunk)?.at.get(self.position(friend))
     }
 
+    /// Whether the bounds alone say that every holder was given the tag within the window.
+    pub(super) fn all_given(&self, window: Window) -> bool {
+        let inside = |given: &Given| window.contains(given.earliest) && window.contains(given.latest);
+        self.given.iter().all(|given| given.at.len() == 0 || inside(given))
+    }
+
     /// Takes out of `some` of the holders those who were given the tag outside the window.
     pub(super) fn keep_given(&self, some: &mut RoaringBitmap, window: Window) {
         let mut outside = RoaringBitmap::new();
@@ -108,9 +118,31 @@ impl Tag {
             if given.at.len() == 0 || (window.contains(given.earliest) && window.contains(given.latest)) {
                 continue;
             }
-            let holders = self.holders.range(chunk_range(number)).zip(given.at.iter());
-            outside.extend(holders.filter(|(_, at)| !window.contains(*at)).map(|(friend, _)| friend));
+            let mut words = [0; 1024];
+            for (friend, at) in self.holders.range(chunk_range(number)).zip(given.at.iter()) {
+                let (_, slot) = place(friend);
+                words[usize::from(slot / 64)] |= u64::from(!window.contains(at)) << (slot % 64);
+            }
+            outside |= bitmap_of_words(*chunk_range(number).start(), &words);
         }
         *some -= &outside;
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        row.set(&self.holders.range(chunk_range(chunk)).collect());
+        self.given.get(chunk).map_or(&Packed::default(), |given| &given.at).encode(row);
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (holders, at) = (row.set()?, Packed::decode(row)?);
+        if holders.len() != at.len() as u64 {
+            return Err(Torn);
+        }
+        self.holders |= inside(holders, chunk)?;
+        if self.given.len() <= chunk {
+            self.given.resize_with(chunk + 1, Given::default);
+        }
+        self.given[chunk] = at.into();
+        Ok(())
     }
 }

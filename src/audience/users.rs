@@ -2,6 +2,10 @@
 
 use roaring::RoaringBitmap;
 
+use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::checkpoint::inside;
+use super::column::{chunk_range, place};
+use super::dirty::Dirty;
 use super::lookup::Lookup;
 use crate::domain::id::UserId;
 
@@ -12,6 +16,7 @@ pub(super) struct Users {
     /// Dense ids without a user id: erased, or never joined.
     nameless: RoaringBitmap,
     friends: Lookup,
+    pub(super) dirty: Dirty,
 }
 
 /// User ids are digests by LINE, but rehearsal accounts count them up: both halves are mixed.
@@ -44,6 +49,7 @@ impl Users {
         let next = self.next();
         if friend >= next {
             self.nameless.insert_range(next..=friend);
+            (next >> 16..=friend >> 16).for_each(|chunk| self.dirty.mark(chunk as usize));
             self.ids.resize(friend as usize + 1, UserId([0; 16]));
         }
     }
@@ -58,10 +64,15 @@ impl Users {
         if let Some(before) = self.friend(user) {
             self.forget(before);
         }
+        self.nameless.remove(friend);
+        self.dirty.mark(place(friend).0);
+        self.put(friend, user);
+    }
+
+    fn put(&mut self, friend: u32, user: UserId) {
         if let Some(id) = self.ids.get_mut(friend as usize) {
             *id = user;
         }
-        self.nameless.remove(friend);
         let ids = &self.ids;
         let hash_of = |friend: u32| ids.get(friend as usize).map_or(0, |user| hash(*user));
         self.friends.insert(hash(user), friend, hash_of);
@@ -72,9 +83,44 @@ impl Users {
         if let Some(user) = self.user(friend) {
             self.friends.remove(hash(user), friend);
             self.nameless.insert(friend);
+            self.dirty.mark(place(friend).0);
             if let Some(id) = self.ids.get_mut(friend as usize) {
                 *id = UserId([0; 16]);
             }
         }
+    }
+
+    pub(super) fn encode_chunk(&self, chunk: usize, row: &mut Writer) {
+        let ids = self.ids.chunks(1 << 16).nth(chunk).unwrap_or_default();
+        row.set(&self.nameless.range(chunk_range(chunk)).collect());
+        row.bytes(&ids.iter().flat_map(|user| user.0).collect::<Vec<u8>>());
+    }
+
+    pub(super) fn decode_chunk(&mut self, chunk: usize, row: &mut Reader<'_>) -> Result<(), Torn> {
+        let (nameless, ids) = (row.set()?, row.bytes()?);
+        let (ids, []) = ids.as_chunks::<16>() else { return Err(Torn) };
+        if ids.len() > 1 << 16 {
+            return Err(Torn);
+        }
+        let nameless = inside(nameless, chunk)?;
+        let Some((last, _)) = chunk_range(chunk).zip(ids).last() else { return Ok(()) };
+        self.reserve(last);
+        self.nameless.remove_range(chunk_range(chunk));
+        for (friend, id) in chunk_range(chunk).zip(ids).filter(|(friend, _)| !nameless.contains(*friend)) {
+            // Two rows of different numbers may name one user; what is replayed over them says which it is.
+            if let Some(before) = self.friend(UserId(*id)) {
+                self.forget(before);
+            }
+            self.put(friend, UserId(*id));
+        }
+        self.nameless |= nameless;
+        Ok(())
+    }
+
+    /// Makes room for so many friends in all.
+    pub(super) fn expect(&mut self, friends: usize) {
+        self.ids.reserve_exact(friends.saturating_sub(self.ids.len()));
+        let ids = &self.ids;
+        self.friends.reserve(friends, |friend| ids.get(friend as usize).map_or(0, |user| hash(*user)));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::domain::id::{AccountSlug, CampaignSlug, SegmentSlug};
-use crate::domain::time::Instant;
+use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 
 /// haishin (配信): scheduled, segmented, capped multicasts for LINE Official Accounts.
@@ -178,6 +178,12 @@ pub(super) struct ImportOptions {
     /// FIELD=TEXT, the same for each row; may be repeated.
     #[arg(long, value_name = "FIELD=TEXT")]
     pub value: Vec<String>,
+    /// utf-8 or shift_jis; found out if absent.
+    #[arg(long, value_name = "ENCODING")]
+    pub encoding: Option<String>,
+    /// The zone of instants without offset; the account's if absent.
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<Tz>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

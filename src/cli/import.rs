@@ -13,7 +13,6 @@ use crate::config::{self, Source};
 use crate::control::client::Conversation;
 use crate::control::protocol::{Command, Reply, Upload};
 use crate::domain::effect::Intake;
-use crate::domain::time::Tz;
 use crate::import::{self, Kind, Mapping, Progress, Reader, RejectsFile, Sink};
 use crate::lang::Lang;
 
@@ -24,15 +23,19 @@ pub(super) async fn import(args: &Args, options: &ImportOptions, lang: Lang) -> 
         ImportKind::Tags => Kind::Tags,
         ImportKind::Events => Kind::Events,
     };
-    let mapping = mapping(options, kind, lang)?;
     let now = SystemClock::new().now();
     let source = Source::read_dir(&args.config)?;
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.context("the configuration has errors: see `haishin check`")?;
-    let zone = account_zone(args, &configuration)?;
+    let account = account(args, &configuration)?;
+    let mapping = mapping(options, kind, lang)?;
+    mapping
+        .check_users(account.is_loopback())
+        .map_err(|problem| anyhow::anyhow!("{}", problem.text(lang)))?;
+    let zone = account.policy.zone;
     let file = std::fs::File::open(&options.file)
         .with_context(|| format!("cannot open {}", options.file.display()))?;
-    let total = file.metadata().ok().map(|meta| meta.len());
+    let total = file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
     let reader = Reader::open(file, &mapping, &configuration.attributes, zone, now).map_err(|error| {
         anyhow::anyhow!(
             "{}: {}",
@@ -81,20 +84,23 @@ fn mapping(options: &ImportOptions, kind: Kind, lang: Lang) -> anyhow::Result<Ma
     for assignment in &options.value {
         mapping.value(assignment).map_err(|problem| anyhow::anyhow!("{}", problem.text(lang)))?;
     }
+    if let Some(name) = &options.encoding {
+        let encoding = import::Encoding::parse(name);
+        mapping.encoding =
+            Some(encoding.with_context(|| format!("`{name}` is neither utf-8 nor shift_jis"))?);
+    }
+    mapping.zone = options.zone.or(mapping.zone);
     Ok(mapping)
 }
 
-fn account_zone(args: &Args, configuration: &config::Configuration) -> anyhow::Result<Tz> {
+fn account<'a>(args: &Args, configuration: &'a config::Configuration) -> anyhow::Result<&'a config::Account> {
     let account = match &args.account {
         Some(slug) => configuration.accounts.get(slug),
         None if configuration.accounts.len() == 1 => configuration.accounts.values().next(),
         None => None,
     };
     let names: Vec<_> = configuration.accounts.keys().map(ToString::to_string).collect();
-    match account {
-        Some(account) => Ok(account.policy.zone),
-        None => bail!("choose an account with --account: {}", names.join(", ")),
-    }
+    account.with_context(|| format!("choose an account with --account: {}", names.join(", ")))
 }
 
 /// Intakes over the conversation; each append returns once it is durable.

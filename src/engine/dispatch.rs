@@ -10,7 +10,7 @@ use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
 use crate::domain::time::{Instant, Span};
 use crate::line::Attempt;
-use crate::sender::run::{BatchKey, Change, Consequence, Run};
+use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
 use super::{Engine, Event};
@@ -49,7 +49,6 @@ impl Engine {
                 account = %self.slug, campaign = %run.row.campaign, occurrence = %occurrence, batch = batch.0,
                 answer = attempt.answer.as_str(), request_id = attempt.request_id.as_deref(), "answered"
             );
-            metrics::counter!("haishin_requests_total", "account" => self.slug.to_string(), "answer" => attempt.answer.as_str()).increment(1);
             let change = run.heard(batch, &attempt, &clock, jitter, &|friend| index.user(friend));
             heard.take(occurrence, run, change);
         }
@@ -90,8 +89,7 @@ impl Engine {
             let Some((outcome, friends)) = run.outcome_of(row) else { continue };
             let at = run.effective_at(row.n);
             let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
-            metrics::counter!("haishin_deliveries_total", "account" => self.slug.to_string(), "outcome" => outcome.as_str())
-                .increment(friends.len());
+            self.count_deliveries(outcome, friends.len());
             if scheduled {
                 self.state.settle(*occurrence, outcome, &friends, at);
             }
@@ -206,13 +204,16 @@ impl Engine {
             let Some(run) = self.state.runs.get_mut(&id) else { break };
             match run.next_attempt(&clock, &|friend| index.user(friend)) {
                 None => break,
-                Some(Err(change)) => changed.take(id, run, change),
-                Some(Ok((batch, key, body))) => {
+                Some(Next::Stopped(change)) => changed.take(id, run, change),
+                Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
+                    let timer = self.deps.clock.clone();
                     self.attempts.spawn(async move {
                         let attempt = line.multicast(key, Bytes::from(body)).await;
+                        let took = timer.boot().since_boot.as_millis() - clock.boot.since_boot.as_millis();
+                        let took = Span::from_millis(took);
                         // The engine outlives its attempts, or the next owner retries under the same key.
-                        let _ = events.send(Event::Attempt { occurrence: id, batch, attempt }).await;
+                        let _ = events.send(Event::Attempt { occurrence: id, batch, attempt, took }).await;
                     });
                 }
             }

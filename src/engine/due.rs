@@ -260,7 +260,7 @@ impl Engine {
 
     /// The hours without sends that bind a campaign.
     pub(super) fn quiet_hours(&self, campaign: &Campaign) -> Option<&QuietHours> {
-        plan::quiet_hours(&self.config()?.policy, campaign)
+        self.config()?.policy.quiet_hours_for(&campaign.category, campaign.immediate)
     }
 }
 

@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::clock::Reading;
 use crate::domain::campaign::Campaign;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
@@ -12,7 +13,7 @@ use crate::domain::plan::{self, Decision, Friends, Input, Refusal, Verdict, Wait
 use crate::domain::policy::Policy;
 use crate::domain::segment::rule::Rule;
 use crate::domain::sends::{Reservation, Sends};
-use crate::domain::time::{Instant, Tz};
+use crate::domain::time::{Instant, Span, Tz};
 use crate::sender::run::Run;
 use crate::store::{
     NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
@@ -74,7 +75,7 @@ impl Engine {
         };
         let decision = plan::decide(&input, sends);
         let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
-        Ok((decision, Reserve { reservation, capped: input.is_capped() }))
+        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
     }
 
     /// Holders of the opt-out tag of the campaign or of its category.
@@ -98,7 +99,8 @@ impl Engine {
             self.commit(Priority::Freeze, write.into_iter().collect()).await?;
             return Ok(true);
         }
-        let now = self.deps.clock.now();
+        let begun = self.deps.clock.read();
+        let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
         let decided =
             self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
@@ -110,13 +112,13 @@ impl Engine {
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, why = wait_words(*wait), "waits");
+            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait), "waits");
             return Ok(false);
         }
         let mut row =
             self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
         row.capped = reserve.capped;
-        row.immediate = plan::is_immediate(&policy, campaign);
+        row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
         row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
         row.detail = detail(&decision, *quota);
         row.matched = decision.matched.len();
@@ -125,7 +127,7 @@ impl Engine {
             row.reason = Some(refusal_words(refusal));
             row.recipients = 0;
             row.finished_at = Some(now);
-            return self.commit_frozen(campaign, due, row, decision, Vec::new()).await.map(|()| true);
+            return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
         }
         row.recipients = decision.recipients();
         let variants = variant_rows(campaign, &decision, due, policy.zone);
@@ -133,13 +135,13 @@ impl Engine {
             *used = used.saturating_add(row.recipients);
         }
         self.state.sends.reserve(reserve.reservation);
-        self.commit_frozen(campaign, due, row, decision, variants).await.map(|()| true)
+        self.commit_frozen(campaign, &begun, row, decision, variants).await.map(|()| true)
     }
 
     async fn commit_frozen(
         &mut self,
         campaign: &Campaign,
-        due: Instant,
+        begun: &Reading,
         row: OccurrenceRow,
         decision: Decision,
         variants: Vec<VariantRow>,
@@ -149,16 +151,15 @@ impl Engine {
             .map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
-        writes.extend(self.planned(campaign, due));
+        writes.extend(self.planned(campaign, row.due_at));
         self.commit(Priority::Freeze, writes).await?;
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(account = %self.slug, %error, "the state directory cannot be written: a database that goes back in time would not be noticed");
-        }
+        self.write_ticket();
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
             state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
         );
-        metrics::counter!("haishin_occurrences_total", "account" => self.slug.to_string(), "state" => row.state.as_str()).increment(1);
+        let took = self.deps.clock.boot().since_boot.as_millis() - begun.boot.since_boot.as_millis();
+        self.count_occurrence(&row, Span::from_millis(took));
         self.state.next_occurrence += 1;
         if row.state == OccurrenceState::Sending {
             let run = Run::new(row, self.state.row.channel_id.clone(), variants);

@@ -13,13 +13,14 @@ use super::Engine;
 /// Inbox rows taken in one transaction.
 const ROWS_A_SLICE: u32 = 16;
 /// Journal entries folded into friend rows in one transaction.
-const FOLD_A_SLICE: u32 = 2_000;
+const FOLD_A_SLICE: u32 = 1_000;
 
 impl Engine {
     /// Applies one slice of the inbox: entries, dedupe ids and the deletion of the rows in one transaction.
     pub(super) async fn apply_inbox(&mut self) -> Result<bool, StoreError> {
         let rows = self.deps.store.inbox(self.account, ROWS_A_SLICE).await?;
         if rows.is_empty() {
+            self.gauge_inbox(0);
             return Ok(false);
         }
         let turnstile = self.deps.turnstile.clone();
@@ -38,9 +39,12 @@ impl Engine {
         }
         writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
         self.commit(Priority::Fold, writes).await?;
+        self.count_applied(rows.len());
+        self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
         for entry in &entries {
             self.state.index.apply(entry);
         }
+        self.state.index.settle();
         if let Some(last) = last {
             self.state.row.journal_seq = last;
         }

@@ -5,10 +5,12 @@
 
 mod acts;
 mod books;
+mod checkpoint;
 mod dispatch;
 mod due;
 mod freeze;
 mod inbox;
+mod measures;
 mod preview;
 pub mod queries;
 mod quota;
@@ -104,6 +106,8 @@ pub enum Event {
         batch: BatchKey,
         /// What it told.
         attempt: Attempt,
+        /// How long it took.
+        took: Span,
     },
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
@@ -195,6 +199,7 @@ pub struct Engine {
     /// Since when planning has run without a break.
     up_since: Instant,
     quota: quota::Desk,
+    checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -253,6 +258,7 @@ impl Engine {
             line,
             active,
             fence,
+            checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
             seen_at,
@@ -316,6 +322,7 @@ impl Engine {
             Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
         }
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
         self.up_since = clock.now;
@@ -338,6 +345,16 @@ impl Engine {
         self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
         self.state.row.stopped = Some(halt);
         Ok(())
+    }
+
+    /// The number of the last transaction, durable beside the database.
+    fn write_ticket(&self) {
+        if let Err(error) = self.ticket.write(self.fence.seq) {
+            tracing::error!(
+                account = %self.slug, %error,
+                "the state directory cannot be written: a database that goes back in time would not be noticed"
+            );
+        }
     }
 
     /// Whether the wall clock is behind what this account has already seen.
@@ -405,7 +422,10 @@ impl Engine {
         for event in events {
             match event {
                 Event::Nudge => {}
-                Event::Attempt { occurrence, batch, attempt } => attempts.push((occurrence, batch, attempt)),
+                Event::Attempt { occurrence, batch, attempt, took } => {
+                    self.count_answer(attempt.answer.as_str(), took);
+                    attempts.push((occurrence, batch, attempt));
+                }
                 Event::Quota(reading) => self.quota_came(reading).await?,
                 Event::Activated(active) => self.activated(active),
                 Event::Ask(ask) => asks.push(ask),
@@ -422,7 +442,9 @@ impl Engine {
             self.open_strides().await?;
             self.dispatch().await?;
         }
-        self.fold().await
+        self.gauge_state();
+        self.fold().await?;
+        self.checkpoint().await
     }
 
     fn activated(&mut self, active: Active) {
@@ -448,6 +470,12 @@ impl Engine {
     }
 
     async fn hand_over(&mut self) {
+        if self.deps.mode == Mode::Daemon
+            && let Err(error) = self.checkpoint_now().await
+        {
+            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "no checkpoint was written: the next start is slower");
+            return;
+        }
         if let Err(error) = self.deps.store.release(&mut self.fence, self.deps.clock.now()).await {
             tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "the lease was not given up and will expire");
         }

@@ -60,7 +60,9 @@ impl Engine {
             self.ask_quota(clock);
             return Ok(Numbers::Asked);
         }
-        Ok(Numbers::Known(self.stored_quota(clock.now).await?))
+        let quota = self.stored_quota(clock.now).await?;
+        self.gauge_quota(quota);
+        Ok(Numbers::Known(quota))
     }
 
     /// What the month's last reading and our own count say.

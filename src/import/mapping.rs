@@ -24,6 +24,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Parses the word of the command line.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Friends, Self::Tags, Self::Events].into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The word of the command line and of `kind` in a mapping.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -188,9 +193,13 @@ impl Mapping {
         self.assign(assignment, Source::Constant)
     }
 
-    /// Whether user ids are made up: such friends must never meet the real LINE.
-    pub fn derives_users(&self) -> bool {
-        matches!(self.fields.get(&Field::User), Some(Source::Md5(_)))
+    /// Refuses made-up user ids for an account whose messages leave this machine: such ids must never meet LINE.
+    ///
+    /// # Errors
+    /// Ids are made up and `loopback` is false.
+    pub fn check_users(&self, loopback: bool) -> Result<(), Problem> {
+        let made_up = matches!(self.fields.get(&Field::User), Some(Source::Md5(_)));
+        if made_up && !loopback { Err(Problem::DerivedUsers) } else { Ok(()) }
     }
 
     fn assign(&mut self, assignment: &str, source: fn(String) -> Source) -> Result<(), Problem> {

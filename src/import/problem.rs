@@ -69,6 +69,8 @@ pub enum Problem {
     },
     /// An MD5 template that is the same for each row, or has an open brace.
     Template(String),
+    /// Made-up user ids for an account whose messages leave this machine.
+    DerivedUsers,
     /// The rows say who, but nothing else.
     NothingMapped,
     /// Two columns of one name.
@@ -165,6 +167,10 @@ impl Problem {
             Self::Template(template) => (
                 format!("md5「{template}」: {{row}} か {{列名}} を入れてください"),
                 format!("md5 `{template}`: put {{row}} or {{header}} into it, with both braces"),
+            ),
+            Self::DerivedUsers => (
+                "md5 で作ったユーザー ID は、api_base がこのマシン(ループバック)を指すリハーサル用アカウントでだけ使えます".into(),
+                "user ids made up with md5 are for rehearsal accounts only, whose api_base is on loopback".into(),
             ),
             Self::NothingMapped => (
                 "user のほかに取り込む列がありません。status, followed_at, external_id, 属性のいずれかを対応させてください".into(),

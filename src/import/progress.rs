@@ -105,7 +105,7 @@ pub struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    /// A line after each `every`.
+    /// A line to `out` after each `every`.
     pub fn new(out: W, lang: Lang, every: Duration) -> Self {
         Self { out, lang, every, next: every }
     }

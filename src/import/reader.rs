@@ -27,6 +27,18 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
+impl OpenError {
+    /// What is wrong and what to do, a line each.
+    pub fn text(&self, lang: Lang) -> String {
+        match self {
+            Self::Problems(problems) => texts(problems, lang),
+            Self::Io(error) => {
+                lang.pick(format!("ファイルを読めません: {error}"), format!("cannot read the file: {error}"))
+            }
+        }
+    }
+}
+
 /// Why a row gives no intakes.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {

@@ -15,15 +15,15 @@ use crate::domain::id::UserId;
 /// Writes the body. `messages` is the JSON array fixed at the freeze and goes in byte for byte; `notify` false is
 /// a silent delivery; `unit` is the statistics unit name.
 pub fn multicast_body(to: &[UserId], messages: &str, notify: bool, unit: Option<&str>) -> Vec<u8> {
-    const ID: usize = 36;
-    let mut body = Vec::with_capacity(to.len() * ID + messages.len() + 128);
+    let mut body = Vec::with_capacity(to.len() * 36 + messages.len() + 128);
     body.extend_from_slice(b"{\"to\":[");
     for (n, user) in to.iter().enumerate() {
-        body.extend_from_slice(if n == 0 { b"\"U" } else { b",\"U" });
-        for byte in user.0 {
-            body.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
+        let mut quoted = *b",\"U00000000000000000000000000000000\"";
+        for (byte, digits) in user.0.iter().zip(quoted[3..].chunks_exact_mut(2)) {
+            digits.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
         }
-        body.push(b'"');
+        // The first has no comma in front.
+        body.extend_from_slice(if n == 0 { &quoted[1..] } else { &quoted });
     }
     body.extend_from_slice(b"],\"messages\":");
     body.extend_from_slice(messages.as_bytes());
@@ -46,7 +46,7 @@ pub fn body_digest(body: &[u8]) -> [u8; 32] {
 }
 
 const fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
 }
 
 #[cfg(test)]

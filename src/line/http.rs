@@ -111,14 +111,14 @@ impl HttpApi {
     async fn ask_once(&self, request: RequestBuilder) -> Result<(Exchange, bool), CallError> {
         let token = self.tokens.get().await?;
         let answer = exchange(request.header(reqwest::header::AUTHORIZATION, token.header())).await?;
-        let stale = self.judge(&token, answer.status).await;
+        let stale = self.judge(&token, answer.status);
         Ok((answer, stale))
     }
 
     /// Learns from a status about the token it was asked with; true if the token had worked and no longer does.
-    async fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
+    fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
         if status == 401 {
-            return self.tokens.refused(token).await;
+            return self.tokens.refused(token);
         }
         token.prove();
         false
@@ -143,7 +143,7 @@ impl Api for HttpApi {
         match exchange(request).await {
             Ok(answer) => {
                 let mut attempt = Attempt::read(answer.status, &answer.headers, &answer.body);
-                if self.judge(&token, answer.status).await {
+                if self.judge(&token, answer.status) {
                     attempt.answer = Answer::StaleToken;
                 }
                 attempt
@@ -156,14 +156,7 @@ impl Api for HttpApi {
         let body = format!("{{\"messages\":{messages}}}");
         let request = self.client.post(self.validate_multicast.clone()).header(CONTENT_TYPE, JSON).body(body);
         let answer = self.ask(request).await?;
-        match answer.status {
-            200 => Ok(Validation::Valid),
-            400 => {
-                let ErrorText { message, details } = ErrorText::read(&answer.body);
-                Ok(Validation::Invalid { message, problems: details })
-            }
-            status => Err(CallError::of_status(status, &answer.body)),
-        }
+        Validation::read(answer.status, &answer.body)
     }
 
     async fn quota(&self) -> Result<Quota, CallError> {
@@ -250,6 +243,20 @@ impl From<Lost> for CallError {
             Lost::Timeout => Self::Timeout,
             Lost::Connection => Self::ConnectionLost,
             Lost::NeverSent => Self::Unreachable,
+        }
+    }
+}
+
+impl Validation {
+    /// What the answer of the validation endpoint means.
+    pub(crate) fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        match status {
+            200 => Ok(Self::Valid),
+            400 => {
+                let ErrorText { message, details } = ErrorText::read(body);
+                Ok(Self::Invalid { message, problems: details })
+            }
+            status => Err(CallError::of_status(status, body)),
         }
     }
 }

@@ -62,11 +62,15 @@ impl InProcess {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<serde_json::Value, CallError> {
-        let reply = self.exchange(method, path, &self.headers, body).await.map_err(|lost| match lost {
+    async fn reply(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply, CallError> {
+        self.exchange(method, path, &self.headers, body).await.map_err(|lost| match lost {
             Answer::Timeout => CallError::Timeout,
             _ => CallError::ConnectionLost,
-        })?;
+        })
+    }
+
+    async fn get(&self, path: &str) -> Result<serde_json::Value, CallError> {
+        let reply = self.reply("GET", path, b"").await?;
         match reply.status {
             200 => serde_json::from_slice(&reply.body).map_err(|e| CallError::Malformed(e.to_string())),
             status => Err(CallError::of_status(status, &reply.body)),
@@ -89,27 +93,22 @@ impl Api for InProcess {
 
     async fn validate_multicast(&self, messages: &str) -> Result<Validation, CallError> {
         let body = format!("{{\"messages\":{messages}}}");
-        match self.ask("POST", "/v2/bot/message/validate/multicast", body.as_bytes()).await {
-            Ok(_) => Ok(Validation::Valid),
-            Err(CallError::Refused { status: 400, message }) => {
-                Ok(Validation::Invalid { message, problems: Vec::new() })
-            }
-            Err(error) => Err(error),
-        }
+        let reply = self.reply("POST", "/v2/bot/message/validate/multicast", body.as_bytes()).await?;
+        Validation::read(reply.status, &reply.body)
     }
 
     async fn quota(&self) -> Result<Quota, CallError> {
-        let answer = self.ask("GET", "/v2/bot/message/quota", b"").await?;
+        let answer = self.get("/v2/bot/message/quota").await?;
         Ok(answer["value"].as_u64().map_or(Quota::Unlimited, Quota::Limited))
     }
 
     async fn consumption(&self) -> Result<u64, CallError> {
-        let answer = self.ask("GET", "/v2/bot/message/quota/consumption", b"").await?;
+        let answer = self.get("/v2/bot/message/quota/consumption").await?;
         answer["totalUsage"].as_u64().ok_or_else(|| CallError::Malformed("no totalUsage".into()))
     }
 
     async fn bot_info(&self) -> Result<BotInfo, CallError> {
-        let answer = self.ask("GET", "/v2/bot/info", b"").await?;
+        let answer = self.get("/v2/bot/info").await?;
         serde_json::from_value(answer).map_err(|e| CallError::Malformed(e.to_string()))
     }
 }

@@ -74,6 +74,22 @@ pub struct Change {
     pub consequences: Vec<Consequence>,
 }
 
+/// What comes next for a batch whose turn it is.
+#[derive(Debug)]
+pub enum Next {
+    /// This request; the batch counts as in flight.
+    Request {
+        /// Which batch.
+        batch: BatchKey,
+        /// Under which key.
+        key: RetryKey,
+        /// Its bytes, those of the durable digest.
+        body: Vec<u8>,
+    },
+    /// It must not be sent: these rows are to be committed instead.
+    Stopped(Change),
+}
+
 /// The dispatch of one occurrence.
 #[derive(Debug)]
 pub struct Run {
@@ -295,21 +311,15 @@ impl Run {
 
     /// The next batch to attempt now, with its body and key; marks it as in flight. A body that differs from the
     /// durable digest is never sent: the batch ends as unknown (an upgrade in mid-send).
-    pub fn next_attempt(
-        &mut self,
-        clock: &Reading,
-        user_of: UserOf<'_>,
-    ) -> Option<Result<(BatchKey, RetryKey, Vec<u8>), Change>> {
+    pub fn next_attempt(&mut self, clock: &Reading, user_of: UserOf<'_>) -> Option<Next> {
         let key = *self.open.iter().find(|(_, open)| open.is_ready(clock))?.0;
         let body = self.body(key, user_of);
         let digest = body_digest(&body);
         let open = self.open.get(&key)?;
         if open.digest != digest {
             let detail = "the body is not the one that was opened (an upgrade in mid-send?): not sent again";
-            return Some(Err(Change {
-                rows: vec![self.end(key, Outcome::Unknown, clock, None, detail)?],
-                ..Change::default()
-            }));
+            let rows = vec![self.end(key, Outcome::Unknown, clock, None, detail)?];
+            return Some(Next::Stopped(Change { rows, consequences: Vec::new() }));
         }
         let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
         let retry_key = RetryKey::derive(&self.identity, batch, &digest);
@@ -317,7 +327,7 @@ impl Run {
         open.in_flight = true;
         open.attempts = open.attempts.saturating_add(1);
         self.in_flight += 1;
-        Some(Ok((key, retry_key, body)))
+        Some(Next::Request { batch: key, key: retry_key, body })
     }
 
     /// Whether some batch may be attempted now.

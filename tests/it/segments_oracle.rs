@@ -5,9 +5,9 @@ mod coverage;
 mod draw;
 mod naive;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use haishin::audience::Index;
+use haishin::audience::{CheckpointRow, Index, RestoreError};
 use haishin::domain::effect::{Effect, Entry};
 use haishin::domain::id::{FriendId, Seq};
 use haishin::domain::segment::evaluate::Segments;
@@ -24,6 +24,9 @@ use naive::Person;
 const SEED: u64 = 0x5e63_6d65_6e74_7321;
 const POPULATIONS: usize = 300;
 const RULES: usize = 40;
+
+/// Rows of checkpoints as a store keeps them: the last one of each place.
+type Rows = BTreeMap<(String, String, u32), CheckpointRow>;
 
 /// One drawn account: what happened to whom, in order.
 struct Account {
@@ -77,6 +80,32 @@ impl Account {
         index
     }
 
+    /// From a checkpoint made while entries went on arriving, itself on top of an earlier one, and the journal after
+    /// it.
+    fn restored(&self, rng: &mut StdRng) -> Index {
+        let mut rows = Rows::new();
+        let mut index = Index::new();
+        let mut entries = self.entries.iter();
+        let mut replay_after = Seq(0);
+        for _ in 0..2 {
+            let some = rng.random_range(0..=self.entries.len() / 2);
+            entries.by_ref().take(some).for_each(|entry| index.apply(entry));
+            let mut run = index.begin_checkpoint();
+            replay_after = run.seq();
+            while let Some(written) = index.checkpoint_rows(&mut run) {
+                rows.extend(
+                    written.into_iter().map(|row| ((row.kind.clone(), row.key.clone(), row.chunk), row)),
+                );
+                entries.by_ref().take(rng.random_range(0..3)).for_each(|entry| index.apply(entry));
+            }
+        }
+        let rows: Vec<CheckpointRow> = rows.into_values().collect();
+        let mut index = Index::restore(&rows).unwrap();
+        assert_eq!(index.applied(), replay_after);
+        self.entries.iter().filter(|entry| entry.seq > replay_after).for_each(|entry| index.apply(entry));
+        index
+    }
+
     fn expected(&self, rule: &Rule, now: Instant) -> BTreeSet<u32> {
         let holds = |person: &&Person| naive::holds(rule, person, &self.segments, now);
         self.people.iter().filter(|p| p.row.erased_at.is_none()).filter(holds).map(Person::id).collect()
@@ -92,7 +121,7 @@ fn the_evaluator_agrees_with_a_naive_one() {
     let sends = Sends::default();
     for population in 0..POPULATIONS {
         let account = Account::draw(&mut rng);
-        let indexes = [account.replayed(), account.loaded(&mut rng)];
+        let indexes = [account.replayed(), account.loaded(&mut rng), account.restored(&mut rng)];
         for _ in 0..RULES {
             let rule = draw::rule(&mut rng, account.now, 3);
             let now = account.now + draw::nudge(&mut rng);
@@ -103,7 +132,7 @@ fn the_evaluator_agrees_with_a_naive_one() {
                 let found: BTreeSet<u32> = set.iter().collect();
                 assert_eq!(found, expected, "population {population} at {now}: {rule:?}");
             }
-            let [index, _] = &indexes;
+            let [index, ..] = &indexes;
             for person in &account.people {
                 let one =
                     index.evaluate_one(&rule, &account.segments, &sends, now, FriendId(person.id())).unwrap();
@@ -126,7 +155,7 @@ fn the_index_holds_what_the_rows_hold() {
     let mut rng = StdRng::seed_from_u64(SEED + 1);
     for _ in 0..50 {
         let account = Account::draw(&mut rng);
-        for index in [account.replayed(), account.loaded(&mut rng)] {
+        for index in [account.replayed(), account.loaded(&mut rng), account.restored(&mut rng)] {
             let next = account.people.iter().map(Person::id).max().map_or(0, |id| id + 1);
             assert_eq!(index.next_friend(), FriendId(next));
             assert_eq!(
@@ -159,5 +188,46 @@ fn the_index_holds_what_the_rows_hold() {
         if let Some(friend) = erased {
             assert_eq!(account.replayed().user(friend), None);
         }
+    }
+}
+
+/// What is missing or altered is told, whatever it is, and nothing panics.
+#[test]
+fn a_torn_checkpoint_is_not_restored() {
+    let mut rng = StdRng::seed_from_u64(SEED + 2);
+    let account = Account::draw(&mut rng);
+    let mut index = account.replayed();
+    let mut run = index.begin_checkpoint();
+    let mut rows = Vec::new();
+    while let Some(written) = index.checkpoint_rows(&mut run) {
+        rows.extend(written);
+    }
+    assert!(Index::restore(&rows).is_ok());
+    // Nothing has changed since: the next run writes its directory only.
+    let mut run = index.begin_checkpoint();
+    let again: Vec<_> = std::iter::from_fn(|| index.checkpoint_rows(&mut run)).flatten().collect();
+    assert_eq!(again.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["directory"]);
+
+    for i in 0..rows.len() {
+        let mut others = rows.clone();
+        let gone = others.remove(i);
+        let expected = match gone.kind.as_str() {
+            "directory" => RestoreError::NoDirectory,
+            _ => RestoreError::Missing { kind: gone.kind, key: gone.key, chunk: gone.chunk },
+        };
+        assert_eq!(Index::restore(&others).unwrap_err(), expected);
+
+        let torn = |tear: &dyn Fn(&mut CheckpointRow)| {
+            let mut rows = rows.clone();
+            tear(&mut rows[i]);
+            let CheckpointRow { kind, key, chunk, .. } = rows[i].clone();
+            assert_eq!(Index::restore(&rows).unwrap_err(), RestoreError::Torn { kind, key, chunk });
+        };
+        let at = rng.random_range(0..rows[i].data.len());
+        torn(&|row| row.data[at] ^= 1 << (at % 8));
+        torn(&|row| row.data.truncate(at));
+        torn(&|row| row.data.push(0));
+        torn(&|row| row.seq = Seq(row.seq.0 + 1));
+        torn(&|row| row.checksum ^= 1);
     }
 }

@@ -176,20 +176,20 @@ impl World {
         let (cap, effective) = (self.some_cap(), self.some_instant());
         let now = effective + Span::from_millis(self.rng.random_range(0..3) * 12 * HOUR);
         let candidates = self.some_friends(0.8);
-        let shares_window = |at: Instant| {
+        let in_window = |at: Instant| {
             let (day, other) = (at.day_in(cap.zone), effective.day_in(cap.zone));
             at <= now
                 && match cap.per {
-                    CapWindow::Rolling(span) => at - effective < span && effective - at < span,
-                    CapWindow::Day => day == other,
-                    CapWindow::Week => day.iso_week() == other.iso_week(),
-                    CapWindow::Month => (day.year(), day.month()) == (other.year(), other.month()),
+                    CapWindow::Rolling(span) => effective - at < span,
+                    CapWindow::Day => day >= other,
+                    CapWindow::Week => day.iso_week() >= other.iso_week(),
+                    CapWindow::Month => (day.year(), day.month()) >= (other.year(), other.month()),
                 }
         };
         let mut counts = std::collections::HashMap::<u32, u32>::new();
         for delivery in &self.list {
             let named = cap.categories.as_ref().is_none_or(|named| named.contains(&delivery.category));
-            if delivery.capped && named && delivery.counts(shares_window) {
+            if delivery.capped && named && delivery.counts(in_window) {
                 *counts.entry(delivery.friend).or_default() += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use haishin::telemetry::{FIELDS, LogFormat, METRICS, describe, metric, recorder, subscriber};
@@ -79,7 +79,7 @@ fn metrics_are_described_and_histograms_have_buckets() {
     }
 }
 
-fn project(path: &str) -> std::path::PathBuf {
+fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -102,11 +102,9 @@ fn the_documentation_has_every_field_and_metric_and_no_other() {
     assert_eq!(documented("Metrics"), metrics.collect());
 }
 
-#[test]
-fn every_log_field_of_the_program_is_in_the_vocabulary() {
-    let known: BTreeSet<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-    let mut strangers = Vec::new();
-    let mut folders = vec![project("src")];
+/// All of the program's source files.
+fn sources() -> Vec<(PathBuf, String)> {
+    let (mut sources, mut folders) = (Vec::new(), vec![project("src")]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -114,15 +112,59 @@ fn every_log_field_of_the_program_is_in_the_vocabulary() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let fields = log_fields(&text).into_iter().filter(|field| !known.contains(field.as_str()));
-                strangers.extend(fields.map(|field| format!("{}: {field}", path.display())));
+                sources.push((path, text));
             }
         }
+    }
+    sources
+}
+
+#[test]
+fn every_log_field_of_the_program_is_in_the_vocabulary() {
+    let known: BTreeSet<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+    let mut strangers = Vec::new();
+    for (path, text) in sources() {
+        let fields = log_fields(&text).into_iter().filter(|field| !known.contains(field.as_str()));
+        strangers.extend(fields.map(|field| format!("{}: {field}", path.display())));
     }
     assert!(
         strangers.is_empty(),
         "add to telemetry::FIELDS and docs/operations.md, or use the known word:\n{strangers:#?}"
     );
+}
+
+#[test]
+fn every_metric_of_the_program_is_in_the_table_with_its_labels() {
+    let mut strangers = Vec::new();
+    for (path, text) in sources() {
+        for (name, labels) in recorded(&text) {
+            let metric = METRICS.iter().find(|metric| metric.name == name);
+            if metric.is_none_or(|metric| metric.labels != labels) {
+                strangers.push(format!("{}: {name} {labels:?}", path.display()));
+            }
+        }
+    }
+    assert!(strangers.is_empty(), "add to telemetry::METRICS and docs/operations.md:\n{strangers:#?}");
+}
+
+/// Name and labels of each metric that a source text records by its name in quotes.
+fn recorded(source: &str) -> Vec<(String, Vec<String>)> {
+    let mut metrics = Vec::new();
+    for kind in ["counter", "gauge", "histogram"] {
+        for (at, opening) in source.match_indices(&format!("metrics::{kind}!(")) {
+            let mut arguments = arguments(&source[at + opening.len()..]).into_iter();
+            let name = arguments.next().unwrap_or_default();
+            let Some(name) = name.trim().strip_prefix('"').and_then(|name| name.strip_suffix('"')) else {
+                continue;
+            };
+            let labels = arguments.filter_map(|argument| {
+                let (label, _) = argument.split_once("=>")?;
+                Some(label.trim().trim_matches('"').to_owned())
+            });
+            metrics.push((name.to_owned(), labels.collect()));
+        }
+    }
+    metrics
 }
 
 /// The names of the fields in all `tracing::level!(…)` of a source text.
@@ -171,10 +213,13 @@ fn field_name(argument: &str) -> Option<String> {
 }
 
 #[test]
-fn the_scan_sees_fields() {
+fn the_scans_see_fields_and_metrics() {
     let source = r#"
         tracing::warn!(account = %self.slug, by, ?reason, %error, count = list.iter().map(|x| f(x, 1)).len(), "no, message = {}", x);
         tracing::info_span!("name", batch = 1);
     "#;
     assert_eq!(log_fields(source), ["account", "by", "reason", "error", "count", "x", "batch"]);
+    let source = r#"metrics::counter!("haishin_x_total", "account" => self.slug.to_string(), "answer" => f(a, b)).increment(1)"#;
+    let labels = vec!["account".to_owned(), "answer".to_owned()];
+    assert_eq!(recorded(source), [("haishin_x_total".to_owned(), labels)]);
 }

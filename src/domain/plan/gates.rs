@@ -110,10 +110,11 @@ fn received_once(input: &Input<'_>, sends: &Sends) -> RoaringBitmap {
 
 /// Every cap must have room; a friend without is excluded under the first that has none, in the policy's order.
 fn exclude_capped(input: &Input<'_>, sends: &Sends, gates: &mut Gates) {
-    if !input.is_capped() {
+    let category = &input.campaign.category;
+    if !input.policy.is_capped(category) {
         return;
     }
-    for cap in input.policy.caps.iter().filter(|cap| cap.holds(&input.campaign.category)) {
+    for cap in input.policy.caps.iter().filter(|cap| cap.holds(category)) {
         let over = sends.over_cap(cap, input.effective, input.now, &gates.left);
         gates.exclude(Exclusion::Capped { cap: cap.name.clone() }, over);
     }

@@ -1,8 +1,7 @@
 //! The guards over a whole occurrence: it goes out, is refused, or waits. Never a part of it.
 
 use super::{Budget, Input, Reach, Refusal, Verdict, Wait, Warning};
-use crate::domain::campaign::Campaign;
-use crate::domain::policy::{Policy, QuietHours, Share};
+use crate::domain::policy::{QuietHours, Share};
 
 /// What LINE's monthly limit leaves, as far as it can be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,20 +48,12 @@ fn share_of(share: Share, whole: u64) -> u128 {
 
 const MILLION: u128 = 1_000_000;
 
-/// The quiet hours that bind a campaign: all but an immediate one of a category that may be.
-pub fn quiet_hours<'a>(policy: &'a Policy, campaign: &Campaign) -> Option<&'a QuietHours> {
-    policy.quiet_hours.as_ref().filter(|_| !is_immediate(policy, campaign))
-}
-
-/// Whether quiet hours do not bind the campaign.
-pub fn is_immediate(policy: &Policy, campaign: &Campaign) -> bool {
-    campaign.immediate
-        && policy.categories.get(&campaign.category).is_some_and(|category| category.may_be_immediate)
+fn quiet_hours<'a>(input: &Input<'a>) -> Option<&'a QuietHours> {
+    input.policy.quiet_hours_for(&input.campaign.category, input.campaign.immediate)
 }
 
 fn timing(input: &Input<'_>) -> Option<Verdict> {
-    let goes_at =
-        quiet_hours(input.policy, input.campaign).map_or(input.now, |quiet| quiet.end_after(input.now));
+    let goes_at = quiet_hours(input).map_or(input.now, |quiet| quiet.end_after(input.now));
     let deadline = input.campaign.deadline.map(|deadline| deadline.instant(input.due));
     match deadline {
         Some(deadline) if deadline <= goes_at => Some(Verdict::Refuse(Refusal::DeadlinePassed { deadline })),
@@ -100,8 +91,11 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
         Quota::Unreadable => return Some(unreadable(input)),
     };
     let policy = input.policy.quota;
-    let uses_reserve = input.category().is_some_and(|category| category.uses_reserve);
-    let kept = if uses_reserve { 0 } else { share_of(policy.keep, limit).div_ceil(MILLION) as u64 };
+    let kept = if input.policy.uses_reserve(&input.campaign.category) {
+        0
+    } else {
+        share_of(policy.keep, limit).div_ceil(MILLION) as u64
+    };
     let available = limit.saturating_sub(used).saturating_sub(kept);
     let budget = Budget { recipients, available, limit, kept };
     if recipients > available {
@@ -115,8 +109,7 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
 
 /// Waits for a reading as long as the grace lets the occurrence be late.
 fn unreadable(input: &Input<'_>) -> Verdict {
-    let ready =
-        quiet_hours(input.policy, input.campaign).map_or(input.due, |quiet| quiet.end_after(input.due));
+    let ready = quiet_hours(input).map_or(input.due, |quiet| quiet.end_after(input.due));
     if input.now - ready > input.campaign.schedule.grace {
         Verdict::Refuse(Refusal::QuotaUnreadable)
     } else {

@@ -11,14 +11,14 @@ mod guards;
 
 pub use batch::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 pub use draw::{Draw, Draws};
-pub use guards::{Quota, is_immediate, quiet_hours};
+pub use guards::Quota;
 
 use roaring::RoaringBitmap;
 
 use super::campaign::Campaign;
 use super::delivery::Exclusion;
 use super::id::{CampaignSlug, FriendId, OccurrenceId, UserId, VariantName};
-use super::policy::{Category, Policy, Share};
+use super::policy::{Policy, Share};
 use super::sends::{Reservation, Sends};
 use super::time::Instant;
 
@@ -166,18 +166,6 @@ pub fn precedence(campaign: &Campaign) -> (std::cmp::Reverse<u8>, &CampaignSlug)
     (std::cmp::Reverse(campaign.priority), &campaign.slug)
 }
 
-impl Input<'_> {
-    /// The campaign's category; one that a later configuration dropped is as the default, capped and held.
-    fn category(&self) -> Option<&Category> {
-        self.policy.categories.get(&self.campaign.category)
-    }
-
-    /// Whether caps hold and count it.
-    pub fn is_capped(&self) -> bool {
-        self.category().is_none_or(|category| category.capped)
-    }
-}
-
 impl Decision {
     /// How many friends would get it.
     pub fn recipients(&self) -> u64 {
@@ -191,7 +179,7 @@ impl Decision {
             occurrence,
             campaign: input.campaign.slug.clone(),
             category: input.campaign.category.clone(),
-            capped: input.is_capped(),
+            capped: input.policy.is_capped(&input.campaign.category),
             contents: contents.map(|(arm, (_, friends))| (arm.messages.content, friends.clone())).collect(),
         }
     }

@@ -1,6 +1,6 @@
-//! The window of a cap around an effective instant.
+//! The window of a cap that ends at an effective instant.
 
-use chrono::{Datelike, Days, Months, NaiveDate};
+use chrono::{Datelike, Days};
 
 use super::{Cap, CapWindow};
 use crate::domain::id::CategoryName;
@@ -12,25 +12,18 @@ impl Cap {
         self.categories.as_ref().is_none_or(|categories| categories.contains(category))
     }
 
-    /// The first and last instant that share a window with `at`: less than the span away, or in the same local
-    /// day, week from Monday, or month.
-    pub fn window_of(&self, at: Instant) -> (Instant, Instant) {
-        const MS: Span = Span::from_millis(1);
+    /// The first instant of the window that ends at `at`: the millisecond after `at` less the span, or the beginning
+    /// of the local day, week from Monday, or month.
+    pub fn first_of_window(&self, at: Instant) -> Instant {
         let day = at.day_in(self.zone);
-        let week = Days::new(u64::from(day.weekday().num_days_from_monday()));
-        let (first, next) = match self.per {
-            CapWindow::Rolling(span) => return (at - span + MS, at + span - MS),
-            CapWindow::Day => (Some(day), day.succ_opt()),
+        let first = match self.per {
+            CapWindow::Rolling(span) => return at - span + Span::from_millis(1),
+            CapWindow::Day => Some(day),
             CapWindow::Week => {
-                let monday = day.checked_sub_days(week);
-                (monday, monday.and_then(|monday| monday.checked_add_days(Days::new(7))))
+                day.checked_sub_days(Days::new(u64::from(day.weekday().num_days_from_monday())))
             }
-            CapWindow::Month => {
-                let first = day.with_day(1);
-                (first, first.and_then(|first| first.checked_add_months(Months::new(1))))
-            }
+            CapWindow::Month => day.with_day(1),
         };
-        let start = |day: NaiveDate| Instant::start_of_day(day, self.zone);
-        (first.map_or(Instant::MIN, start), next.map_or(Instant::MAX, |next| start(next) - MS))
+        first.map_or(Instant::MIN, |first| Instant::start_of_day(first, self.zone))
     }
 }

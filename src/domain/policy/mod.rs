@@ -75,6 +75,25 @@ pub struct Policy {
     pub quota: QuotaPolicy,
 }
 
+impl Policy {
+    /// The quiet hours that bind a campaign: all but an `immediate` one of a category that may be.
+    pub fn quiet_hours_for(&self, category: &CategoryName, immediate: bool) -> Option<&QuietHours> {
+        let may = self.categories.get(category).is_some_and(|category| category.may_be_immediate);
+        self.quiet_hours.as_ref().filter(|_| !(immediate && may))
+    }
+
+    /// Whether sends of the category are blocked by caps and counted in them; one that the configuration no longer
+    /// has is.
+    pub fn is_capped(&self, category: &CategoryName) -> bool {
+        self.categories.get(category).is_none_or(|category| category.capped)
+    }
+
+    /// Whether sends of the category may use what is kept of the month's messages.
+    pub fn uses_reserve(&self, category: &CategoryName) -> bool {
+        self.categories.get(category).is_some_and(|category| category.uses_reserve)
+    }
+}
+
 /// A category of sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Category {

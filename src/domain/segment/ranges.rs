@@ -85,6 +85,14 @@ impl Ranges {
         }
     }
 
+    /// The only range, if there is exactly one.
+    pub fn single(&self) -> Option<(i64, i64)> {
+        match self.0.as_slice() {
+            [range] => Some(*range),
+            _ => None,
+        }
+    }
+
     /// Whether no key is in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -166,9 +166,9 @@ impl Sends {
 
     /// The candidates without room under the cap for a delivery at `effective`, decided at `now`.
     ///
-    /// What counts are reservations, and deliveries up to `now` whose effective instant shares a window of the cap
-    /// with `effective`. Usually none lies after `effective`; one that does was frozen late, and the window that
-    /// ends with it must hold as well.
+    /// What counts are reservations, and what took effect from the beginning of the window that ends with
+    /// `effective` up to `now`. Usually nothing lies between those two; what does was frozen first, and the delivery
+    /// decided here may still be paused and resume beside it.
     pub fn over_cap(
         &self,
         cap: &Cap,
@@ -182,16 +182,15 @@ impl Sends {
         let counts: Vec<bool> =
             self.kinds.iter().map(|kind| kind.capped && cap.holds(&kind.category)).collect();
         let counts = |kind: &KindId| counts.get(kind.0 as usize) == Some(&true);
-        let (first, last) = cap.window_of(effective);
-        let last = last.min(now);
+        let first = cap.first_of_window(effective);
 
         let reserved = self.open.values().flat_map(|open| &open.unsettled);
         let reserved = reserved.filter(|(kind, _)| counts(kind)).map(|(_, friends)| friends);
         let large =
-            self.large_between(first, last).filter(|(kind, _)| counts(kind)).map(|(_, friends)| friends);
+            self.large_between(first, now).filter(|(kind, _)| counts(kind)).map(|(_, friends)| friends);
         let sets: Vec<&Blocks> = reserved.chain(large).collect();
         let mut singles: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-        for entry in self.small_between(first, last).iter().filter(|entry| counts(&entry.kind)) {
+        for entry in self.small_between(first, now).iter().filter(|entry| counts(&entry.kind)) {
             singles.entry((entry.friend >> 16) as u16).or_default().push(entry.friend as u16);
         }
 
@@ -204,7 +203,7 @@ impl Sends {
                 continue;
             }
             count.clear();
-            blocks.iter().for_each(|friends| count.add(friends));
+            count.add(&blocks);
             singles.iter().for_each(|low| count.add_one(*low));
             over |= to_bitmap(block, count.reached());
         }

@@ -12,16 +12,18 @@ use crate::store::{
     NewOccurrence, OccurrenceFilter, OccurrenceRow, OccurrenceSet, Part, StoreError, VariantRow,
 };
 
-/// What is common to all readings: the occurrences chosen, each with its parts, newest due first.
+/// What is common to all readings: the occurrences chosen by id, each with its parts, newest due first. A join from
+/// the few ids chosen, because a planner without statistics would rather walk all occurrences in their order.
 macro_rules! reading {
     ($choice:expr) => {
         concat!(
             "SELECT o.id, o.campaign, o.step, o.due_at, o.run_kind, o.run_number, o.parent, o.child, o.version, ",
             "o.state, o.reason, o.detail, o.category, o.capped, o.immediate, o.frozen_at, o.deadline_at, ",
             "o.pace_friends, o.pace_per, o.notify, o.matched, o.recipients, o.finished_at, ",
-            "p.from_batch, p.effective_at FROM (SELECT * FROM occurrence WHERE account = $1 ",
+            "p.from_batch, p.effective_at FROM (",
             $choice,
-            ") o LEFT JOIN occurrence_part p ON p.account = o.account AND p.occurrence = o.id ",
+            ") chosen JOIN occurrence o ON o.account = $1 AND o.id = chosen.id ",
+            "LEFT JOIN occurrence_part p ON p.account = o.account AND p.occurrence = o.id ",
             "ORDER BY o.due_at DESC, o.id DESC, p.from_batch"
         )
     };
@@ -43,14 +45,16 @@ statements! {
     MOVE = "UPDATE occurrence SET state = $4, reason = $5, finished_at = COALESCE($6, finished_at) \
             WHERE account = $1 AND id = $2 AND state = $3";
     STATE = "SELECT state FROM occurrence WHERE account = $1 AND id = $2";
-    OPEN = reading!("AND state IN ('sending', 'paused', 'held')");
+    OPEN = reading!("SELECT id FROM occurrence WHERE account = $1 AND state IN ('sending', 'paused', 'held')");
     EFFECTIVE_SINCE = reading!(
-        "AND (state IN ('sending', 'paused', 'held') OR id IN (SELECT occurrence FROM occurrence_part \
-         WHERE account = $1 AND effective_at >= $2))"
+        "SELECT id FROM occurrence WHERE account = $1 AND state IN ('sending', 'paused', 'held') UNION \
+         SELECT occurrence AS id FROM occurrence_part WHERE account = $1 AND effective_at >= $2"
     );
-    BY_ID = reading!("AND id = $2");
-    NEWEST = reading!("ORDER BY due_at DESC, id DESC LIMIT $2");
-    NEWEST_OF = reading!("AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3");
+    BY_ID = reading!("SELECT id FROM occurrence WHERE account = $1 AND id = $2");
+    NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY due_at DESC, id DESC LIMIT $2");
+    NEWEST_OF = reading!(
+        "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3"
+    );
     VARIANTS = "SELECT position, name, messages, content, unit, recipients FROM occurrence_variant \
                 WHERE account = $1 AND occurrence = $2 ORDER BY position";
     SETS = "SELECT kind, name, friends FROM occurrence_set WHERE account = $1 AND occurrence = $2";

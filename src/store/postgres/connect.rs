@@ -1,14 +1,18 @@
 //! Connecting: durable commits asserted on each connection, no password in any error.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection as _};
 
 use crate::store::{StoreError, migrate};
 
 /// Connections at once: the owner's one or two, the inbox's one, the rest for reads.
 const CONNECTIONS: u32 = 10;
+
+/// How long a call waits for a connection while the server is away. Shorter than a lease: its owner notices in time.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a migration is tried again after another node's got in its way.
 const MIGRATION_TRIES: u32 = 5;
@@ -69,12 +73,16 @@ async fn assert_durable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// A pool on a schema that is up to date.
 pub(super) async fn pool(url: &str) -> Result<PgPool, StoreError> {
     let opening = |source| StoreError::Failed { operation: "open the database", source };
+    let options = options(url).map_err(opening)?;
+    // The pool would try again until its time is up, and then say only that.
+    let mut first = options.connect().await.map_err(opening)?;
+    assert_durable(&mut first).await.map_err(opening)?;
+    first.close().await.map_err(opening)?;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
         .after_connect(|conn, _| Box::pin(assert_durable(conn)))
-        .connect_with(options(url).map_err(opening)?)
-        .await
-        .map_err(opening)?;
+        .connect_lazy_with(options);
     migrate(&pool).await?;
     Ok(pool)
 }
@@ -85,14 +93,7 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let mut tries = 1;
     loop {
         let mut conn = pool.acquire().await.map_err(migrate::failed)?;
-        let result = match migrate::refuse_newer(&mut *conn, &super::MIGRATOR).await {
-            Ok(()) => super::MIGRATOR
-                .run_direct(None, &mut *conn, false)
-                .await
-                .map_err(|error| migrate::failed(error.into())),
-            Err(error) => Err(error),
-        };
-        match result {
+        match migrate::run(&mut *conn, &super::MIGRATOR).await {
             Err(StoreError::Failed { .. }) if tries < MIGRATION_TRIES => tries += 1,
             result => return result,
         }

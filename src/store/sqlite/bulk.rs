@@ -11,10 +11,10 @@ use crate::store::{CheckpointChunk, Fence};
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) SELECT value ->> 0, value ->> 1, \
                     value ->> 2, value ->> 3 FROM json_each($1)";
-    DELETE_INBOX = "DELETE FROM inbox WHERE account = $1 AND id IN (SELECT value FROM json_each($2))";
+    // The plus keeps the planner from walking all of the account's rows for the few ids.
+    DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value), $2, $3 FROM json_each($4)";
-    KNOWN = "SELECT hex(known.id) FROM json_each($2) j JOIN known ON known.account = $1 \
-             AND known.id = unhex(j.value)";
+    KNOWN = "SELECT hex(id) FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
                       SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
                       value ->> 6, value ->> 7 FROM json_each($2)";

@@ -17,6 +17,7 @@ mod portable;
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
+use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection as Connection;
 
 use self::readers::Readers;
@@ -51,9 +52,10 @@ impl SqliteStore {
     /// [`StoreError::TooNew`] for the file of a newer haishin, [`StoreError::Failed`] when the file cannot be opened.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let mut conn = connect::writer(path).await.map_err(failed("open the database"))?;
-        migrate::refuse_newer(&mut conn, &MIGRATOR).await?;
-        let migrated = MIGRATOR.run_direct(None, &mut conn, false).await;
-        migrated.map_err(|error| migrate::failed(error.into()))?;
+        // Under the write lock: of two processes that start at once, the second finds it done.
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(migrate::failed)?;
+        migrate::run(&mut *tx, &MIGRATOR).await?;
+        tx.commit().await.map_err(migrate::failed)?;
         Ok(Self { writer: Writer::start(path, conn), readers: Readers::new(path) })
     }
     async fn read<T>(

@@ -106,10 +106,6 @@ impl Sink for Inbox {
     }
 }
 
-fn rejects_in(folder: &Path) -> RejectsFile {
-    RejectsFile::new(RejectsFile::path_for(&folder.join("friends.csv")), Lang::En)
-}
-
 async fn import(
     file: Vec<u8>,
     map: &Mapping,
@@ -119,7 +115,15 @@ async fn import(
 ) -> Result<Report, RunError<std::io::Error>> {
     let total = Some(file.len() as u64);
     let reader = Reader::open(std::io::Cursor::new(file), map, types, TOKYO, NOW).unwrap();
-    run(map.kind, reader, total, rejects_in(folder), inbox, &mut Silent).await
+    run(
+        map.kind,
+        reader,
+        total,
+        RejectsFile::new(RejectsFile::path_for(&folder.join("friends.csv")), Lang::En),
+        inbox,
+        &mut Silent,
+    )
+    .await
 }
 
 /// Gives what it has in pieces of drawn lengths, as pipes do.

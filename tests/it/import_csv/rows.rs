@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use haishin::domain::attribute::{AttributeType, Value};
 use haishin::domain::effect::Effect;
 use haishin::domain::id::UserId;
-use haishin::import::{COLUMNS_MAX, Encoding, Kind, Mapping, RECORD_BYTES_MAX};
+use haishin::import::{COLUMNS_MAX, Encoding, Kind, Mapping, Problem, RECORD_BYTES_MAX};
 use haishin::lang::Lang;
 use insta::assert_snapshot;
 
@@ -90,7 +90,9 @@ fn a_column_becomes_a_tag_or_an_event() {
         at = "last"
         "#,
     );
-    assert!(map.derives_users());
+    assert_eq!(map.check_users(true), Ok(()));
+    assert_eq!(map.check_users(false), Err(Problem::DerivedUsers));
+    assert_eq!(Mapping::new(Kind::Friends).check_users(false), Ok(()));
     let file = "id,mens,last\na,1,2026-01-02\nb,0,\n\nc,01,2026-01-03\n";
     let rows = read(file.as_bytes(), &map, &shop());
     assert_snapshot!(shown(&rows), @r#"

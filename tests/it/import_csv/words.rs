@@ -1,7 +1,7 @@
 //! What people are told, whole and in both languages.
 
 use haishin::domain::attribute::AttributeType;
-use haishin::import::{Kind, Mapping, texts};
+use haishin::import::{Kind, Mapping, Problem, texts};
 use haishin::lang::Lang;
 use insta::assert_snapshot;
 
@@ -192,6 +192,7 @@ fn a_bad_mapping_says_where_and_what() {
         assign(Kind::Events, "property.amount=y"),
         assign(Kind::Events, "property.amount:money=y"),
         assign(Kind::Friends, "attribute.=y"),
+        format!("{}\n{}", Problem::DerivedUsers.text(Lang::En), Problem::DerivedUsers.text(Lang::Ja)),
     ];
     assert_snapshot!(all.join("\n\n"), @r#"
     cannot read the mapping:
@@ -306,5 +307,8 @@ fn a_bad_mapping_says_where_and_what() {
 
     --column: `` is not a name (1 to 200 characters, no control characters)
     --column: 「」は名前にできません(1〜200文字、制御文字なし)
+
+    user ids made up with md5 are for rehearsal accounts only, whose api_base is on loopback
+    md5 で作ったユーザー ID は、api_base がこのマシン(ループバック)を指すリハーサル用アカウントでだけ使えます
     "#);
 }

@@ -1,6 +1,7 @@
 //! Refusals, waits and warnings of a whole occurrence, each at its very edge.
 
 use haishin::domain::campaign::{Campaign, Deadline};
+use haishin::domain::delivery::Exclusion;
 use haishin::domain::plan::{
     Budget, Decision, Friends, Input, Quota, Reach, Refusal, Verdict, Wait, Warning, decide, precedence,
 };
@@ -185,4 +186,24 @@ fn higher_priority_first_then_the_slug_by_code_point() {
     let mut due = [with("b", 50), with("Z", 50), with("冬", 50), with("a", 50), with("z", 60), with("é", 50)];
     due.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
     assert_eq!(due.map(|campaign| campaign.slug.to_string()), ["z", "Z", "a", "b", "é", "冬"]);
+}
+
+#[test]
+fn a_friend_without_a_user_id_is_forgotten_already() {
+    let (campaign, policy, none) = (campaign("spring"), policy(), RoaringBitmap::new());
+    let all: RoaringBitmap = (0..10).collect();
+    let input = Input {
+        campaign: &campaign,
+        policy: &policy,
+        due: NOW,
+        effective: NOW,
+        now: NOW,
+        matched: &all,
+        friends: Friends { following: &all, erased: &none, quarantined: &none, opted_out: &none },
+        quota: Quota::Unlimited,
+        user_of: &|friend| user_of(friend).filter(|_| friend.0 != 3),
+    };
+    let decision = decide(&input, &Sends::default());
+    assert_eq!(decision.exclusions, [(Exclusion::Erased, RoaringBitmap::from_iter([3]))]);
+    assert_eq!(decision.recipients(), 9);
 }

@@ -1,6 +1,7 @@
 //! To whom: the planner's gates, guards, draws and batches.
 
 mod batches;
+mod caps_hold;
 mod draws;
 mod guards;
 mod oracle;

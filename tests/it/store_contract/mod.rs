@@ -1,5 +1,65 @@
 //! What a store does, each behaviour on both databases.
 
+mod checkpoint;
+mod commit;
+mod configuration;
 mod fence;
+mod inbox;
+mod isolation;
+mod lost;
 mod rows;
 mod samples;
+mod schema;
+
+use haishin::domain::effect::{Effect, Entry};
+use haishin::domain::id::{AccountId, AccountSlug, FriendId, Seq, TagName};
+use haishin::domain::time::{Instant, Span};
+use haishin::store::{Claim, Fence, OccurrenceFilter, Store};
+
+/// A day nobody's clock shows any more.
+const T0: Instant = Instant::from_millis(1_796_374_800_000);
+const TEN: Span = Span::from_secs(10);
+
+async fn new_account(store: &dyn Store, slug: &str) -> AccountId {
+    let channel = format!("channel-{slug}");
+    store.ensure_account(&AccountSlug::parse(slug).unwrap(), &channel, T0).await.unwrap()
+}
+
+/// The fence of a holder that may claim.
+async fn granted(store: &dyn Store, account: AccountId, holder: &str, now: Instant) -> Fence {
+    match store.claim(account, holder, now, TEN).await.unwrap() {
+        Claim::Granted { fence, .. } => fence,
+        held => panic!("not granted: {held:?}"),
+    }
+}
+
+/// An entry by its number: friend and tag follow from it.
+fn tagged(seq: i64) -> Entry {
+    let tag = TagName::parse(&format!("タグ{seq}")).unwrap();
+    let friend = FriendId(u32::try_from(seq).unwrap());
+    Entry { seq: Seq(seq), friend, at: T0, effect: Effect::TagAdded { tag } }
+}
+
+/// Everything the store tells of an account, to be compared.
+async fn dump(store: &dyn Store, account: AccountId) -> String {
+    let mut text = format!(
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n",
+        store.account(account).await.unwrap(),
+        store.lease(account).await.unwrap(),
+        store.inbox(account, 1000).await.unwrap(),
+        store.friends(account, None, 1000).await.unwrap(),
+        store.entries(account, Seq(0), 1000).await.unwrap(),
+        store.checkpoint(account).await.unwrap(),
+        store.campaigns(account).await.unwrap(),
+        store.quota(account).await.unwrap(),
+        store.acts(account, 1000).await.unwrap(),
+    );
+    let all = OccurrenceFilter::Newest { campaign: None, limit: 1000 };
+    for row in store.occurrences(account, all).await.unwrap() {
+        text += &format!("{row:#?}\n{:#?}\n", store.variants(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.sets(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.strides(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.batches(account, row.id).await.unwrap());
+    }
+    text
+}

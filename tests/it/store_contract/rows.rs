@@ -7,8 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use rstest::rstest;
 
-use super::fence::{T0, TEN, new_account};
-use super::samples;
+use super::{T0, TEN, new_account, samples};
 use crate::support::store::{Database, TestStore};
 
 /// Runs `check` on drawn values, each on an account of its own of one store.

@@ -44,6 +44,11 @@ pub async fn database() -> String {
     url(&server.directory, &name)
 }
 
+/// The path of the server's socket, for a test that puts itself in between.
+pub fn socket() -> PathBuf {
+    server().directory.join(".s.PGSQL.5432")
+}
+
 fn url(directory: &Path, database: &str) -> String {
     let host = directory.to_str().expect("a temporary directory with a plain name").replace('/', "%2F");
     format!("postgres://haishin@{host}/{database}")

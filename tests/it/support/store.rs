@@ -22,18 +22,22 @@ pub struct TestStore {
 
 impl TestStore {
     pub async fn new(database: Database) -> Self {
-        let (url, directory) = match database {
+        let (url, directory) = Self::empty(database).await;
+        Self { store: store::open(&url).await.unwrap(), url, _directory: directory }
+    }
+
+    /// The URL of a database that no store has opened yet, and the directory it lies in.
+    pub async fn empty(database: Database) -> (String, Option<tempfile::TempDir>) {
+        match database {
             Database::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
                 (format!("sqlite://{}", directory.path().join("haishin.db").display()), Some(directory))
             }
             Database::Postgres => (postgres::database().await, None),
-        };
-        Self { store: store::open(&url).await.unwrap(), url, _directory: directory }
+        }
     }
 
     /// The same database through another store, as another process would see it.
-    #[expect(dead_code, reason = "the next commit")]
     pub async fn reopen(&self) -> Arc<dyn Store> {
         store::open(&self.url).await.unwrap()
     }

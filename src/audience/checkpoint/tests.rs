@@ -1,0 +1,95 @@
+//! Cases of runs that drawn histories do not reach; `tests/it/segments_oracle.rs` holds the drawn ones.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::effect::{Effect, Entry};
+use crate::domain::id::{FriendId, UserId};
+use crate::domain::segment::evaluate::Segments;
+use crate::domain::segment::rule::{Age, Bound, Condition, EventCondition, Measure, Rule};
+use crate::domain::sends::Sends;
+use crate::domain::time::{Instant, Span};
+
+type Rows = BTreeMap<(String, String, u32), CheckpointRow>;
+
+/// Keeps the rows of a run, telling `between` after each step.
+fn run(index: &mut Index, rows: &mut Rows, mut between: impl FnMut(&mut Index)) -> Seq {
+    let mut run = index.begin_checkpoint();
+    between(index);
+    while let Some(written) = index.checkpoint_rows(&mut run) {
+        rows.extend(written.into_iter().map(|row| ((row.kind.clone(), row.key.clone(), row.chunk), row)));
+    }
+    run.seq()
+}
+
+fn restore(rows: &Rows) -> Index {
+    Index::restore(&rows.values().cloned().collect::<Vec<_>>()).unwrap()
+}
+
+fn entry(seq: i64, friend: u32, at: i64, effect: Effect) -> Entry {
+    Entry { seq: Seq(seq), friend: FriendId(friend), at: Instant::from_millis(at), effect }
+}
+
+/// The erasure is in the rows of the sets, the tag's row is from before, and the entry is replayed over both.
+#[test]
+fn an_erasure_during_a_run_reaches_columns_the_run_does_not_write() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    let vip = TagName::parse("vip").unwrap();
+    index.apply(&entry(1, 0, 1, Effect::Joined { user: UserId([1; 16]) }));
+    index.apply(&entry(2, 0, 2, Effect::TagAdded { tag: vip.clone() }));
+    run(&mut index, &mut rows, |_| {});
+    index.apply(&entry(3, 1, 3, Effect::Joined { user: UserId([2; 16]) }));
+    let erased = entry(4, 0, 4, Effect::Erased);
+    let replay_after = run(&mut index, &mut rows, |index| index.apply(&erased));
+    assert_eq!(replay_after, Seq(3));
+    let mut restored = restore(&rows);
+    restored.apply(&erased);
+    let now = Instant::from_millis(9);
+    assert!(restored.tagged(&vip, now).is_empty());
+    let rule = Rule::Is(Condition::Tag { tag: vip, held: Age::Any });
+    assert!(restored.evaluate(&rule, &Segments::new(), &Sends::default(), now).unwrap().is_empty());
+}
+
+/// A late event is merged into an old block, and every block after it moves.
+#[test]
+fn blocks_that_moved_are_written_again() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    let visit = EventName::parse("visit").unwrap();
+    let happened = |seq: i64, at: i64| {
+        let effect = Effect::Event { name: visit.clone(), event_id: None, properties: BTreeMap::new() };
+        entry(seq, (seq % 100) as u32, at, effect)
+    };
+    let count = 70_000;
+    (1..=count).for_each(|seq| index.apply(&happened(seq, seq)));
+    run(&mut index, &mut rows, |_| {});
+    index.apply(&happened(count + 1, 5));
+    run(&mut index, &mut rows, |_| {});
+    let restored = restore(&rows);
+    let rule = Rule::Is(Condition::Event(EventCondition {
+        event: visit,
+        within: Some(Span::from_millis(10)),
+        properties: Vec::new(),
+        measure: Measure::Count(vec![Bound::Gte(2)]),
+    }));
+    for index in [&index, &restored] {
+        let early = index.evaluate(&rule, &Segments::new(), &Sends::default(), Instant::from_millis(5));
+        // The late one is the second event of friend 1.
+        assert_eq!(early.unwrap().iter().collect::<Vec<_>>(), [1]);
+    }
+    let events = |index: &Index| index.events.values().map(|events| events.len()).sum::<usize>();
+    assert_eq!((events(&index), events(&restored)), (70_001, 70_001));
+}
+
+/// A run that did not become durable is made up for.
+#[test]
+fn a_forgotten_run_is_written_again_in_full() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    index.apply(&entry(1, 0, 1, Effect::Joined { user: UserId([1; 16]) }));
+    index.apply(&entry(2, 70_000, 1, Effect::Joined { user: UserId([2; 16]) }));
+    run(&mut index, &mut Rows::new(), |_| {});
+    index.forget_checkpoint();
+    run(&mut index, &mut rows, |_| {});
+    let restored = restore(&rows);
+    assert_eq!(restored.friend_of(UserId([2; 16])), Some(FriendId(70_000)));
+    assert_eq!((restored.len(), restored.next_friend()), (2, FriendId(70_001)));
+}

@@ -1,0 +1,60 @@
+//! What an engine tells the metrics: counters as things happen, gauges once a turn.
+
+use crate::domain::delivery::Outcome;
+use crate::domain::plan;
+use crate::domain::time::Span;
+use crate::store::OccurrenceRow;
+use crate::telemetry::metric;
+
+use super::Engine;
+
+fn seconds(span: Span) -> f64 {
+    span.as_millis() as f64 / 1_000.0
+}
+
+impl Engine {
+    fn label(&self) -> String {
+        self.slug.to_string()
+    }
+
+    pub(super) fn count_answer(&self, answer: &'static str, took: Span) {
+        metrics::counter!(metric::REQUESTS, "account" => self.label(), "answer" => answer).increment(1);
+        metrics::histogram!(metric::REQUEST_SECONDS, "account" => self.label()).record(seconds(took));
+    }
+
+    pub(super) fn count_deliveries(&self, outcome: Outcome, friends: u64) {
+        metrics::counter!(metric::DELIVERIES, "account" => self.label(), "outcome" => outcome.as_str())
+            .increment(friends);
+    }
+
+    pub(super) fn count_occurrence(&self, row: &OccurrenceRow, took: Span) {
+        metrics::counter!(metric::OCCURRENCES, "account" => self.label(), "state" => row.state.as_str())
+            .increment(1);
+        metrics::histogram!(metric::FREEZE_SECONDS, "account" => self.label()).record(seconds(took));
+    }
+
+    pub(super) fn count_applied(&self, rows: usize) {
+        metrics::counter!(metric::INBOX_APPLIED, "account" => self.label()).increment(rows as u64);
+    }
+
+    pub(super) fn gauge_inbox(&self, rows: u64) {
+        metrics::gauge!(metric::INBOX_ROWS, "account" => self.label()).set(rows as f64);
+    }
+
+    pub(super) fn gauge_quota(&self, quota: plan::Quota) {
+        if let plan::Quota::Known { limit, used } = quota {
+            let left = limit.saturating_sub(used);
+            metrics::gauge!(metric::QUOTA_LEFT, "account" => self.label()).set(left as f64);
+        }
+    }
+
+    pub(super) fn gauge_state(&self) {
+        let following = self.state.index.following().len();
+        let blocked = self.state.index.len().saturating_sub(following);
+        for (status, count) in [("following", following), ("blocked", blocked)] {
+            metrics::gauge!(metric::FRIENDS, "account" => self.label(), "status" => status).set(count as f64);
+        }
+        let stopped = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
+        metrics::gauge!(metric::STOPPED, "account" => self.label()).set(f64::from(u8::from(stopped)));
+    }
+}
