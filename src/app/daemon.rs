@@ -143,6 +143,7 @@ async fn reload(
     mut reloads: mpsc::Receiver<Reload>,
     stop: CancellationToken,
 ) {
+    // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
     while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
             let files = Source::read_dir(&paths.config).map_err(|error| error.to_string())?.files;

@@ -12,7 +12,7 @@ use super::print;
 use crate::app;
 use crate::clock::SystemClock;
 use crate::config::Source;
-use crate::control::client::Conversation;
+use crate::control::client::{self, Conversation};
 use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
     /// Finds the daemon, or becomes the owner.
     pub(super) async fn open(args: &'a Args, lang: Lang) -> anyhow::Result<Session<'a>> {
         let (paths, settings) = app::settings(&args.config, args.state.as_deref(), lang)?;
-        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
+        if client::listens(&paths.socket()).await {
             return Ok(Self { args, lang, socket: paths.socket(), here: None });
         }
         let mut rng = app::machine_rng();

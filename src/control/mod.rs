@@ -1,5 +1,6 @@
 //! The Unix socket: one protocol for all commands, and the node that answers them.
 
+mod address;
 pub mod client;
 pub mod node;
 pub mod plan;

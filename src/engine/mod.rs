@@ -28,6 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use books::{Books, exclusion_words};
+
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
 use crate::control::protocol::{Answer, Command, Failure, Reply};
