@@ -13,12 +13,12 @@ use crate::app;
 use crate::clock::SystemClock;
 use crate::config::Source;
 use crate::control::client::{self, Conversation};
-use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::engine::Mode;
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 
 /// Asks and prints.
 pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::control::protocol::Answer;
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, FriendId};
 use crate::domain::plan::{self, Decision, Verdict};
 use crate::domain::schedule::{Delay, Verdict as Due};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
