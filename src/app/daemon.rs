@@ -9,19 +9,20 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
-use crate::control::protocol::{Command, Reply, Request};
 use crate::control::server;
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
 use crate::line::is_loopback;
+use crate::protocol::{Command, Reply, Request};
 use crate::telemetry;
 
 /// An account that could not be claimed is tried again this often.
@@ -83,7 +84,7 @@ impl Daemon {
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
-        tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads));
+        tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads, soft.clone()));
         if let Some(every) = watchdog_interval() {
             tokio::spawn(watch(progress, notifier.clone(), every, shutdown.hard().clone()));
         }
@@ -126,7 +127,7 @@ async fn wake_ups(node: Arc<Node>) -> Option<JobScheduler> {
 }
 
 /// Claims accounts that another node still held.
-async fn keep_accounts(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+async fn keep_accounts(node: Arc<Node>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(TRY_AGAIN)).await.is_some() {
         for (account, error) in node.start_accounts().await {
             tracing::warn!(%account, error = format!("{error:#}"), "the account does not run yet");
@@ -135,8 +136,15 @@ async fn keep_accounts(node: Arc<Node>, stop: tokio_util::sync::CancellationToke
 }
 
 /// SIGHUP: the files go live if they pass the check; a bad one changes nothing.
-async fn reload(paths: Paths, node: Arc<Node>, lang: Lang, mut reloads: mpsc::Receiver<Reload>) {
-    while let Some(reload) = reloads.recv().await {
+async fn reload(
+    paths: Paths,
+    node: Arc<Node>,
+    lang: Lang,
+    mut reloads: mpsc::Receiver<Reload>,
+    stop: CancellationToken,
+) {
+    // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
+    while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
             let files = Source::read_dir(&paths.config).map_err(|error| error.to_string())?.files;
             let command = Command::Apply { files, expected: Some(node.active().version) };

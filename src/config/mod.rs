@@ -2,10 +2,10 @@
 //!
 //! [`Source`] holds the files as texts: they are what a version in the database keeps. [`parse`] reads them all
 //! and gives a [`Configuration`] only where there is no error. `toml` recovers from broken syntax, so one broken
-//! line hides neither the rest of its file nor the other files. Readers ask [`tree::Table`] for the keys they know;
+//! line hides neither the rest of its file nor the other files. Readers ask `tree::Table` for the keys they know;
 //! what nobody asked for is an unknown key.
 //!
-//! The shipped `config/haishin.toml` is compiled in and is where the defaults stand ([`layers`]).
+//! The shipped `config/haishin.toml` is compiled in and is where the defaults stand (`layers`).
 
 mod account;
 mod attribute;
@@ -80,7 +80,7 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads all files. `now` tells what is already past: only a warning here, so that an old campaign's file does not
+/// Reads all files. No error depends on `now`, so a version that was taken stays readable. `now` tells what is already past: only a warning here, so that an old campaign's file does not
 /// stop a check; `apply` refuses a one-shot of the past that has not run.
 pub fn parse(source: &Source, now: Instant) -> Checked {
     let (sink, defaults_sink) = (Sink::default(), Sink::default());

@@ -1,5 +1,6 @@
 //! The state machine: what a request at an instant comes to. It does I/O only to its state file.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,11 +18,22 @@ use super::settings::{KeyLookup, SandboxError, Settings};
 use super::tokens::{Grant, Tokens};
 use crate::domain::time::{Instant, Span};
 
+/// Where multicasts go.
+pub(super) const MULTICAST: &str = "/v2/bot/message/multicast";
+
 /// The LINE double. Shared by reference; one lock inside, held for microseconds.
 #[derive(Debug)]
 pub struct Sandbox {
     pub(super) rules: Rules,
+    pub(super) traffic: Traffic,
     state: Mutex<State>,
+}
+
+/// Multicasts over HTTP that have come and not been answered, and those whose client did not wait.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) under_way: AtomicU64,
+    pub(super) abandoned: AtomicU64,
 }
 
 /// What does not change while it runs.
@@ -84,7 +96,7 @@ impl Sandbox {
                 .map_err(|source| SandboxError::StateFile { path, source })?;
             state.journal = Some(journal);
         }
-        Ok(Self { rules, state: Mutex::new(state) })
+        Ok(Self { rules, traffic: Traffic::default(), state: Mutex::new(state) })
     }
 
     /// What to do about a request that came at `now`. Everything it changes is changed, and in the state file,
@@ -144,7 +156,7 @@ pub(super) struct Context {
 impl Call {
     fn read(request: &Request<'_>) -> Self {
         let endpoint = match (request.method, request.path) {
-            ("POST", "/v2/bot/message/multicast") => Some(Endpoint::Multicast),
+            ("POST", MULTICAST) => Some(Endpoint::Multicast),
             ("POST", "/oauth2/v3/token") => Some(Endpoint::Token),
             ("POST", "/v2/bot/message/validate/multicast") => Some(Endpoint::ValidateMulticast),
             ("GET", "/v2/bot/message/quota") => Some(Endpoint::Quota),

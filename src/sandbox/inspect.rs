@@ -1,6 +1,7 @@
 //! What a test, a demo or the control API asks of a sandbox, and tells it, while it runs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::channel::Refusal;
 use super::core::{Sandbox, State};
@@ -46,6 +47,16 @@ impl Sandbox {
     /// Sums over everything.
     pub fn totals(&self) -> Totals {
         self.lock().ledger.totals.clone()
+    }
+
+    /// Multicasts over HTTP that have come whole and are not answered yet.
+    pub fn under_way(&self) -> u64 {
+        self.traffic.under_way.load(Ordering::SeqCst)
+    }
+
+    /// Multicasts over HTTP whose client went away before the answer: it was killed, or gave up waiting.
+    pub fn abandoned(&self) -> u64 {
+        self.traffic.abandoned.load(Ordering::SeqCst)
     }
 
     /// The channels, in the order of the settings.

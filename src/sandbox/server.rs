@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::core::Sandbox;
+use super::core::{MULTICAST, Sandbox, Traffic};
 use super::plan::{Act, Body, Plan, Request};
 use super::{control, phone};
 use crate::clock::Clock;
@@ -114,7 +115,38 @@ async fn respond(
         headers: &head.headers,
         body: body.as_deref().map_or(Body::TooLarge, Body::Whole),
     };
-    carry_out(sandbox.handle(&request, clock.now())).await
+    let under_way = (path == MULTICAST).then(|| UnderWay::begin(&sandbox.traffic));
+    let answer = carry_out(sandbox.handle(&request, clock.now())).await;
+    if let Some(under_way) = under_way {
+        under_way.answered();
+    }
+    answer
+}
+
+/// One multicast from its arrival to its answer. Dropped without one, its client has gone.
+struct UnderWay<'a> {
+    traffic: &'a Traffic,
+    answered: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(traffic: &'a Traffic) -> Self {
+        traffic.under_way.fetch_add(1, Ordering::SeqCst);
+        Self { traffic, answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.traffic.abandoned.fetch_add(1, Ordering::SeqCst);
+        }
+        self.traffic.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 async fn carry_out(plan: Plan) -> Result<Response<HttpBody>, Closed> {

@@ -6,6 +6,7 @@ mod control;
 mod docs;
 mod http_health;
 mod import_csv;
+mod kill;
 mod lifecycle;
 mod line_http;
 mod openapi;

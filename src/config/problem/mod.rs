@@ -1,4 +1,4 @@
-//! Everything `check` can say about a file. [`words`] holds each text in both languages side by side.
+//! Everything `check` can say about a file. `words` holds each text in both languages side by side.
 
 mod expected;
 mod message;

@@ -228,12 +228,19 @@ fn walk<'e>(
     none
 }
 
+/// Distinct tags up to which near-misses are looked for.
+const NEAR_TAGS_MAX: usize = 1_000;
+
 /// Points at a tag that differs a little from one used more often, or earlier.
 pub(super) fn report_near_tags(uses: &Uses, sink: &super::diagnostic::Sink) {
     let uses = uses.tags.borrow();
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (order, tag) in uses.iter().enumerate() {
         counts.entry(&tag.name).or_insert((0, order)).0 += 1;
+    }
+    // Each is compared with each; with so many, tags are made by programs, not by hand.
+    if counts.len() > NEAR_TAGS_MAX {
+        return;
     }
     for (tag, (count, order)) in &counts {
         let commoner = counts.iter().find(|(other, (times, first))| {

@@ -130,6 +130,13 @@ struct Task {
     checkpointed_bytes: u64,
 }
 
+/// However the task ends, a defect included, nobody is left waiting for it.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
+}
+
 impl Task {
     async fn run(mut self) {
         loop {
@@ -239,4 +246,23 @@ async fn append_group(conn: &mut SqliteConnection, group: Vec<Append>) -> Health
         Err(error) => share(&error, group),
     }
     health
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_defect_in_one_step_leaves_nobody_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haishin.db");
+        let writer = Writer::start(&path, connect::writer(&path).await.unwrap());
+        let defect =
+            writer.run::<()>(Priority::Fold, "test", |_| Box::pin(async { panic!("a defect") })).await;
+        assert!(matches!(defect, Err(StoreError::Lost { .. })), "{defect:?}");
+        let next = writer.run(Priority::Fold, "test", |_| Box::pin(async { Ok(()) })).await;
+        assert!(matches!(next, Err(StoreError::Lost { .. })), "{next:?}");
+        assert!(writer.append(vec![]).await.is_err());
+        writer.close().await;
+    }
 }

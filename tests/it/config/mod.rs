@@ -1,6 +1,7 @@
 //! Configuration and `check`.
 
 mod diagnostics;
+mod fixtures;
 mod meaning;
 mod mutation;
 mod report;

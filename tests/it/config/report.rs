@@ -60,7 +60,7 @@ fn problems_are_counted_and_end_with_one() {
       |
       = help: if it has not been sent yet, choose a time to come
 
-    3 files: 1 errors, 1 warnings, 0 notes
+    3 files; errors: 1, warnings: 1, notes: 0
     "#);
     let (json, code) = report(&files, Lang::Ja, Format::Json);
     assert_eq!(code, 1);

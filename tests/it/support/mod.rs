@@ -1,4 +1,5 @@
 //! What tests of several topics share.
 
+pub mod daemon;
 pub mod postgres;
 pub mod store;
