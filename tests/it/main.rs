@@ -10,6 +10,7 @@ mod line_http;
 mod openapi;
 mod phone;
 mod planner;
+mod restart;
 mod sandbox;
 mod schedule;
 mod segments_oracle;
