@@ -13,6 +13,7 @@ mod planner;
 mod sandbox;
 mod schedule;
 mod segments_oracle;
+mod sender_run;
 mod sends_oracle;
 mod settles;
 mod store_contract;
