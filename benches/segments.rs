@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use chrono::{Datelike, Days, NaiveDate};
 use divan::Bencher;
-use haishin::audience::Index;
+use haishin::audience::{CheckpointRow, Index};
 use haishin::domain::attribute::Value;
 use haishin::domain::effect::{Effect, Entry};
 use haishin::domain::friend::Friend;
@@ -81,10 +81,13 @@ impl Population {
         let now = Instant::from_millis(1_796_000_000_000);
         let before = resident_bytes();
         let mut index = Index::new();
+        let mut plain = Vec::with_capacity(friends as usize);
         for friend in 0..friends {
-            index.load_friend(&row(&mut rng, friend, now));
+            let row = row(&mut rng, friend, now);
+            index.load_friend(&row);
+            plain.push(plain_of(&row));
         }
-        let rows = resident_bytes();
+        let rows = resident_bytes().saturating_sub((plain.len() * size_of::<Plain>()) as u64);
         let mut purchases: Vec<(i64, u32)> = (0..2 * u64::from(friends))
             .map(|_| (now.as_millis() - rng.random_range(0..730 * 86_400_000), rng.random_range(0..friends)))
             .collect();
@@ -100,9 +103,6 @@ impl Population {
             each(before, rows, friends.into()),
             each(drawn, events, 2 * u64::from(friends)),
         );
-        // The same rows again, for the scan.
-        let mut rng = StdRng::seed_from_u64(1);
-        let plain = (0..friends).map(|friend| plain(&row(&mut rng, friend, now))).collect();
         Self { now, index, plain, purchases }
     }
 
@@ -149,12 +149,15 @@ impl Population {
     }
 }
 
+/// Names are shared, as they are by what loads an account.
+static TAG_NAMES: LazyLock<Vec<TagName>> = LazyLock::new(|| (0..TAGS).map(tag).collect());
+
 fn row(rng: &mut StdRng, friend: u32, now: Instant) -> Friend {
     let mut row = Friend::new(FriendId(friend), UserId(rng.random()), now);
     while row.tags.len() < 10 {
         let skewed = rng.random::<f64>().powi(2) * TAGS as f64;
         let at = now - Span::from_millis(rng.random_range(0..730 * 86_400_000));
-        row.tags.insert(tag(skewed as usize), at);
+        row.tags.insert(TAG_NAMES[skewed as usize].clone(), at);
     }
     let born = NaiveDate::from_ymd_opt(1950, 1, 1).expect("a day") + Days::new(rng.random_range(0..60 * 365));
     row.attributes = BTreeMap::from([
@@ -167,9 +170,10 @@ fn row(rng: &mut StdRng, friend: u32, now: Instant) -> Friend {
     row
 }
 
-fn plain(row: &Friend) -> Plain {
+fn plain_of(row: &Friend) -> Plain {
     let mut tags = [0; 4];
-    for number in (0..TAGS).filter(|number| row.tags.contains_key(&tag(*number))) {
+    for tag in row.tags.keys() {
+        let number: usize = tag.as_str().strip_prefix("tag-").and_then(|n| n.parse().ok()).expect("a number");
         tags[number / 64] |= 1 << (number % 64);
     }
     let (mut prefecture, mut birthday) = (0, NaiveDate::MIN);
@@ -288,4 +292,15 @@ fn age_of_everybody(bencher: Bencher) {
 fn sum_of_a_year(bencher: Bencher) {
     let amount = PropertyName::parse("amount").expect("a name");
     run(bencher, bought(365, Measure::Sum { of: amount, bounds: vec![Bound::Gte(Number::Integer(10_000))] }));
+}
+
+/// The whole index from the rows of a checkpoint.
+#[divan::bench(sample_count = 5)]
+fn restore(bencher: Bencher) {
+    let mut index = POPULATION.index.clone();
+    index.forget_checkpoint();
+    let mut run = index.begin_checkpoint();
+    let rows: Vec<CheckpointRow> = std::iter::from_fn(|| index.checkpoint_rows(&mut run)).flatten().collect();
+    drop(index);
+    bencher.bench(|| Index::restore(black_box(&rows)));
 }

@@ -103,17 +103,29 @@ pub struct SetClock {
     start: Instant,
     started: Span,
     speed: u32,
+    /// Milliseconds passed over.
+    skipped: AtomicI64,
 }
 
 impl SetClock {
     /// A clock that shows `start` now and runs `speed` times as fast as the machine's.
     pub fn new(start: Instant, speed: u32) -> Self {
-        Self { boot_id: format!("set-{start}"), start, started: since_boot(), speed: speed.max(1) }
+        let boot_id = format!("set-{start}");
+        Self { boot_id, start, started: since_boot(), speed: speed.max(1), skipped: AtomicI64::new(0) }
+    }
+
+    /// Goes on from `at`, as a machine that slept until then; an instant that has passed changes nothing.
+    pub fn skip_to(&self, at: Instant) {
+        let ahead = at - self.now();
+        if ahead > Span::ZERO {
+            self.skipped.fetch_add(ahead.as_millis(), Ordering::SeqCst);
+        }
     }
 
     fn elapsed(&self) -> Span {
         let real = (since_boot().as_millis()).saturating_sub(self.started.as_millis());
-        Span::from_millis(real.saturating_mul(i64::from(self.speed)))
+        let run = real.saturating_mul(i64::from(self.speed));
+        Span::from_millis(run.saturating_add(self.skipped.load(Ordering::SeqCst)))
     }
 }
 

@@ -16,13 +16,13 @@ use super::{Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
-use crate::control::protocol::{Command, Reply, Request};
 use crate::control::server;
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
 use crate::line::is_loopback;
+use crate::protocol::{Command, Reply, Request};
 use crate::telemetry;
 
 /// An account that could not be claimed is tried again this often.
@@ -143,6 +143,7 @@ async fn reload(
     mut reloads: mpsc::Receiver<Reload>,
     stop: CancellationToken,
 ) {
+    // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
     while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
             let files = Source::read_dir(&paths.config).map_err(|error| error.to_string())?.files;

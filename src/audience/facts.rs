@@ -78,6 +78,17 @@ impl Facts for All<'_> {
             Condition::Received { campaign, within } => among & self.sends.received(campaign, *within, now),
         }
     }
+
+    fn except(&self, condition: &Condition, now: Instant, among: RoaringBitmap) -> RoaringBitmap {
+        if let Condition::Tag { tag, held } = condition
+            && let Some(tag) = self.index.tags.get(tag)
+            && tag.all_given(held.window(now))
+        {
+            return among - tag.holders();
+        }
+        let holds = self.condition(condition, now, among.clone());
+        among - holds
+    }
 }
 
 impl Facts for One<'_> {

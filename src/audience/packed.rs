@@ -120,11 +120,13 @@ impl Packed {
                 return all(false);
             }
             let (low, high) = (low.max(0) as u64, high.min(reach) as u64);
+            // Numbers as narrow as the offsets: more of them fit a vector.
+            let (least, span) = (low as u32, (high - low) as u32);
             return match self.width {
-                1 => in_range::<1>(offsets, low, high),
-                2 => in_range::<2>(offsets, low, high),
+                1 => blocks::<1>(offsets, |[offset]| offset.wrapping_sub(least as u8) <= span as u8),
+                2 => blocks(offsets, |two| u16::from_le_bytes(two).wrapping_sub(least as u16) <= span as u16),
                 3 => in_range::<3>(offsets, low, high),
-                4 => in_range::<4>(offsets, low, high),
+                4 => blocks(offsets, |four| u32::from_le_bytes(four).wrapping_sub(least) <= span),
                 5 => in_range::<5>(offsets, low, high),
                 6 => in_range::<6>(offsets, low, high),
                 7 => in_range::<7>(offsets, low, high),
@@ -152,8 +154,10 @@ impl Packed {
         if width > 8 || len > 1 << 16 || offsets.len() != len * usize::from(width) {
             return Err(Torn);
         }
-        let mut bytes = offsets.to_vec();
+        let mut bytes = Vec::new();
         if width > 0 {
+            bytes.reserve_exact(offsets.len() + PADDING);
+            bytes.extend_from_slice(offsets);
             bytes.resize(offsets.len() + PADDING, 0);
         }
         Ok(Self { base, width, len, bytes })
@@ -215,23 +219,34 @@ fn pack_all(mut flags: impl ExactSizeIterator<Item = bool>) -> Vec<u64> {
     words
 }
 
-/// Which offsets of `W` bytes lie in `low..=high`. Comparing 64 into bytes first is what compilers vectorise.
-fn in_range<const W: usize>(offsets: &[u8], low: u64, high: u64) -> Vec<u64> {
-    let span = high - low;
-    let inside = |offset: &[u8]| {
-        let mut eight = [0; 8];
-        eight.iter_mut().zip(offset).for_each(|(to, from)| *to = *from);
-        u8::from(u64::from_le_bytes(eight).wrapping_sub(low) <= span)
-    };
-    let word = |offsets: &[u8]| {
-        let mut flags = [0; 64];
-        flags.iter_mut().zip(offsets.chunks_exact(W)).for_each(|(flag, offset)| *flag = inside(offset));
+/// Which offsets of `W` bytes are inside, 64 to a word. Blocks of a fixed size, compared into bytes before they become
+/// bits, are what compilers turn into vector instructions.
+fn blocks<const W: usize>(offsets: &[u8], inside: impl Fn([u8; W]) -> bool) -> Vec<u64> {
+    let word = |offsets: &[[u8; W]; 64]| {
+        let flags: [u8; 64] = std::array::from_fn(|i| u8::from(inside(offsets[i])));
         flags.as_chunks::<8>().0.iter().zip(0..).fold(0, |word, (eight, byte)| {
             // The product's highest byte gathers the lowest bit of each of the eight bytes.
             word | (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * byte)
         })
     };
-    offsets.chunks(64 * W).map(word).collect()
+    let (whole, rest) = offsets.as_chunks::<W>().0.as_chunks::<64>();
+    let mut words: Vec<u64> = whole.iter().map(word).collect();
+    if !rest.is_empty() {
+        words.push(
+            rest.iter().zip(0..).fold(0, |word, (offset, bit)| word | u64::from(inside(*offset)) << bit),
+        );
+    }
+    words
+}
+
+/// Which offsets of `W` bytes lie in `low..=high`.
+fn in_range<const W: usize>(offsets: &[u8], low: u64, high: u64) -> Vec<u64> {
+    let span = high - low;
+    blocks::<W>(offsets, |offset| {
+        let mut eight = [0; 8];
+        eight[..W].copy_from_slice(&offset);
+        u64::from_le_bytes(eight).wrapping_sub(low) <= span
+    })
 }
 
 impl FromIterator<i64> for Packed {

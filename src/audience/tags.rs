@@ -38,12 +38,11 @@ impl Given {
     }
 }
 
-impl FromIterator<i64> for Given {
-    fn from_iter<I: IntoIterator<Item = i64>>(instants: I) -> Self {
-        let mut given = Self { at: instants.into_iter().collect(), ..Self::default() };
-        let (low, high) = (given.at.iter().min(), given.at.iter().max());
-        low.into_iter().chain(high).for_each(|at| given.stretch(at));
-        given
+impl From<Packed> for Given {
+    fn from(at: Packed) -> Self {
+        let none = (i64::MAX, i64::MIN);
+        let (earliest, latest) = at.iter().fold(none, |(low, high), at| (low.min(at), high.max(at)));
+        Self { at, earliest, latest }
     }
 }
 
@@ -106,6 +105,12 @@ impl Tag {
         self.given.get(chunk)?.at.get(self.position(friend))
     }
 
+    /// Whether the bounds alone say that every holder was given the tag within the window.
+    pub(super) fn all_given(&self, window: Window) -> bool {
+        let inside = |given: &Given| window.contains(given.earliest) && window.contains(given.latest);
+        self.given.iter().all(|given| given.at.len() == 0 || inside(given))
+    }
+
     /// Takes out of `some` of the holders those who were given the tag outside the window.
     pub(super) fn keep_given(&self, some: &mut RoaringBitmap, window: Window) {
         let mut outside = RoaringBitmap::new();
@@ -137,7 +142,7 @@ impl Tag {
         if self.given.len() <= chunk {
             self.given.resize_with(chunk + 1, Given::default);
         }
-        self.given[chunk] = at.iter().collect();
+        self.given[chunk] = at.into();
         Ok(())
     }
 }

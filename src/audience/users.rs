@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::checkpoint::codec::{Reader, Torn, Writer};
+use super::checkpoint::inside;
 use super::column::{chunk_range, place};
 use super::dirty::Dirty;
 use super::lookup::Lookup;
@@ -63,11 +64,15 @@ impl Users {
         if let Some(before) = self.friend(user) {
             self.forget(before);
         }
+        self.nameless.remove(friend);
+        self.dirty.mark(place(friend).0);
+        self.put(friend, user);
+    }
+
+    fn put(&mut self, friend: u32, user: UserId) {
         if let Some(id) = self.ids.get_mut(friend as usize) {
             *id = user;
         }
-        self.nameless.remove(friend);
-        self.dirty.mark(place(friend).0);
         let ids = &self.ids;
         let hash_of = |friend: u32| ids.get(friend as usize).map_or(0, |user| hash(*user));
         self.friends.insert(hash(user), friend, hash_of);
@@ -97,12 +102,18 @@ impl Users {
         if ids.len() > 1 << 16 {
             return Err(Torn);
         }
-        for (friend, id) in chunk_range(chunk).zip(ids) {
-            self.reserve(friend);
-            if !nameless.contains(friend) {
-                self.name(friend, UserId(*id));
+        let nameless = inside(nameless, chunk)?;
+        let Some((last, _)) = chunk_range(chunk).zip(ids).last() else { return Ok(()) };
+        self.reserve(last);
+        self.nameless.remove_range(chunk_range(chunk));
+        for (friend, id) in chunk_range(chunk).zip(ids).filter(|(friend, _)| !nameless.contains(*friend)) {
+            // Two rows of different numbers may name one user; what is replayed over them says which it is.
+            if let Some(before) = self.friend(UserId(*id)) {
+                self.forget(before);
             }
+            self.put(friend, UserId(*id));
         }
+        self.nameless |= nameless;
         Ok(())
     }
 

@@ -137,9 +137,13 @@ pub(super) struct DemoOptions {
     /// End after the first occurrence.
     #[arg(long)]
     pub once: bool,
-    /// Port of the LINE double on 127.0.0.1; 0 takes a free one.
-    #[arg(long, default_value_t = 8471)]
-    pub port: u16,
+    /// Port of the LINE double on 127.0.0.1; 0 takes a free one. Without it: the one used before, else 8471, else a
+    /// free one.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// How fast the demo's clock runs.
+    #[arg(long, hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub speed: u32,
 }
 
 #[derive(Debug, clap::Args)]

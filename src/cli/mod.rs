@@ -46,7 +46,7 @@ async fn dispatch(args: Args, lang: Lang) -> anyhow::Result<u8> {
     match &args.action {
         Action::Check => check::check(&args, lang),
         Action::Run(options) => run::run(&args, options, lang).await,
-        Action::Demo(options) => demo::demo(&args, options, lang).await,
+        Action::Demo(options) => demo::demo(options, lang).await,
         Action::Sandbox(options) => sandbox::sandbox(options).await,
         Action::Import(options) => import::import(&args, options, lang).await,
         _ => request::request(&args, lang).await,

@@ -12,13 +12,13 @@ use super::print;
 use crate::app;
 use crate::clock::SystemClock;
 use crate::config::Source;
-use crate::control::client::Conversation;
-use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
+use crate::control::client::{self, Conversation};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::engine::Mode;
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 
 /// Asks and prints.
 pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
     /// Finds the daemon, or becomes the owner.
     pub(super) async fn open(args: &'a Args, lang: Lang) -> anyhow::Result<Session<'a>> {
         let (paths, settings) = app::settings(&args.config, args.state.as_deref(), lang)?;
-        if tokio::net::UnixStream::connect(paths.socket()).await.is_ok() {
+        if client::listens(&paths.socket()).await {
             return Ok(Self { args, lang, socket: paths.socket(), here: None });
         }
         let mut rng = app::machine_rng();

@@ -24,7 +24,9 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
         LogFormat::Text => telemetry::LogFormat::Text,
         LogFormat::Json => telemetry::LogFormat::Json,
     };
-    telemetry::install_logs(format, settings.log.level.as_str())?;
+    // The scheduler only nudges; what it says of itself is nobody's business below a warning.
+    let filter = format!("{},tokio_cron_scheduler=warn", settings.log.level.as_str());
+    telemetry::install_logs(format, &filter)?;
     let metrics = telemetry::install_metrics()?;
     let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
         bail!("another haishin runs on {}: stop it first", paths.state.display());

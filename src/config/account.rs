@@ -84,6 +84,27 @@ pub struct Plan {
     pub additional: Vec<Tier>,
 }
 
+impl Plan {
+    /// What `more` messages cost beyond the fee in a month in which `used` were sent, in yen rounded up; `None` when
+    /// the plan sells no so many.
+    pub fn additional_yen(&self, used: u64, more: u64) -> Option<u64> {
+        let further = |messages: u64| self.milliyen_of(messages.saturating_sub(self.free_messages));
+        let (before, after) = (further(used)?, further(used.saturating_add(more))?);
+        Some(after.saturating_sub(before).div_ceil(1_000))
+    }
+
+    /// The price of the first so many further messages, in thousandths of a yen.
+    fn milliyen_of(&self, further: u64) -> Option<u64> {
+        let (mut sold, mut price) = (0_u64, 0_u64);
+        for tier in &self.additional {
+            let upto = tier.up_to.unwrap_or(u64::MAX).min(further);
+            price = price.saturating_add(upto.saturating_sub(sold).saturating_mul(tier.milliyen));
+            sold = sold.max(upto);
+        }
+        (sold == further).then_some(price)
+    }
+}
+
 /// A price that holds up to a number of further messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tier {
@@ -281,7 +302,23 @@ fn milliyen(item: &Item<'_>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback;
+    use super::{Plan, Tier, is_loopback};
+
+    fn plan(free_messages: u64, tiers: &[(Option<u64>, u64)]) -> Plan {
+        let additional = tiers.iter().map(|(up_to, milliyen)| Tier { up_to: *up_to, milliyen: *milliyen });
+        Plan { name: "p".into(), monthly_fee_yen: 0, free_messages, additional: additional.collect() }
+    }
+
+    #[test]
+    fn further_messages_cost_what_their_tiers_say() {
+        let standard = plan(30_000, &[(Some(50_000), 3_000), (Some(150_000), 2_800), (None, 2_500)]);
+        assert_eq!(standard.additional_yen(0, 30_000), Some(0));
+        assert_eq!(standard.additional_yen(29_999, 2), Some(3));
+        assert_eq!(standard.additional_yen(0, 80_001), Some(150_003), "2.8 yen, rounded up");
+        assert_eq!(standard.additional_yen(80_000, 100_001), Some(280_003), "across two tiers");
+        assert_eq!(plan(5_000, &[]).additional_yen(4_000, 1_000), Some(0));
+        assert_eq!(plan(5_000, &[]).additional_yen(4_000, 1_001), None, "none can be bought");
+    }
 
     #[test]
     fn loopback_is_this_machine_only() {

@@ -1,9 +1,9 @@
 //! `attributes.toml`: each attribute's name and type. Nothing is inferred, so "007" stays a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Sink;
-use super::problem::Problem;
+use super::problem::{Expected, Problem};
 use super::syntax::Parsed;
 use crate::domain::attribute::AttributeType;
 use crate::domain::id::AttributeName;
@@ -17,21 +17,32 @@ const TYPES: [(&str, AttributeType); 6] = [
     ("instant", AttributeType::Instant),
 ];
 
-/// All declarations that can be read; a shop without the file has none.
-pub(super) fn attributes(
-    file: Option<&Parsed<'_>>,
-    sink: &Sink,
-) -> Option<BTreeMap<AttributeName, AttributeType>> {
-    let table = super::top(file?, "attributes", sink);
-    let mut found = BTreeMap::new();
-    for (name, at, item) in table.entries() {
-        let Ok(name) = AttributeName::parse(name) else {
-            item.file.report(at, Problem::BadSlug { slug: name.to_owned() });
+/// What is declared.
+#[derive(Default)]
+pub(super) struct Attributes {
+    pub declared: BTreeMap<AttributeName, AttributeType>,
+    /// Those whose type cannot be read.
+    pub undecided: BTreeSet<AttributeName>,
+}
+
+/// All declarations; a shop without the file has none.
+pub(super) fn attributes(file: Option<&Parsed<'_>>, sink: &Sink) -> Attributes {
+    let mut found = Attributes::default();
+    let Some(file) = file else { return found };
+    for (name, at, item) in super::top(file, "attributes", sink).entries() {
+        let Ok(attribute) = AttributeName::parse(name) else {
+            let found = name.to_owned();
+            item.file.report(at, Problem::BadValue { expected: Expected::Name, found, suggestion: None });
             continue;
         };
-        if let Some(of) = item.word(&TYPES) {
-            found.insert(name, of);
+        match item.word(&TYPES) {
+            Some(of) => {
+                found.declared.insert(attribute, of);
+            }
+            None => {
+                found.undecided.insert(attribute);
+            }
         }
     }
-    Some(found)
+    found
 }

@@ -1,7 +1,7 @@
 //! A problem at its place in a file.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::problem::{Problem, Severity};
@@ -50,21 +50,24 @@ impl Diagnostic {
     }
 }
 
+/// A file and where in it.
+type Place = (Arc<str>, Option<At>);
+
 /// Collects what is found, so that one problem never hides another.
 #[derive(Debug, Default)]
 pub(super) struct Sink {
-    found: RefCell<Vec<Diagnostic>>,
+    found: RefCell<BTreeMap<Place, Vec<Problem>>>,
     /// Every key that was asked for, as `table.key`: what the shipped files and the documentation must explain.
     asked: RefCell<BTreeSet<String>>,
 }
 
 impl Sink {
     pub fn report(&self, file: &str, at: Option<At>, problem: Problem) {
-        let found = Diagnostic { file: file.into(), at, problem };
         let mut all = self.found.borrow_mut();
+        let here = all.entry((file.into(), at)).or_default();
         // Settings shared by several accounts are read once for each.
-        if !all.contains(&found) {
-            all.push(found);
+        if !here.contains(&problem) {
+            here.push(problem);
         }
     }
 
@@ -79,8 +82,10 @@ impl Sink {
 
     /// Everything found, by file and place.
     pub fn into_sorted(self) -> Vec<Diagnostic> {
-        let mut all = self.found.into_inner();
-        all.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
-        all
+        let all = self.found.into_inner().into_iter();
+        all.flat_map(|((file, at), problems)| {
+            problems.into_iter().map(move |problem| Diagnostic { file: Arc::clone(&file), at, problem })
+        })
+        .collect()
     }
 }

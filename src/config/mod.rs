@@ -2,10 +2,10 @@
 //!
 //! [`Source`] holds the files as texts: they are what a version in the database keeps. [`parse`] reads them all
 //! and gives a [`Configuration`] only where there is no error. `toml` recovers from broken syntax, so one broken
-//! line hides neither the rest of its file nor the other files. Readers ask [`tree::Table`] for the keys they know;
+//! line hides neither the rest of its file nor the other files. Readers ask `tree::Table` for the keys they know;
 //! what nobody asked for is an unknown key.
 //!
-//! The shipped `config/haishin.toml` is compiled in and is where the defaults stand ([`layers`]).
+//! The shipped `config/haishin.toml` is compiled in and is where the defaults stand (`layers`).
 
 mod account;
 mod attribute;
@@ -49,8 +49,8 @@ use crate::domain::time::Instant;
 use campaign::{Campaigns, Defaults, HOMES};
 use diagnostic::Sink;
 use layers::{Layers, shipped};
-use rule::{Names, Uses};
-use syntax::Parsed;
+use rule::{DEPTH_MAX, Depths, Names, Uses};
+use syntax::{Cleaned, Parsed};
 use tree::{File, Table};
 
 /// The main file's path.
@@ -80,15 +80,16 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads all files. `now` tells what is already past: only a warning here, so that an old campaign's file does not
+/// Reads all files. No error depends on `now`, so a version that was taken stays readable. `now` tells what is already past: only a warning here, so that an old campaign's file does not
 /// stop a check; `apply` refuses a one-shot of the past that has not run.
 pub fn parse(source: &Source, now: Instant) -> Checked {
     let (sink, defaults_sink) = (Sink::default(), Sink::default());
     for (path, at) in &source.not_utf8 {
-        sink.report(path, Some(At { start: *at, end: *at }), Problem::NotUtf8);
+        sink.report(path, None, Problem::NotUtf8 { offset: *at });
     }
-    let parsed: Vec<Parsed<'_>> =
-        source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+    let cleaned: Vec<Cleaned<'_>> =
+        source.files.iter().map(|(path, text)| syntax::clean(path, text, &sink)).collect();
+    let parsed: Vec<Parsed<'_>> = cleaned.iter().map(syntax::parse).collect();
     let configuration = read(&parsed, &sink, &defaults_sink, now);
     let diagnostics = without_echoes(sink, &parsed);
     let broken = diagnostics.iter().any(|one| one.severity() == Severity::Error);
@@ -100,7 +101,8 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
     let (accounts, defaults) = main_file(parsed, sink, defaults_sink);
     let attributes = attribute::attributes(find(parsed, ATTRIBUTES_FILE), sink);
     let names = Names {
-        attributes: attributes.unwrap_or_default(),
+        attributes: attributes.declared,
+        undecided: attributes.undecided,
         segments: slugs.segments.keys().cloned().collect(),
         campaigns: slugs.campaigns.keys().cloned().collect(),
     };
@@ -123,14 +125,38 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
             _ => campaigns = None,
         }
     }
-    rule::report_cycles(&uses, sink);
     rule::report_near_tags(&uses, sink);
+    if rule::report_cycles(&uses, sink)
+        && let (Some(segments), Some(campaigns)) = (&segments, &campaigns)
+    {
+        report_depths(segments, campaigns, &slugs, sink);
+    }
     Some(Configuration {
         accounts: accounts?,
         attributes: names.attributes,
         segments: segments?,
         campaigns: campaigns?,
     })
+}
+
+/// Rules nested deeper than evaluation goes, at their files.
+fn report_depths(
+    segments: &BTreeMap<SegmentSlug, Segment>,
+    campaigns: &BTreeMap<CampaignSlug, Campaign>,
+    slugs: &slug::Slugs<'_, '_>,
+    sink: &Sink,
+) {
+    let mut depths = Depths::new(segments);
+    for (slug, segment) in segments {
+        if let (true, Some(file)) = (depths.of(&segment.rule) > DEPTH_MAX, slugs.segments.get(slug)) {
+            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
+        }
+    }
+    for (slug, campaign) in campaigns {
+        if let (true, Some(file)) = (depths.of(&campaign.audience) > DEPTH_MAX, slugs.campaigns.get(slug)) {
+            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
+        }
+    }
 }
 
 type Accounts = BTreeMap<AccountSlug, Account>;
@@ -160,27 +186,19 @@ fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> 
 
 fn top<'p>(file: &'p Parsed<'_>, name: &'static str, sink: &'p Sink) -> Table<'p> {
     // The beginning of the file stands for the whole.
-    Table::new(File { path: file.path, sink }, name, file.table.get_ref(), At { start: 0, end: 0 })
+    Table::new(
+        File { path: file.path, text: file.text, sink },
+        name,
+        file.table.get_ref(),
+        At { start: 0, end: 0 },
+    )
 }
 
-/// All that was found, less what is only an echo of broken syntax: problems on a broken line, and absences in a
-/// file of which a part could not be read.
+/// All that was found, less absences in a file of which lines could not be read: what is missing may stand there.
 fn without_echoes(sink: Sink, parsed: &[Parsed<'_>]) -> Vec<Diagnostic> {
     let mut found = sink.into_sorted();
-    found.retain(|one| {
-        let Some(file) = parsed.iter().find(|file| file.path == &*one.file && !file.broken.is_empty()) else {
-            return true;
-        };
-        if matches!(
-            one.problem,
-            Problem::Syntax { .. } | Problem::FullWidth { .. } | Problem::ForeignKey { .. }
-        ) {
-            return true;
-        }
-        let on_broken_line =
-            |at: At| file.broken.iter().any(|line| line.start <= at.end && at.start <= line.end);
-        !one.problem.is_absence() && !one.at.is_some_and(on_broken_line)
-    });
+    let is_broken = |path: &str| parsed.iter().any(|file| file.path == path && !file.broken.is_empty());
+    found.retain(|one| !(one.problem.is_absence() && is_broken(&one.file)));
     found
 }
 
@@ -193,8 +211,9 @@ mod tests {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         let source = Source::read_dir(&directory).unwrap();
         let (sink, defaults) = (Sink::default(), Sink::default());
-        let parsed: Vec<Parsed<'_>> =
-            source.files.iter().map(|(path, text)| syntax::parse(path, text, &sink)).collect();
+        let cleaned: Vec<Cleaned<'_>> =
+            source.files.iter().map(|(path, text)| syntax::clean(path, text, &sink)).collect();
+        let parsed: Vec<Parsed<'_>> = cleaned.iter().map(syntax::parse).collect();
         read(&parsed, &sink, &defaults, Instant::from_millis(0));
         assert!(!defaults.asked().is_empty());
         assert!(defaults.into_sorted().is_empty(), "a shipped default cannot be read");
@@ -227,5 +246,22 @@ mod tests {
             })
             .collect();
         assert!(missing.is_empty(), "not in config/haishin.toml: {missing:?}");
+    }
+
+    #[test]
+    fn the_documentation_explains_every_key() {
+        const PAGE: &str = include_str!("../../docs/configuration.md");
+        // Rules have a page of their own.
+        const RULES: [&str; 8] =
+            ["segment", "rule", "bounds", "sum", "last", "followed", "where", "comparison"];
+        let missing: Vec<String> = asked()
+            .into_iter()
+            .filter(|asked| {
+                let (table, key) = asked.rsplit_once('.').unwrap();
+                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`"];
+                !RULES.contains(&table) && !shown.iter().any(|it| PAGE.contains(&it.replace("KEY", key)))
+            })
+            .collect();
+        assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
     }
 }

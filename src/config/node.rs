@@ -12,7 +12,7 @@ use super::layers::{Layers, shipped};
 use super::problem::{Expected, Problem};
 use super::secret::SecretSource;
 use super::source::Source;
-use super::tree::{File, Item, Table};
+use super::tree::Item;
 use super::{MAIN_FILE, syntax};
 use crate::domain::time::Span;
 
@@ -108,10 +108,10 @@ pub fn read(source: &Source) -> (Option<Node>, Vec<Diagnostic>) {
         sink.report(MAIN_FILE, None, Problem::NoMainFile);
         return (None, sink.into_sorted());
     };
-    let parsed = syntax::parse(path, text, &sink);
-    let top =
-        Table::new(File { path, sink: &sink }, "haishin", parsed.table.get_ref(), parsed.table.span().into());
-    let node = node(&Layers::new([Rc::new(top), shipped(&defaults)]));
+    let cleaned = syntax::clean(path, text, &sink);
+    let parsed = syntax::parse(&cleaned);
+    let top = Rc::new(super::top(&parsed, "haishin", &sink));
+    let node = node(&Layers::new([top, shipped(&defaults)]));
     let found = super::without_echoes(sink, &[parsed]);
     let broken = found.iter().any(|one| one.severity() == super::problem::Severity::Error);
     (node.filter(|_| !broken), found)

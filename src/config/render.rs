@@ -52,10 +52,17 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str, prefix: 
     let title = level.primary_title(words.title.as_str());
     let mut group = match diagnostic.at {
         Some(at) => {
-            let annotation = AnnotationKind::Primary.span(caret(text, at.start, at.end));
+            // The caret's line alone: the renderer reads all it is given, for each problem again.
+            let caret = caret(text, at.start, at.end);
+            let start = text.get(..caret.start).and_then(|before| before.rfind('\n')).map_or(0, |n| n + 1);
+            let end =
+                text.get(caret.end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |n| caret.end + n);
+            let line = text.get(start..end).unwrap_or("");
+            let number = text.get(..start).map_or(0, |before| before.matches('\n').count()) + 1;
+            let annotation = AnnotationKind::Primary.span(caret.start - start..caret.end - start);
             let annotation =
                 if words.label.is_empty() { annotation } else { annotation.label(words.label.as_str()) };
-            title.element(Snippet::source(text).path(path.as_str()).annotation(annotation))
+            title.element(Snippet::source(line).line_start(number).path(path.as_str()).annotation(annotation))
         }
         None => title.element(annotate_snippets::Origin::path(path.as_str())),
     };

@@ -76,7 +76,7 @@ fn summary(lang: Lang, files: usize, errors: usize, warnings: usize, hints: usiz
     }
     lang.pick(
         format!("{files}ファイル: エラー{errors}件、警告{warnings}件、確認{hints}件"),
-        format!("{files} files: {errors} errors, {warnings} warnings, {hints} notes"),
+        format!("{files} files; errors: {errors}, warnings: {warnings}, notes: {hints}"),
     )
 }
 

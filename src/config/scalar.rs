@@ -24,19 +24,15 @@ impl Moment {
     /// `2026-12-04`, `2026-12-04 18:00[:05]`, `2026-12-04T18:00:00+09:00`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        if let Ok(fixed) = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)) {
-            return Some(Moment::Fixed(Instant::from_millis(fixed.timestamp_millis())));
-        }
-        // RFC 3339 wants seconds; people leave them out.
-        for format in ["%Y-%m-%dT%H:%M%:z", "%Y-%m-%dT%H:%MZ"] {
-            let text = text.replacen(' ', "T", 1);
-            let text = if format.ends_with('Z') { text.replace('Z', "+00:00") } else { text };
-            if let Ok(fixed) = DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M%:z") {
+        // RFC 3339 wants a `T` and seconds; people leave both out.
+        let full = text.replacen(' ', "T", 1).replace('Z', "+00:00");
+        for format in ["%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M%:z"] {
+            if let Ok(fixed) = DateTime::parse_from_str(&full, format) {
                 return Some(Moment::Fixed(Instant::from_millis(fixed.timestamp_millis())));
             }
         }
         let local = text.replacen('T', " ", 1);
-        for format in ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.3f"] {
+        for format in ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f"] {
             if let Ok(local) = NaiveDateTime::parse_from_str(&local, format) {
                 return in_calendar(local.date()).then_some(Moment::Local(local));
             }

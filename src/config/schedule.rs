@@ -42,8 +42,13 @@ const WEEKDAYS: [(&str, chrono::Weekday); 7] = [
     ("sun", chrono::Weekday::Sun),
 ];
 
-/// Due instants looked at for the shortest distance: a pattern of weekdays and times repeats within so many.
-const GAPS_LOOKED_AT: usize = 400;
+/// What is looked at for the shortest distance between two due instants: a pattern of times, weekdays and days of
+/// the month comes round within two months, and both changes of the clock lie within a year.
+const LOOK_AHEAD: Span = Span::from_days(366);
+/// Three times a day for a year: what comes oftener shows its shortest distance on any day.
+const LOOK_AHEAD_MAX: usize = 1_200;
+/// Due instants looked at for one in the quiet hours: more than a day's.
+const QUIET_LOOKED_AT: usize = 50;
 
 pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
     let table = item.table("schedule")?.with_homes(HOMES);
@@ -75,9 +80,7 @@ pub(super) fn if_missed(item: &Item<'_>) -> Option<IfMissed> {
 fn once(table: &Table<'_>, zone: Option<Tz>) -> Option<When> {
     // Without `at` it could be any of the three.
     let Some(item) = table.get("at") else {
-        table.get("every");
-        let keys = ["at", "every", "cron"].map(str::to_owned).to_vec();
-        table.report(Problem::MissingOneOf { keys });
+        table.missing(&["at", "every", "cron"]);
         return None;
     };
     Some(When::Once(item.instant(zone?)?))
@@ -103,17 +106,19 @@ fn recurring(table: &Table<'_>, kind: &str, zone: Option<Tz>, around: &Surroundi
         return None;
     }
     let recurrence = Recurrence { pattern: pattern?, zone: zone?, from, until, except: except? };
-    judge(table, kind, &recurrence, around);
-    Some(When::Recurring(recurrence))
+    let when = When::Recurring(recurrence);
+    judge(table, kind, &when, around);
+    Some(when)
 }
 
 /// Reports a recurrence that never fires, is over, or comes round within the same-content window.
-fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surroundings<'_>) {
+fn judge(table: &Table<'_>, kind: &str, when: &When, around: &Surroundings<'_>) {
+    let When::Recurring(recurrence) = when else { return };
     let at = table.key_at(kind).unwrap_or(table.at);
-    let Some(first) = recurrence.next_after(Instant::from_millis(0)) else {
+    if recurrence.next_after(Instant::from_millis(0)).is_none() {
         table.file.report(at, Problem::NeverFires);
         return;
-    };
+    }
     if recurrence.next_after(around.now).is_none()
         && let Some(until) = recurrence.until
     {
@@ -121,8 +126,7 @@ fn judge(table: &Table<'_>, kind: &str, recurrence: &Recurrence, around: &Surrou
         let local = local_text(until - Span::from_millis(1), recurrence.zone);
         table.file.report(at, Problem::AlreadyPast { at: until, local });
     }
-    let start = first.max(around.now) - Span::from_millis(1);
-    let gap = recurrence.shortest_gap(start, GAPS_LOOKED_AT);
+    let gap = recurrence.shortest_gap(reference(when), LOOK_AHEAD, LOOK_AHEAD_MAX);
     if let Some(gap) = gap.filter(|gap| *gap < around.window) {
         table.file.report(at, Problem::RepeatsTooSoon { gap, window: around.window });
     }
@@ -134,7 +138,7 @@ fn cron(table: &Table<'_>) -> Option<Cron> {
     match Cron::parse(text) {
         Ok(cron) => Some(cron),
         Err(error) => {
-            item.report(Problem::BadCron { error: error.to_string() });
+            item.report(Problem::BadCron { error });
             None
         }
     }
@@ -254,6 +258,9 @@ fn exception(item: &Item<'_>) -> Option<Except> {
         Some((day(first)?, day(last)?))
     };
     let text = item.text_as(Expected::Exception)?;
+    if text == "jp-holidays" {
+        return Some(Except::JpHolidays);
+    }
     if let Ok(day) = Weekdays::parse_day(text) {
         return Some(Except::Weekdays([day].into_iter().collect()));
     }
@@ -272,44 +279,78 @@ fn deadline(
     zone: Option<Tz>,
     around: &Surroundings<'_>,
 ) -> Option<Option<Deadline>> {
+    let recurring = matches!(when, Some(When::Recurring(_)));
+    let expected = if recurring { Expected::Span } else { Expected::InstantOrSpan };
     let item = table.get("deadline");
-    let span = item.as_ref().is_some_and(|item| is_span(item) || matches!(when, Some(When::Recurring(_))));
+    let span = item.as_ref().is_some_and(|item| recurring || is_span(item));
     let deadline = match &item {
         None => None,
-        Some(item) if span => Some(Deadline::After(item.span()?)),
+        Some(item) if span => Some(Deadline::After(item.span_as(expected)?)),
         Some(item) => Some(Deadline::At(item.moment(Expected::InstantOrSpan)?.end(zone?))),
     };
-    let Some(When::Once(at)) = when else { return Some(deadline) };
-    if let (Some(item), Some(deadline)) = (&item, deadline)
+    if let (Some(When::Once(at)), Some(item), Some(deadline)) = (when, &item, deadline)
         && deadline.instant(*at) <= *at
     {
         item.report(Problem::EndBeforeStart { start: "at".to_owned() });
         return None;
     }
-    judge_once(table, *at, zone?, deadline.zip(item), around);
+    judge_times(table, when?, zone?, deadline.zip(item), around);
     Some(deadline)
 }
 
-fn judge_once(
+/// Reports a one-shot of the past, and the first due instant that lies in the quiet hours.
+fn judge_times(
     table: &Table<'_>,
-    at: Instant,
+    when: &When,
     zone: Tz,
     deadline: Option<(Deadline, Item<'_>)>,
     around: &Surroundings<'_>,
 ) {
-    let Some(item) = table.peek("at") else { return };
-    if at <= around.now {
-        item.report(Problem::AlreadyPast { at, local: local_text(at, zone) });
+    let Some(place) = table.key_at("cron").or_else(|| table.peek("at").map(|item| item.at)) else { return };
+    if let When::Once(at) = when
+        && *at <= around.now
+    {
+        table.file.report(place, Problem::AlreadyPast { at: *at, local: local_text(*at, zone) });
     }
-    let quiet = around.policy.quiet_hours.filter(|_| !around.immediate);
-    let Some(end) = quiet.and_then(|quiet| quiet_until(quiet, at)) else { return };
-    let ends = local_text(end, zone);
-    match deadline {
-        Some((deadline, item)) if deadline.instant(at) <= end => {
-            item.report(Problem::DeadlineInQuietHours { ends });
+    let Some(quiet) = around.policy.quiet_hours.filter(|_| !around.immediate) else { return };
+    let due = |after: Instant| -> Vec<Instant> {
+        match when {
+            When::Once(at) => vec![*at],
+            When::Recurring(_) => when.after(after).take(QUIET_LOOKED_AT).collect(),
         }
-        _ => item.report(Problem::DueInQuietHours { ends }),
+    };
+    let sendable = |(at, end): &(Instant, Instant)| {
+        deadline.as_ref().is_none_or(|(deadline, _)| deadline.instant(*at) > *end)
+    };
+    let quiet = |due: &[Instant]| -> Vec<(Instant, Instant)> {
+        due.iter().filter_map(|at| Some((*at, quiet_until(quiet, *at)?))).collect()
+    };
+    let (always, coming) = (due(reference(when)), quiet(&due(around.now)));
+    let always_quiet = quiet(&always);
+    // Nights left out by a deadline are meant, unless nothing else is left.
+    let nothing_left =
+        !always.is_empty() && always_quiet.len() == always.len() && !always_quiet.iter().any(sendable);
+    match (&deadline, coming.first().or(always_quiet.first())) {
+        (Some((_, item)), Some((_, end))) if nothing_left => {
+            item.report(Problem::DeadlineInQuietHours { ends: local_text(*end, zone) });
+        }
+        _ => {
+            if let Some((_, end)) = coming.iter().find(|one| sendable(one)) {
+                table.file.report(place, Problem::DueInQuietHours { ends: local_text(*end, zone) });
+            }
+        }
     }
+}
+
+/// From when on a recurrence is judged. Not from now: what was taken once must never become an error by itself, or
+/// a daemon could not read its own version after a restart.
+fn reference(when: &When) -> Instant {
+    const SOME_DAY: Instant = Instant::from_millis(1_767_225_600_000); // 2026-01-01
+    let from = match when {
+        When::Once(_) => None,
+        When::Recurring(recurrence) => recurrence.from,
+    };
+    from.map_or(SOME_DAY, |from| from - Span::from_millis(1))
 }
 
 /// When the quiet hours end that `at` lies in.

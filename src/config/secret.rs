@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 pub use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::{Expected, Problem};
+use super::suggest;
 use super::tree::{Item, Table};
 
 /// Where a secret is kept. The secret itself is read when it is needed and never printed.
@@ -128,6 +129,7 @@ fn not_empty(text: String, place: String) -> Result<SecretString, SecretError> {
 pub(super) fn mask(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut block: Option<&str> = None;
+    let mut in_secret = false;
     for line in text.split_inclusive('\n') {
         if let Some(end) = block {
             let close = line.find(end).map(|n| n + end.len());
@@ -136,7 +138,12 @@ pub(super) fn mask(text: &str) -> String {
             block = if close.is_some() { None } else { block };
             continue;
         }
-        match secret_value(line) {
+        if line.trim_start().starts_with('[') {
+            in_secret = ["secret", "token"].iter().any(|word| line.contains(word));
+        }
+        let in_table = in_secret && !line.starts_with('[') && !says_where(line.trim_start());
+        let value = secret_value(line).or_else(|| line.find('=').filter(|_| in_table));
+        match value {
             Some(start) => {
                 let (head, value) = line.split_at(start);
                 out.push_str(head);
@@ -152,37 +159,71 @@ pub(super) fn mask(text: &str) -> String {
 /// Where the value of a key that sounds like a secret begins, unless it is a table that says where it is kept.
 fn secret_value(line: &str) -> Option<usize> {
     let lower = line.to_ascii_lowercase();
-    let word = ["secret", "token", "passw"].iter().filter_map(|word| lower.find(word)).min()?;
+    let sounds = ["secret", "token", "passw"].iter().filter_map(|word| lower.find(word)).min();
+    let word = sounds.or_else(|| misspelt(line))?;
     // A marketer may write of secrets: inside quotes it is a sentence, in a comment an explanation.
     let before = line.get(..word)?;
+    // A message's quote token is no secret of ours.
+    if before.ends_with("quote_") {
+        return None;
+    }
     if before.contains('#') || before.matches('"').count() % 2 == 1 {
         return None;
     }
     let after = line.get(word..)?;
-    let equals = after.find(['=', '＝', ':'])?;
-    let sign = after.get(equals..)?.chars().next()?.len_utf8();
-    let value = word + equals + sign;
+    let name = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+    // Without a sign the line is broken, and what follows the name is a secret all the same.
+    let value = match after.find(['=', '＝', ':']) {
+        Some(sign) => word + sign + after.get(sign..)?.chars().next()?.len_utf8(),
+        None => word + name,
+    };
     let rest = line.get(value..)?.trim_start();
     let place = rest.strip_prefix('{').map(str::trim_start);
-    let known = |place: &str| ["file", "env", "credential"].iter().any(|key| place.starts_with(key));
-    if place.is_some_and(known) { None } else { Some(value) }
+    let is_place = place.is_some_and(|place| says_where(place) && place.matches('=').count() == 1);
+    if is_place { None } else { Some(value) }
 }
 
-/// `postgres://user:password@host` with the password masked.
+/// Whether a line begins with a key that says where a secret is kept.
+fn says_where(line: &str) -> bool {
+    ["file", "env", "credential"]
+        .iter()
+        .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
+}
+
+/// Where a line's key begins if it is nearly the name of a secret.
+fn misspelt(line: &str) -> Option<usize> {
+    let key = line.trim_start();
+    let end = key.find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-')).unwrap_or(key.len());
+    suggest::nearest(key.get(..end)?, ["channel_secret", "access_token", "password"].into_iter())?;
+    Some(line.len() - key.len())
+}
+
+/// `postgres://user:password@host` and `?password=…` with the password masked.
 fn mask_password(line: &str) -> String {
-    let masked = line.find("://").and_then(|scheme| {
-        let start = scheme + 3;
-        let rest = line.get(start..)?;
-        let authority = rest.get(..rest.find(['/', '"', '\'', '?', ' ']).unwrap_or(rest.len()))?;
-        let at = authority.rfind('@')?;
-        let colon = authority.get(..at)?.find(':')?;
-        let (head, tail) = (line.get(..start + colon + 1)?, line.get(start + at..)?);
-        let mut out = head.to_owned();
-        push_stars(&mut out, authority.get(colon + 1..at)?);
-        out.push_str(tail);
-        Some(out)
-    });
-    masked.unwrap_or_else(|| line.to_owned())
+    match password_in_authority(line).or_else(|| password_in_query(line)) {
+        Some((start, end)) => {
+            let mut out = line.get(..start).unwrap_or("").to_owned();
+            push_stars(&mut out, line.get(start..end).unwrap_or(""));
+            out.push_str(line.get(end..).unwrap_or(""));
+            out
+        }
+        None => line.to_owned(),
+    }
+}
+
+fn password_in_authority(line: &str) -> Option<(usize, usize)> {
+    let start = line.find("://")? + 3;
+    let rest = line.get(start..)?;
+    let authority = rest.get(..rest.find(['/', '"', '\'', '?', ' ']).unwrap_or(rest.len()))?;
+    let at = authority.rfind('@')?;
+    let colon = authority.get(..at)?.find(':')?;
+    Some((start + colon + 1, start + at))
+}
+
+fn password_in_query(line: &str) -> Option<(usize, usize)> {
+    const KEY: &str = "password=";
+    let start = line.to_ascii_lowercase().find(KEY)? + KEY.len();
+    Some((start, line.len()))
 }
 
 fn push_stars(out: &mut String, text: &str) {

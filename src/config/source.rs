@@ -35,13 +35,13 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
-    /// More than [`FILES_MAX`] files.
+    /// More than `FILES_MAX` files.
     #[error("`{}` holds more than {FILES_MAX} .toml files; is it a configuration directory?", path.display())]
     TooManyFiles {
         /// The directory.
         path: PathBuf,
     },
-    /// More than [`FILE_BYTES_MAX`] in one file or [`TOTAL_BYTES_MAX`] in all.
+    /// More than `FILE_BYTES_MAX` in one file or `TOTAL_BYTES_MAX` in all.
     #[error(
         "`{}` is too large (a file may have {} KiB, all together {} MiB)",
         path.display(),

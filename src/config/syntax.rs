@@ -1,5 +1,7 @@
 //! Broken TOML: what a marketer's keyboard does to it is named, the rest is left to the parser's own words.
 
+use std::borrow::Cow;
+
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -7,49 +9,99 @@ use super::diagnostic::{At, Sink};
 use super::problem::Problem;
 use super::suggest::half_width_char;
 
-/// A file's tables as far as they could be read, and the lines that could not.
-pub(super) struct Parsed<'a> {
+/// A file's text with its broken lines blanked out, byte for byte, so that every other place still holds.
+pub(super) struct Cleaned<'a> {
     pub path: &'a str,
-    pub table: Spanned<DeTable<'a>>,
-    /// Byte ranges of lines with broken syntax; what else is found there is an echo.
+    pub text: Cow<'a, str>,
+    /// The lines that were blanked out; what is found missing may stand there.
     pub broken: Vec<At>,
 }
 
-/// Parses a file; syntax problems go to the sink, and what is readable around them is still checked.
-pub(super) fn parse<'a>(path: &'a str, text: &'a str, sink: &Sink) -> Parsed<'a> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut broken: Vec<At> = Vec::new();
-    if errors.is_empty() {
-        return Parsed { path, table, broken };
+/// A file's tables as far as they could be read.
+pub(super) struct Parsed<'a> {
+    pub path: &'a str,
+    pub text: &'a str,
+    pub table: Spanned<DeTable<'a>>,
+    pub broken: &'a [At],
+}
+
+/// So many broken lines are looked for, one after the other.
+const ROUNDS_MAX: usize = 50;
+
+/// Reports syntax problems and takes their lines out. The parser recovers from some errors and loses the rest of
+/// the file at others; without the broken lines it reads all that is readable.
+pub(super) fn clean<'a>(path: &'a str, text: &'a str, sink: &Sink) -> Cleaned<'a> {
+    let mut cleaned = Cleaned { path, text: text.into(), broken: Vec::new() };
+    if DeTable::parse(text).is_ok() {
+        return cleaned;
     }
     for (at, problem) in slips(text) {
         sink.report(path, Some(at), problem);
-        broken.push(line_of(text, at));
+        cleaned.blank(at);
     }
-    for error in errors {
-        let at: At = error.span().map_or(At { start: text.len(), end: text.len() }, At::from);
-        let line = line_of(text, at);
-        // One cause per line: the first.
-        if broken.iter().any(|seen| seen.start <= line.end && line.start <= seen.end) {
-            continue;
+    for _ in 0..ROUNDS_MAX {
+        let (_, errors) = DeTable::parse_recoverable(&cleaned.text);
+        let blanked = cleaned.broken.len();
+        for error in errors {
+            let at: At = error.span().map_or(At { start: text.len(), end: text.len() }, At::from);
+            if cleaned.blank(at) {
+                sink.report(path, Some(at), problem(text, at, error.message()));
+            }
         }
-        broken.push(line);
-        let here = text.get(at.start..at.end).unwrap_or("").trim();
-        let foreign = !here.is_ascii() && error.message().starts_with("invalid unquoted key");
-        let problem = if foreign {
-            Problem::ForeignKey { key: here.to_owned() }
-        } else {
-            Problem::Syntax { detail: error.message().replace('\n', " ") }
-        };
-        sink.report(path, Some(at), problem);
+        if cleaned.broken.len() == blanked {
+            break;
+        }
     }
-    Parsed { path, table, broken }
+    cleaned
+}
+
+/// Reads a cleaned file.
+pub(super) fn parse<'a>(cleaned: &'a Cleaned<'_>) -> Parsed<'a> {
+    let (table, _) = DeTable::parse_recoverable(&cleaned.text);
+    Parsed { path: cleaned.path, text: &cleaned.text, table, broken: &cleaned.broken }
+}
+
+fn problem(text: &str, at: At, message: &str) -> Problem {
+    let here = text.get(at.start..at.end).unwrap_or("").trim();
+    if !here.is_ascii() && message.starts_with("invalid unquoted key") {
+        return Problem::ForeignKey { key: here.to_owned() };
+    }
+    if here.is_empty() && message.starts_with("string values must be quoted") {
+        return Problem::Syntax { detail: "missing value".to_owned() };
+    }
+    Problem::Syntax { detail: message.replace('\n', " ") }
+}
+
+impl Cleaned<'_> {
+    /// Blanks out the line at a place, and with a broken header the table below it; `false` if that was done
+    /// already or the line is empty.
+    fn blank(&mut self, at: At) -> bool {
+        let mut line = line_of(&self.text, at);
+        let written = self.text.get(line.start..line.end).unwrap_or("");
+        if written.trim().is_empty() {
+            return false;
+        }
+        if written.trim_start().starts_with(['[', '［']) {
+            let below = self.text.get(line.end..).unwrap_or("");
+            line.end += below.find("\n[").unwrap_or(below.len());
+        }
+        let blank: String = self
+            .text
+            .get(line.start..line.end)
+            .unwrap_or("")
+            .bytes()
+            .map(|byte| if byte == b'\n' { '\n' } else { ' ' })
+            .collect();
+        self.text.to_mut().replace_range(line.start..line.end, &blank);
+        self.broken.push(line);
+        true
+    }
 }
 
 fn line_of(text: &str, at: At) -> At {
     let start = text.get(..at.start).and_then(|before| before.rfind('\n')).map_or(0, |n| n + 1);
     let end = text.get(at.start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |n| at.start + n);
-    At { start, end: end.max(at.end) }
+    At { start, end }
 }
 
 /// Full-width characters outside strings and comments, runs of them together; and a string that was opened with a

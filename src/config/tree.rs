@@ -17,6 +17,7 @@ use super::suggest;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct File<'a> {
     pub path: &'a str,
+    pub text: &'a str,
     pub sink: &'a Sink,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Table<'a> {
     homes: &'static [Home],
     asked: RefCell<BTreeSet<&'static str>>,
     forgiven: Cell<bool>,
+    /// What is missing: said at the end, and only where no slip of a key explains it.
+    missing: RefCell<Vec<Vec<&'static str>>>,
 }
 
 impl<'a> Table<'a> {
@@ -65,6 +68,7 @@ impl<'a> Table<'a> {
             homes: &[],
             asked: RefCell::default(),
             forgiven: Cell::new(false),
+            missing: RefCell::default(),
         }
     }
 
@@ -96,7 +100,7 @@ impl<'a> Table<'a> {
     pub fn need(&self, key: &'static str) -> Option<Item<'a>> {
         let found = self.get(key);
         if found.is_none() {
-            self.report(Problem::MissingKey { key: key.to_owned() });
+            self.missing(&[key]);
         }
         found
     }
@@ -137,9 +141,16 @@ impl<'a> Table<'a> {
             return Some(first);
         }
         if needed {
-            self.report(Problem::MissingOneOf { keys: keys.iter().map(|key| (*key).to_owned()).collect() });
+            self.missing(keys);
         }
         None
+    }
+
+    /// None of these keys stands here, and one is needed. Said at the end, and only where no slip of a key
+    /// explains it.
+    pub fn missing(&self, keys: &[&'static str]) {
+        self.asked.borrow_mut().extend(keys);
+        self.missing.borrow_mut().push(keys.to_vec());
     }
 
     /// All entries in file order: for tables whose keys are names.
@@ -156,20 +167,38 @@ impl<'a> Table<'a> {
         all
     }
 
-    /// Reports every key nobody asked for.
+    /// Reports every key nobody asked for, and what is missing.
     pub fn finish(&self) {
+        let mut unknown = self.unknown_keys();
+        let missing = self.missing.take();
         if self.forgiven.get() {
-            return;
+            unknown.retain(|(_, problem)| missing.iter().any(|keys| explains(problem, keys)));
         }
-        for (key, at, _) in self.entries() {
-            if !self.asked.borrow().contains(key) {
-                self.file.report(at, self.unknown(key));
+        for keys in missing {
+            match keys.as_slice() {
+                keys if unknown.iter().any(|(_, problem)| explains(problem, keys)) => {}
+                [key] => self.report(Problem::MissingKey { key: (*key).to_owned() }),
+                keys => {
+                    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+                    self.report(Problem::MissingOneOf { keys });
+                }
             }
+        }
+        for (at, problem) in unknown {
+            self.file.report(at, problem);
         }
     }
 
+    fn unknown_keys(&self) -> Vec<(At, Problem)> {
+        let entries = self.entries();
+        let asked = self.asked.borrow();
+        let unknown = entries.into_iter().filter(|(key, ..)| !asked.contains(key));
+        unknown.map(|(key, at, _)| (at, self.unknown(key))).collect()
+    }
+
     fn unknown(&self, key: &str) -> Problem {
-        if let Some(home) = self.homes.iter().find(|home| home.keys.contains(&key)) {
+        let elsewhere = |home: &&Home| home.header.trim_matches(['[', ']']) != self.name;
+        if let Some(home) = self.homes.iter().filter(elsewhere).find(|home| home.keys.contains(&key)) {
             return Problem::WrongPlace { key: key.to_owned(), home: home.header.to_owned() };
         }
         let known: Vec<String> = self.asked.borrow().iter().map(|key| (*key).to_owned()).collect();
@@ -177,8 +206,15 @@ impl<'a> Table<'a> {
         if suggestion.is_none() && !key.is_ascii() {
             return Problem::ForeignKey { key: key.to_owned() };
         }
-        // A key that is nearly one from elsewhere in the file is best sent there under its right name.
         Problem::UnknownKey { key: key.to_owned(), suggestion, known }
+    }
+}
+
+/// Whether an unknown key is a slip of one of these.
+fn explains(unknown: &Problem, keys: &[&str]) -> bool {
+    match unknown {
+        Problem::UnknownKey { suggestion: Some(meant), .. } => keys.contains(&meant.as_str()),
+        _ => false,
     }
 }
 

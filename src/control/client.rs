@@ -8,9 +8,30 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use super::address::Address;
 use super::node::Node;
-use super::protocol::{Failure, Reply, Request, Upload};
 use super::server::{encode, line};
+use crate::protocol::{Failure, Reply, Request, Upload};
+
+/// Whether a daemon listens there.
+pub async fn listens(socket: &Path) -> bool {
+    matches!(connect(socket).await, Ok(Some(_)))
+}
+
+async fn connect(socket: &Path) -> std::io::Result<Option<UnixStream>> {
+    let nobody = |error: &std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
+    };
+    let connected = match Address::of(socket) {
+        Ok(address) => UnixStream::connect(address.path()).await,
+        Err(error) => Err(error),
+    };
+    match connected {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if nobody(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// A conversation about one request.
 pub enum Conversation {
@@ -33,18 +54,7 @@ pub enum Conversation {
 impl Conversation {
     /// Asks a daemon; `None` when none listens there.
     pub async fn with_daemon(socket: &Path, request: &Request) -> std::io::Result<Option<Self>> {
-        let stream = match UnixStream::connect(socket).await {
-            Ok(stream) => stream,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
+        let Some(stream) = connect(socket).await? else { return Ok(None) };
         let (read, mut write) = stream.into_split();
         write.write_all(&encode(request)).await?;
         Ok(Some(Self::Daemon { read: BufReader::new(read), write }))

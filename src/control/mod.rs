@@ -1,7 +1,7 @@
 //! The Unix socket: one protocol for all commands, and the node that answers them.
 
+mod address;
 pub mod client;
 pub mod node;
 pub mod plan;
-pub mod protocol;
 pub mod server;

@@ -10,8 +10,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::address::Address;
 use super::node::Node;
-use super::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
+use crate::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
 
 /// Commands served at once; more wait.
 const MAX_CLIENTS: usize = 32;
@@ -23,7 +24,8 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let address = Address::of(path)?;
+    let listener = UnixListener::bind(address.path())?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }

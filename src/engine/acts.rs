@@ -1,10 +1,10 @@
 //! What people do to sends: brake, pause, resume, cancel, resolve. Each is one durable transaction, with who did it.
 
-use crate::control::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{
     ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write,
 };
@@ -105,6 +105,8 @@ impl Engine {
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = None;
         self.state.row.paused = None;
+        // A person has looked: from here on this database is the one to compare with.
+        self.write_ticket();
         self.up_since = now;
         self.next_due = None;
         tracing::warn!(account = %self.slug, by, "started");
@@ -345,14 +347,14 @@ impl Engine {
         lang: Lang,
     ) -> Answered {
         let found = self.deps.store.occurrences(self.account, OccurrenceFilter::Id(id)).await?;
-        let Some(row) = found.into_iter().next().filter(|row| row.finished_at.is_some()) else {
+        if !found.iter().any(|row| row.finished_at.is_some()) {
             return Ok(Err(not_found(match lang {
                 Lang::Ja => format!("終わった配信回 {id} はありません。一覧: haishin occurrence list"),
                 Lang::En => {
                     format!("there is no occurrence {id} that has ended. See: haishin occurrence list")
                 }
             })));
-        };
+        }
         let sets = self.deps.store.sets(self.account, id).await?;
         let of = |wanted: Outcome| {
             sets.iter()
@@ -388,9 +390,9 @@ impl Engine {
             vec![Write::Batches(batches), Write::Sets { occurrence: id, sets }, act],
         )
         .await?;
-        let at = row.parts.last().map_or(row.due_at, |part| part.effective_at);
         if !outcome.counts() {
-            self.state.settle(id, outcome, &unknown, at);
+            // Settled deliveries are never taken back in memory: the truth is read anew.
+            self.reload().await?;
         }
         let count = unknown.len();
         let text = match lang {

@@ -120,7 +120,7 @@ impl Engine {
         row.capped = reserve.capped;
         row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
         row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
-        row.detail = detail(&decision);
+        row.detail = detail(&decision, *quota);
         row.matched = decision.matched.len();
         if let Verdict::Refuse(refusal) = &decision.verdict {
             row.state = OccurrenceState::Refused;
@@ -153,9 +153,7 @@ impl Engine {
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, row.due_at));
         self.commit(Priority::Freeze, writes).await?;
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(account = %self.slug, %error, "the state directory cannot be written: a database that goes back in time would not be noticed");
-        }
+        self.write_ticket();
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
             state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
@@ -238,15 +236,20 @@ fn unit_name(campaign: &Campaign, variant: &VariantName, due: Instant, zone: Tz)
 }
 
 /// What the decision came to, in JSON: kept with the occurrence so that "why" can always be told.
-pub(super) fn detail(decision: &Decision) -> serde_json::Value {
+pub(super) fn detail(decision: &Decision, quota: plan::Quota) -> serde_json::Value {
     let exclusions = decision
         .exclusions
         .iter()
         .map(|(exclusion, friends)| json!({ "exclusion": exclusion, "friends": friends.len() }));
     let variants =
         decision.variants.iter().map(|(name, friends)| json!({ "variant": name, "friends": friends.len() }));
+    let quota = match quota {
+        plan::Quota::Known { limit, used } => json!({ "limit": limit, "used": used }),
+        plan::Quota::Unlimited | plan::Quota::Unreadable => serde_json::Value::Null,
+    };
     json!({
         "matched": decision.matched.len(),
+        "quota": quota,
         "exclusions": exclusions.collect::<Vec<_>>(),
         "variants": variants.collect::<Vec<_>>(),
         "warnings": decision.warnings.iter().map(warning_words).collect::<Vec<_>>(),

@@ -13,7 +13,7 @@ use super::Engine;
 /// Inbox rows taken in one transaction.
 const ROWS_A_SLICE: u32 = 16;
 /// Journal entries folded into friend rows in one transaction.
-const FOLD_A_SLICE: u32 = 2_000;
+const FOLD_A_SLICE: u32 = 1_000;
 
 impl Engine {
     /// Applies one slice of the inbox: entries, dedupe ids and the deletion of the rows in one transaction.
@@ -44,6 +44,7 @@ impl Engine {
         for entry in &entries {
             self.state.index.apply(entry);
         }
+        self.state.index.settle();
         if let Some(last) = last {
             self.state.row.journal_seq = last;
         }

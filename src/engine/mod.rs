@@ -5,6 +5,7 @@
 
 mod acts;
 mod books;
+mod checkpoint;
 mod dispatch;
 mod due;
 mod freeze;
@@ -27,13 +28,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use books::{Books, exclusion_words};
+
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
-use crate::control::protocol::{Answer, Command, Failure, Reply};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
+use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
@@ -196,6 +199,7 @@ pub struct Engine {
     /// Since when planning has run without a break.
     up_since: Instant,
     quota: quota::Desk,
+    checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -254,6 +258,7 @@ impl Engine {
             line,
             active,
             fence,
+            checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
             seen_at,
@@ -317,6 +322,7 @@ impl Engine {
             Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
         }
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
         self.up_since = clock.now;
@@ -339,6 +345,16 @@ impl Engine {
         self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
         self.state.row.stopped = Some(halt);
         Ok(())
+    }
+
+    /// The number of the last transaction, durable beside the database.
+    fn write_ticket(&self) {
+        if let Err(error) = self.ticket.write(self.fence.seq) {
+            tracing::error!(
+                account = %self.slug, %error,
+                "the state directory cannot be written: a database that goes back in time would not be noticed"
+            );
+        }
     }
 
     /// Whether the wall clock is behind what this account has already seen.
@@ -427,7 +443,8 @@ impl Engine {
             self.dispatch().await?;
         }
         self.gauge_state();
-        self.fold().await
+        self.fold().await?;
+        self.checkpoint().await
     }
 
     fn activated(&mut self, active: Active) {
@@ -453,6 +470,12 @@ impl Engine {
     }
 
     async fn hand_over(&mut self) {
+        if self.deps.mode == Mode::Daemon
+            && let Err(error) = self.checkpoint_now().await
+        {
+            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "no checkpoint was written: the next start is slower");
+            return;
+        }
         if let Err(error) = self.deps.store.release(&mut self.fence, self.deps.clock.now()).await {
             tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "the lease was not given up and will expire");
         }

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::control::protocol::Answer;
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, FriendId};
 use crate::domain::plan::{self, Decision, Verdict};
 use crate::domain::schedule::{Delay, Verdict as Due};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
@@ -54,7 +54,7 @@ impl Engine {
                 sends.reserve(reserve.reservation);
             }
             texts.push(self.decision_text(&campaign, due, &decision, lang));
-            list.push(self.decision_json(&campaign, due, &decision, friends));
+            list.push(self.decision_json(&campaign, due, &decision, quota, friends));
         }
         if texts.is_empty() {
             texts.push(
@@ -115,9 +115,10 @@ impl Engine {
         campaign: &Campaign,
         due: Instant,
         decision: &Decision,
+        quota: plan::Quota,
         friends: bool,
     ) -> serde_json::Value {
-        let mut json = detail(decision);
+        let mut json = detail(decision, quota);
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
             Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal) }),

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::control::protocol::{Answer, Command, Failure, Reply, Row};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId, SegmentSlug};
 use crate::domain::key::Run as RunKind;
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
+use crate::protocol::{Answer, Command, Failure, Reply, Row};
 use crate::store::{BatchEnding, OccurrenceFilter, OccurrenceRow, StoreError};
 use crate::text::Table;
 
@@ -102,6 +102,7 @@ impl Engine {
             "stopped": state.row.stopped, "paused": state.row.paused, "clock_behind": self.clock_behind(now),
             "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
+            "seen_at": self.seen_at,
         });
         let mut lines = vec![match lang {
             Lang::Ja => format!(
@@ -168,7 +169,8 @@ impl Engine {
             "recipients": run.row.recipients, "accepted": run.ended(Outcome::Accepted),
             "unknown": run.ended(Outcome::Unknown), "rejected": run.ended(Outcome::Rejected),
             "not_yet_sent": run.unsettled(), "batches": run.batch_count(), "mark": run.mark(),
-            "open_batches": open, "possibly_sent_batches": possibly, "in_flight": run.in_flight(),
+            "open_batches": open, "possibly_sent_batches": possibly, "possibly_sent": run.possibly_sent(),
+            "in_flight": run.in_flight(),
             "reason": run.row.reason,
         })
     }

@@ -37,6 +37,8 @@ pub struct State {
     pub next_occurrence: i64,
     /// LINE's numbers as last read.
     pub quota: Option<QuotaReading>,
+    /// The entry the index's checkpoint is as of; 0 without one.
+    pub checkpoint: Seq,
 }
 
 impl State {
@@ -46,7 +48,7 @@ impl State {
             what: format!("account {}", account.0),
             why: "its row is gone while its lease exists; restore the database from a backup".into(),
         })?;
-        let index = load_index(store, account, row.folded_seq).await?;
+        let (index, checkpoint) = load_index(store, account, row.folded_seq).await?;
         let campaigns = store.campaigns(account).await?;
         let campaigns = campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect();
         let quota = store.quota(account).await?.into_iter().next();
@@ -60,6 +62,7 @@ impl State {
             runs: BTreeMap::new(),
             next_occurrence: highest.iter().map(|row| row.id.0).max().unwrap_or(0) + 1,
             quota,
+            checkpoint,
         };
         for row in store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await? {
             state.next_occurrence = state.next_occurrence.max(row.id.0 + 1);
@@ -165,7 +168,13 @@ pub fn reservation(row: &OccurrenceRow, variants: &[VariantRow]) -> Reservation 
     }
 }
 
-async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Result<Index, StoreError> {
+/// The index from its checkpoint and the journal after it, or from friend rows and the whole journal.
+async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Result<(Index, Seq), StoreError> {
+    if let Some(mut index) = super::checkpoint::restore(store, account).await? {
+        let checkpoint = index.applied();
+        replay(store, account, &mut index, checkpoint, Seq(0)).await?;
+        return Ok((index, checkpoint));
+    }
     let mut index = Index::new();
     let mut after = None;
     loop {
@@ -176,7 +185,19 @@ async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Resul
             index.load_friend(friend);
         }
     }
-    let mut after = Seq(0);
+    replay(store, account, &mut index, Seq(0), folded).await?;
+    Ok((index, Seq(0)))
+}
+
+/// Applies the entries after `after`; state entries up to `folded` are in the friend rows already.
+async fn replay(
+    store: &dyn Store,
+    account: AccountId,
+    index: &mut Index,
+    after: Seq,
+    folded: Seq,
+) -> Result<(), StoreError> {
+    let mut after = after;
     loop {
         let page = store.events(account, (after, folded), PAGE).await?;
         let Some(last) = page.last() else { break };
@@ -190,5 +211,6 @@ async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Resul
         after = last.seq;
         page.iter().for_each(|entry| index.apply(entry));
     }
-    Ok(index)
+    index.settle();
+    Ok(())
 }

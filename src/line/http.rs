@@ -111,14 +111,14 @@ impl HttpApi {
     async fn ask_once(&self, request: RequestBuilder) -> Result<(Exchange, bool), CallError> {
         let token = self.tokens.get().await?;
         let answer = exchange(request.header(reqwest::header::AUTHORIZATION, token.header())).await?;
-        let stale = self.judge(&token, answer.status).await;
+        let stale = self.judge(&token, answer.status);
         Ok((answer, stale))
     }
 
     /// Learns from a status about the token it was asked with; true if the token had worked and no longer does.
-    async fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
+    fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
         if status == 401 {
-            return self.tokens.refused(token).await;
+            return self.tokens.refused(token);
         }
         token.prove();
         false
@@ -143,7 +143,7 @@ impl Api for HttpApi {
         match exchange(request).await {
             Ok(answer) => {
                 let mut attempt = Attempt::read(answer.status, &answer.headers, &answer.body);
-                if self.judge(&token, answer.status).await {
+                if self.judge(&token, answer.status) {
                     attempt.answer = Answer::StaleToken;
                 }
                 attempt

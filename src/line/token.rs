@@ -1,12 +1,11 @@
 //! The channel's access token: a configured one, or stateless ones issued from channel id and secret.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::api::CallError;
 use super::http::{Exchange, exchange};
@@ -68,21 +67,26 @@ struct Issuer {
     id: String,
     secret: SecretString,
     clock: Arc<dyn Clock>,
-    /// How often an issue has ended: tells a waiter whether one ended while it waited.
-    rounds: AtomicU64,
+    /// Held while one is issued.
+    turn: tokio::sync::Mutex<()>,
     state: Mutex<Issued>,
 }
 
 #[derive(Default)]
 struct Issued {
     current: Option<Current>,
+    /// How many issues have ended: tells those who waited whether one did meanwhile.
+    rounds: u64,
+    /// How the last one failed, if it did.
     failure: Option<CallError>,
 }
 
+/// Instants on the clock a wall-clock jump cannot move.
+#[derive(Clone)]
 struct Current {
     token: Arc<Token>,
-    /// On the clock a wall-clock jump cannot move.
     renew_at: Span,
+    ends: Span,
 }
 
 impl Tokens {
@@ -102,7 +106,7 @@ impl Tokens {
                 id,
                 secret,
                 clock,
-                rounds: AtomicU64::new(0),
+                turn: tokio::sync::Mutex::default(),
                 state: Mutex::default(),
             })),
         };
@@ -118,41 +122,64 @@ impl Tokens {
     }
 
     /// LINE refused this token. True if it was an issued one that had worked: it is dropped, the next is new.
-    pub(super) async fn refused(&self, token: &Arc<Token>) -> bool {
+    pub(super) fn refused(&self, token: &Arc<Token>) -> bool {
         let Source::Issued(issuer) = &self.source else { return false };
-        let mut state = issuer.state.lock().await;
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.token, token)) {
-            state.current = None;
-        }
+        issuer.lock().current.take_if(|current| Arc::ptr_eq(&current.token, token));
         token.proven.load(Ordering::Relaxed)
     }
 }
 
 impl Issuer {
-    async fn get(&self) -> Result<Arc<Token>, CallError> {
-        let round = self.rounds.load(Ordering::Acquire);
-        let mut state = self.state.lock().await;
+    fn lock(&self) -> MutexGuard<'_, Issued> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that need not be renewed yet or, failing that, one that still holds.
+    fn current(&self) -> (Option<Current>, bool, u64) {
         let now = self.clock.boot().since_boot;
-        if let Some(current) = state.current.as_ref().filter(|current| now < current.renew_at) {
-            return Ok(Arc::clone(&current.token));
+        let state = self.lock();
+        let current = state.current.clone().filter(|current| now < current.ends);
+        let fresh = current.as_ref().is_some_and(|current| now < current.renew_at);
+        (current, fresh, state.rounds)
+    }
+
+    async fn get(&self) -> Result<Arc<Token>, CallError> {
+        let (current, fresh, seen) = self.current();
+        let _turn = match (current, fresh) {
+            (Some(current), true) => return Ok(current.token),
+            // One renews in good time; nobody else waits for it, nor fails with it.
+            (Some(current), false) => match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return Ok(current.token),
+            },
+            (None, _) => self.turn.lock().await,
+        };
+        let (current, fresh, rounds) = self.current();
+        if let Some(current) = current.clone().filter(|_| fresh) {
+            return Ok(current.token);
         }
-        if let Some(failure) = &state.failure
-            && self.rounds.load(Ordering::Acquire) != round
-        {
-            return Err(failure.clone());
+        if let Some(failure) = self.lock().failure.clone().filter(|_| rounds != seen) {
+            return Err(failure);
         }
+        // Its life is counted from before LINE began it, so that ours never ends later.
+        let now = self.clock.boot().since_boot;
         let issued = self.issue().await;
-        self.rounds.fetch_add(1, Ordering::Release);
-        match issued {
-            Ok((token, lives)) => {
-                state.failure = None;
-                state.current = Some(Current { token: Arc::clone(&token), renew_at: renew_at(now, lives) });
+        let mut state = self.lock();
+        state.rounds += 1;
+        state.failure = issued.as_ref().err().cloned();
+        match (issued, current) {
+            (Ok((token, lives)), _) => {
+                let (renew_at, ends) = life(now, lives);
+                state.current = Some(Current { token: Arc::clone(&token), renew_at, ends });
                 Ok(token)
             }
-            Err(failure) => {
-                state.failure = Some(failure.clone());
-                Err(failure)
+            (Err(_), Some(old)) => {
+                // Not at every request of that last minute.
+                let renew_at = Span::from_millis(now.as_millis() + 5_000);
+                state.current = Some(Current { renew_at, ..old.clone() });
+                Ok(old.token)
             }
+            (Err(failure), None) => Err(failure),
         }
     }
 
@@ -186,10 +213,12 @@ struct Grant {
     expires_in: i64,
 }
 
-/// A minute before the end, or a quarter of a short life: never so late that a request outlives its token.
-fn renew_at(now: Span, lives: Span) -> Span {
+/// When a token issued now is to be renewed, and when it ends: renewed a minute before its end, or a quarter of a
+/// short life, so that no request outlives its token.
+fn life(now: Span, lives: Span) -> (Span, Span) {
     let margin = (lives.as_millis() / 4).min(60_000);
-    Span::from_millis(now.as_millis().saturating_add(lives.as_millis() - margin))
+    let after = |ms: i64| Span::from_millis(now.as_millis().saturating_add(ms));
+    (after(lives.as_millis() - margin), after(lives.as_millis()))
 }
 
 #[cfg(test)]
@@ -198,9 +227,10 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_before_it_ends() {
-        assert_eq!(renew_at(Span::from_secs(1), Span::from_secs(899)), Span::from_secs(840));
-        assert_eq!(renew_at(Span::ZERO, Span::from_secs(40)), Span::from_secs(30));
-        assert_eq!(renew_at(Span::from_secs(1), Span::ZERO), Span::from_secs(1));
+        let s = Span::from_secs;
+        assert_eq!(life(s(1), s(899)), (s(840), s(900)));
+        assert_eq!(life(s(0), s(40)), (s(30), s(40)));
+        assert_eq!(life(s(1), s(0)), (s(1), s(1)));
     }
 
     #[test]

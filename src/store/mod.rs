@@ -139,7 +139,7 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- accounts and leases -------------------------------------------------------------------------------
     /// Makes sure the account has its row. A slug keeps its row and channel for ever: a different channel id under
-    /// a known slug is [`StoreError::Corrupt`] with a remedy in `why`.
+    /// a known slug, or another slug for a known channel, is [`StoreError::Corrupt`] with a remedy in `why`.
     async fn ensure_account(
         &self,
         slug: &AccountSlug,

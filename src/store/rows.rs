@@ -390,14 +390,15 @@ pub enum OccurrenceFilter {
 pub enum Write {
     /// Journal entries numbered on from `journal_seq`, without gaps.
     Entries(Vec<Entry>),
-    /// What must not be applied again.
+    /// What must not be applied again. An identity that is known already fails the transaction: the owner looks
+    /// first.
     Known {
         /// `event`, `webhook`.
         kind: String,
         /// The identities.
         ids: Vec<DedupeId>,
     },
-    /// Inbox rows applied by this transaction.
+    /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
@@ -406,7 +407,8 @@ pub enum Write {
         /// As of.
         folded_seq: Seq,
     },
-    /// Checkpoint chunks, replacing those of the same (kind, key, chunk). Not valid before its manifest.
+    /// Checkpoint chunks, replacing those of the same (kind, key, chunk). Not valid before its manifest; until then
+    /// the last complete checkpoint stays. A new claim forgets those of an unfinished one.
     CheckpointChunks(Vec<CheckpointChunk>),
     /// The checkpoint is complete as of this entry; `None` forgets the checkpoint and its chunks.
     CheckpointManifest(Option<Seq>),
@@ -438,7 +440,8 @@ pub enum Write {
         /// The part.
         part: Part,
     },
-    /// Batches are open from now on.
+    /// Batches are open from now on. One digest for each; a second stride with the same first batch fails the
+    /// transaction.
     Stride(StrideRow),
     /// Batch rows, replacing those of the same (n, generation).
     Batches(Vec<BatchRow>),

@@ -267,6 +267,25 @@ async fn a_token_is_issued_once_for_all_who_wait_and_renewed_before_it_ends() {
     assert!(served.sandbox.requests(0, 100).iter().all(|r| r.status == Some(200)));
 }
 
+/// LINE's token endpoint may be down for the last minute of a token's life: sending goes on with what holds.
+#[tokio::test]
+async fn a_failed_renewal_keeps_the_token_that_still_holds() {
+    let served = Served::start(|_| {}).await;
+    let api = served.client(PATIENT);
+    api.quota().await.unwrap();
+    let down = Fault { endpoint: Endpoint::Token, ..Fault::always(FaultKind::ServerErrorBefore) };
+    served.sandbox.set_faults(vec![down]);
+    served.clock.advance(Span::from_millis(898_999));
+    for _ in 0..10 {
+        assert_eq!(api.quota().await, Ok(Quota::Limited(1_000)));
+    }
+    assert_eq!(tokens_issued(&served), 2, "the renewal is not tried at every request");
+    served.clock.advance(Span::from_millis(1));
+    assert_eq!(api.quota().await, Err(CallError::Server(500)));
+    served.sandbox.set_faults(Vec::new());
+    assert_eq!(api.quota().await, Ok(Quota::Limited(1_000)));
+}
+
 #[tokio::test]
 async fn a_token_that_worked_and_no_longer_does_is_replaced_not_blamed() {
     let served = Served::start(|_| {}).await;

@@ -12,6 +12,8 @@ use haishin::sandbox::{
 use rstest::rstest;
 use serde_json::Value;
 
+mod state_file;
+
 const KEY: &str = "123e4567-e89b-42d3-a456-426614174000";
 const MESSAGES: &str = r#"[{"type":"text","text":"冬の新作"}]"#;
 const MULTICAST: &str = "/v2/bot/message/multicast";
@@ -405,79 +407,22 @@ fn two_channels_cannot_share_an_id_or_a_token() {
     }
 }
 
-mod state_file {
-    use std::path::Path;
-
-    use super::*;
-
-    fn open(path: &Path) -> Line {
-        Line::new(|settings| {
-            settings.state_file = Some(path.to_path_buf());
-            settings.channels[0].quota = Some(100);
-        })
-    }
-
+proptest::proptest! {
+    /// Whatever a body has become, it is taken or refused with a text, never a panic, and delivers only if taken.
     #[test]
-    fn keys_deliveries_and_usage_survive_a_kill() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("line.jsonl");
-        let first = {
-            let line = open(&path);
-            line.multicast(&key(1), &multicast_body(&[user(0), user(8)], MESSAGES, false, Some("unit_1")));
-            line.multicast(KEY, &body(&[0, 1, 77]))
-            // Dropped without a farewell, as by a kill: everything is already in the file.
-        };
-        let mut line = open(&path);
-        let again = line.multicast(KEY, &body(&[0, 1, 77]));
-        assert_eq!((again.status, again.accepted_request_id), (409, Some(first.request_id.clone())));
-        assert_ne!(again.request_id, first.request_id);
-        assert_eq!((line.got(0), line.got(1), line.got(8)), (2, 1, 0));
-        let received = &line.sandbox.received("1", &user(0)).unwrap()[0];
-        assert_eq!((received.silent, received.unit.as_deref()), (true, Some("unit_1")));
-        assert_eq!(line.get("/v2/bot/message/quota/consumption")["totalUsage"], 3);
-        assert_eq!((line.sandbox.totals().messages, line.sandbox.totals().skipped), (3, 2));
-        line.multicast(KEY, &body(&[1]));
-        assert_eq!(line.sandbox.audit().keys_with_two_bodies.len(), 1, "the first body is remembered too");
-        line.now = at(24 * 3_600_000);
-        assert_eq!(line.multicast(KEY, &body(&[0])).status, 200, "and so is when the key began");
-        assert_eq!(open(&path).sandbox.audit().keys_taken_twice.len(), 1);
-    }
-
-    /// A kill may cut the file at any byte of its last line: what was answered is still there.
-    #[test]
-    fn a_torn_last_line_is_dropped_and_the_next_begins_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("line.jsonl");
-        assert_eq!(open(&path).multicast(&key(1), &body(&[0])).status, 200);
-        let before = std::fs::read(&path).unwrap();
-        assert_eq!(open(&path).multicast(&key(2), &body(&[1])).status, 200);
-        let whole = std::fs::read(&path).unwrap();
-        for cut in [before.len() + 1, whole.len() - 40, whole.len() - 1] {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let line = open(&path);
-            assert_eq!((line.got(0), line.got(1)), (1, 0), "cut at {cut}");
-            assert_eq!(line.multicast(&key(2), &body(&[1])).status, 200);
-            assert_eq!(open(&path).got(1), 1, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_line_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("line.jsonl");
-        open(&path).multicast(KEY, &body(&[0]));
-        let text = std::fs::read_to_string(&path).unwrap();
-        for (from, to) in
-            [("\"line\":\"seen\"", "\"line\":\"sen\""), ("\"channel\":\"1\"", "\"channel\":\"9\"")]
-        {
-            std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
-            let mut settings = Settings::new(vec![channel("1")]);
-            settings.state_file = Some(path.clone());
-            let error = Sandbox::new(settings).unwrap_err();
-            let SandboxError::Damaged { line, .. } = &error else { panic!("{error}") };
-            let expected = 1 + text.lines().position(|line| line.contains(from)).unwrap();
-            assert_eq!(*line, expected, "{error}");
-            assert!(error.to_string().contains("begin anew"), "{error}");
-        }
+    fn no_body_breaks_it(
+        at in 0usize..200,
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4),
+        cut in 0usize..4,
+    ) {
+        let line = Line::new(|_| {});
+        let mut body = multicast_body(&[user(0), user(1)], MESSAGES, false, Some("unit_1"));
+        let at = at.min(body.len());
+        let end = (at + cut).min(body.len());
+        body.splice(at..end, bytes);
+        let reply = line.multicast(KEY, &body);
+        proptest::prop_assert!(matches!(reply.status, 200 | 400), "{}", reply.status);
+        proptest::prop_assert!(reply.status == 200 || !message(&reply).is_empty());
+        proptest::prop_assert!(reply.status == 200 || line.sandbox.totals().messages == 0);
     }
 }

@@ -17,7 +17,10 @@ const MEDIA_URL_MAX: usize = 2_000;
 /// One message object.
 pub(super) fn message(item: &Item<'_>) -> Option<Value> {
     let table = item.table("message")?.with_homes(HOMES);
-    let variant = variant(&table, MESSAGES)?;
+    let Some(variant) = variant(&table, MESSAGES) else {
+        table.finish();
+        return None;
+    };
     let common = fields(&table, COMMON);
     let own = fields(&table, variant.fields);
     let contents = if variant.name == "flex" { Some(rules::flex_contents(&table)) } else { None };
@@ -92,6 +95,7 @@ fn build(item: &Item<'_>, shape: &'static Shape) -> Option<Value> {
             let object = variant(&table, variants).and_then(|variant| {
                 if variant.name == "mention" {
                     item.report(Problem::Message { rule: MessageRule::Mention });
+                    table.forgive();
                     return None;
                 }
                 let mut object = fields(&table, variant.fields)?;
@@ -181,15 +185,17 @@ fn digits(item: &Item<'_>) -> Option<Value> {
     if fits { Some(text.into()) } else { item.bad(Expected::Whole { min: 0, max: i64::MAX }, text) }
 }
 
-fn decimal(item: &Item<'_>, min: f64, max: f64) -> Option<Value> {
+fn decimal(item: &Item<'_>, min: i64, max: i64) -> Option<Value> {
+    let expected = Expected::NumberWithin { min, max };
     let digits = match item.value {
         DeValue::Integer(digits) => digits.to_string(),
         DeValue::Float(digits) => digits.as_str().to_owned(),
-        _ => return item.wrong_type(Expected::Number),
+        _ => return item.wrong_type(expected),
     };
-    let number = digits.parse::<f64>().ok().filter(|number| (min..=max).contains(number));
+    let within = |number: &f64| (min as f64..=max as f64).contains(number);
+    let number = digits.parse::<f64>().ok().filter(within);
     let number = number.and_then(Number::from_f64).map(Value::Number);
-    number.or_else(|| item.bad(Expected::Number, &digits))
+    number.or_else(|| item.bad(expected, &digits))
 }
 
 /// Substitutions of a textV2: keys of up to 20 letters, digits and `_`.

@@ -8,6 +8,7 @@ use super::build::{is_action_uri, plain};
 use super::json;
 use super::spec::{FLEX_LABEL_MAX, Field};
 use super::template::{self, Place};
+use crate::config::diagnostic::At;
 use crate::config::problem::{Expected, LengthUnit, MessageRule, Problem};
 use crate::config::tree::{Item, Table};
 
@@ -219,10 +220,22 @@ fn parse_json(item: &Item<'_>) -> Option<Value> {
         Err(error) => {
             let text = error.to_string();
             let detail = text.split(" at line ").next().unwrap_or("").to_owned();
-            item.report(Problem::BadJson { line: error.line(), column: error.column(), detail });
+            let problem = Problem::BadJson { line: error.line(), column: error.column(), detail };
+            item.file.report(json_place(item, error.line(), error.column()), problem);
             None
         }
     }
+}
+
+/// Where a line and column (in bytes, as serde_json counts) of a text in `'''` stand in the file; the whole
+/// value where escapes would shift them.
+fn json_place(item: &Item<'_>, line: usize, column: usize) -> At {
+    let raw = item.file.text.get(item.at.start..item.at.end).unwrap_or("");
+    let Some(body) = raw.strip_prefix("'''") else { return item.at };
+    let body = body.strip_prefix("\r\n").or_else(|| body.strip_prefix('\n')).unwrap_or(body);
+    let before: usize = body.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let start = item.at.end - body.len() + before + column.saturating_sub(1);
+    if start < item.at.end { At { start, end: start + 1 } } else { item.at }
 }
 
 fn container(item: &Item<'_>, contents: &Value) -> Option<()> {

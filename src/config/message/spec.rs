@@ -29,8 +29,8 @@ pub(super) enum Shape {
     },
     /// A number within bounds.
     Decimal {
-        min: f64,
-        max: f64,
+        min: i64,
+        max: i64,
     },
     Word(&'static [&'static str]),
     /// An object with these keys, and constants that LINE wants and nobody needs to write.
@@ -338,8 +338,8 @@ pub(super) const MESSAGES: &[Variant] = &[
         fields: &[
             must("title", utf16(100)),
             must("address", utf16(100)),
-            must("latitude", Shape::Decimal { min: -90.0, max: 90.0 }),
-            must("longitude", Shape::Decimal { min: -180.0, max: 180.0 }),
+            must("latitude", Shape::Decimal { min: -90, max: 90 }),
+            must("longitude", Shape::Decimal { min: -180, max: 180 }),
         ],
     },
     Variant {
@@ -365,3 +365,17 @@ pub(super) const MESSAGES: &[Variant] = &[
         fields: &[must("coupon_id", utf16(200)), may("delivery_tag", Shape::UnitName)],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_every_message_and_its_keys() {
+        const PAGE: &str = include_str!("../../../docs/configuration.md");
+        let names = MESSAGES.iter().map(|variant| variant.name);
+        let keys = MESSAGES.iter().flat_map(|variant| variant.fields).chain(COMMON).map(|field| field.key);
+        let missing: Vec<&str> = names.chain(keys).filter(|it| !PAGE.contains(&format!("`{it}`"))).collect();
+        assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
+    }
+}

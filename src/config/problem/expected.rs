@@ -43,6 +43,8 @@ pub enum Expected {
     DatabaseUrl,
     Listen,
     Rule,
+    Age,
+    NumberWithin { min: i64, max: i64 },
     Exception,
     Cron,
     ChannelId,
@@ -85,7 +87,7 @@ impl Expected {
             Expected::Text => fixed("\"…\" で囲んだ文字列", "a text in \"…\""),
             Expected::Name => fixed("1〜200文字の名前", "a name of 1 to 200 characters"),
             Expected::Slug => fixed("1〜64文字の文字・数字・`-`・`_`", "1 to 64 letters, digits, `-` or `_`"),
-            Expected::Whole { min, max } if *max == i64::MAX => {
+            Expected::Whole { min, max } if *max >= i64::from(u32::MAX) => {
                 lang.pick(format!("{min} 以上の整数"), format!("a whole number from {min} up"))
             }
             Expected::Whole { min, max } => {
@@ -142,6 +144,7 @@ impl Expected {
             Expected::Scalar => {
                 fixed("文字列・数・真偽・日付のどれか", "a text, a number, true/false or a date")
             }
+            Expected::OneOf { choices } if choices.len() == 1 => format!("\"{}\"", choices.concat()),
             Expected::OneOf { choices } => {
                 let list = choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>();
                 lang.pick(format!("{} のどれか", list.join(" ")), format!("one of {}", list.join(", ")))
@@ -174,6 +177,13 @@ impl Expected {
             ),
             Expected::Rule => {
                 fixed("{ tag = \"会員\" } のような条件", "a condition such as { tag = \"member\" }")
+            }
+            Expected::Age => fixed(
+                "{ within = \"7d\" } か { for_at_least = \"30d\" }",
+                "{ within = \"7d\" } or { for_at_least = \"30d\" }",
+            ),
+            Expected::NumberWithin { min, max } => {
+                lang.pick(format!("{min}〜{max} の数"), format!("a number from {min} to {max}"))
             }
             Expected::Exception => fixed(
                 "\"2026-12-31\"、\"2026-12-29..2027-01-03\"、\"sun\"、\"jp-holidays\" のどれか",

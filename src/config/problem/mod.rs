@@ -1,4 +1,4 @@
-//! Everything `check` can say about a file. [`words`] holds each text in both languages side by side.
+//! Everything `check` can say about a file. `words` holds each text in both languages side by side.
 
 mod expected;
 mod message;
@@ -11,6 +11,7 @@ pub use words::Words;
 use serde::Serialize;
 
 use crate::domain::attribute::AttributeType;
+use crate::domain::schedule::CronError;
 use crate::domain::time::{Instant, Span};
 
 /// How bad a problem is.
@@ -30,7 +31,10 @@ pub enum Severity {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Problem {
     /// The file's bytes are no UTF-8.
-    NotUtf8,
+    NotUtf8 {
+        /// The first byte that is none.
+        offset: usize,
+    },
     /// `haishin.toml` is not there.
     NoMainFile,
     /// TOML itself is broken; `detail` is the parser's own description.
@@ -111,9 +115,12 @@ pub enum Problem {
     },
     /// A cron expression that is none.
     BadCron {
-        /// In the words of the cron parser.
-        error: String,
+        /// What is wrong with it.
+        #[serde(serialize_with = "as_text")]
+        error: CronError,
     },
+    /// A segment must name a zone, since the accounts that share it have several.
+    ZoneNeeded,
     /// `5m` could be minutes or months.
     AmbiguousMinute {
         /// The number in front of the `m`.
@@ -167,6 +174,11 @@ pub enum Problem {
     Cycle {
         /// From the segment back to itself.
         path: Vec<String>,
+    },
+    /// Rules within rules beyond what is evaluated.
+    TooDeep {
+        /// How many levels there may be, segments by name counted in.
+        max: usize,
     },
     /// A tag that differs a little from one used elsewhere.
     NearTag {
@@ -317,6 +329,10 @@ pub enum LengthUnit {
     Graphemes,
     /// Bytes of JSON.
     Bytes,
+}
+
+fn as_text<S: serde::Serializer>(error: &CronError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(error)
 }
 
 impl Problem {

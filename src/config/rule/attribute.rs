@@ -10,11 +10,11 @@ use crate::config::tree::{Item, Table, shorten};
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::id::AttributeName;
 use crate::domain::segment::rule::{AttributeTest, Calendar, Comparison, Condition};
-use crate::domain::time::{Span, Tz};
+use crate::domain::time::Tz;
 
 pub(super) const COMPARISONS: [&str; 10] =
     ["eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "contains", "starts_with"];
-const TESTS: [&str; 8] = ["is_set", "age", "month", "day", "within", "ahead", "for_at_least", "on_day"];
+const TESTS: [&str; 8] = ["is_set", "age", "month", "day", "past", "ahead", "ago_at_least", "on_day"];
 
 /// Ages, in years, a person may ask for.
 const AGE_MAX: i64 = 200;
@@ -56,6 +56,9 @@ impl Rules<'_> {
         }
         let name = item.text()?;
         let Some((name, of)) = self.names.attributes.get_key_value(name) else {
+            if self.names.undecided.contains(name) {
+                return None;
+            }
             return item.unknown(
                 Noun::Attribute,
                 name,
@@ -66,7 +69,7 @@ impl Rules<'_> {
         let test = match (named.as_slice(), compared.as_slice()) {
             ([], []) => {
                 let keys = COMPARISONS.into_iter().chain(TESTS).filter(|key| declared.allows(key));
-                table.report(Problem::MissingOneOf { keys: keys.map(str::to_owned).collect() });
+                table.missing(&keys.collect::<Vec<_>>());
                 None
             }
             ([], _) => self.compare(table, declared).map(AttributeTest::Compare),
@@ -101,10 +104,10 @@ impl Rules<'_> {
                 AttributeTest::OnDay { zone: self.zone(table)?, offset: offset? }
             }
             _ => {
-                let span = distance(&item, declared.of);
+                let span = item.span();
                 let zone = self.zone(table)?;
                 match key {
-                    "within" => AttributeTest::Past { within: span?, zone },
+                    "past" => AttributeTest::Past { within: span?, zone },
                     "ahead" => AttributeTest::Ahead { within: span?, zone },
                     _ => AttributeTest::AgoAtLeast { span: span?, zone },
                 }
@@ -275,17 +278,6 @@ fn written(item: &Item<'_>) -> String {
         DeValue::Array(_) => "[ ]".to_owned(),
         DeValue::Table(_) => "{ }".to_owned(),
     }
-}
-
-/// A distance; for a date in whole days.
-fn distance(item: &Item<'_>, of: AttributeType) -> Option<Span> {
-    let span = item.span()?;
-    let day = Span::from_days(1).as_millis();
-    if of == AttributeType::Date && span.as_millis() % day != 0 {
-        let days = span.as_millis() / day + 1;
-        return item.bad_but(Expected::Span, &span.to_string(), Some(format!("{days}d")));
-    }
-    Some(span)
 }
 
 fn offset(item: &Item<'_>) -> Option<i64> {

@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use crate::config::problem::{Expected, Problem};
+use crate::config::problem::Expected;
 use crate::config::tree::{Item, Table};
 use crate::domain::segment::rule::{Bound, Number};
 
@@ -23,7 +23,7 @@ pub(super) fn bounds_in<T>(
         }
     }
     if bounds.is_empty() && all_read {
-        table.report(Problem::MissingOneOf { keys: BOUNDS.iter().map(|key| (*key).to_owned()).collect() });
+        table.missing(&BOUNDS);
         return None;
     }
     all_read.then_some(bounds)

@@ -4,12 +4,12 @@ use toml::de::DeValue;
 
 use super::attribute::{COMPARISONS, comparisons};
 use super::bounds::{bounds_in, number, whole_bounds};
-use super::{Rules, age};
+use super::{Rules, needed_age};
 use crate::config::problem::{Expected, Problem};
 use crate::config::tree::{Item, Table};
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::id::PropertyName;
-use crate::domain::segment::rule::{Age, Bound, Comparison, EventCondition, Measure};
+use crate::domain::segment::rule::{Bound, Comparison, EventCondition, Measure};
 
 impl Rules<'_> {
     pub(super) fn event(&self, table: &Table<'_>, item: &Item<'_>) -> Option<EventCondition> {
@@ -42,12 +42,8 @@ impl Rules<'_> {
                 Some(Measure::Sum { of: of?, bounds: bounds? })
             }
             "last" => {
-                let table = item.table("last")?;
-                let age = age(&table);
-                if matches!(age, Some(Age::Any)) {
-                    let keys = vec!["within".to_owned(), "for_at_least".to_owned()];
-                    table.report(Problem::MissingOneOf { keys });
-                }
+                let table = item.table_as("last", Expected::Age)?;
+                let age = needed_age(&table);
                 table.finish();
                 Some(Measure::Last(age?))
             }
@@ -83,8 +79,7 @@ impl Rules<'_> {
             let table = item.table("comparison")?;
             let read = comparisons(&table, |_, item| property_value(item).map(|value| vec![value]));
             if table.present(&COMPARISONS).is_empty() {
-                let keys = COMPARISONS.iter().map(|key| (*key).to_owned()).collect();
-                table.report(Problem::MissingOneOf { keys });
+                table.missing(&COMPARISONS);
             }
             table.finish();
             return read;

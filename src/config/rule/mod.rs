@@ -2,7 +2,10 @@
 
 mod attribute;
 mod bounds;
+mod depth;
 mod event;
+
+pub(super) use depth::{DEPTH_MAX, Depths};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::diagnostic::At;
 use super::problem::{Expected, Noun, Problem};
 use super::suggest;
-use super::tree::{File, Item, Table};
+use super::tree::{Item, Table};
 use crate::domain::attribute::AttributeType;
 use crate::domain::friend::Status;
 use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName};
@@ -25,6 +28,8 @@ pub(super) const HEADS: [&str; 11] =
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub attributes: BTreeMap<AttributeName, AttributeType>,
+    /// Declared with a type that cannot be read: a problem of that line, not of the rules.
+    pub undecided: BTreeSet<AttributeName>,
     pub segments: BTreeSet<SegmentSlug>,
     pub campaigns: BTreeSet<CampaignSlug>,
 }
@@ -101,7 +106,7 @@ impl Rules<'_> {
     }
 
     fn at_least(&self, table: &Table<'_>, item: &Item<'_>) -> Option<Rule> {
-        let k = item.whole_u32(1, u32::MAX);
+        let k = item.whole_u32(0, u32::MAX);
         let of = table.need("of").and_then(|of| self.rules(&of, None));
         let (k, of) = (k?, of?);
         let count = u32::try_from(of.len()).unwrap_or(u32::MAX);
@@ -132,11 +137,8 @@ impl Rules<'_> {
     }
 
     fn followed(&self, item: &Item<'_>) -> Option<Age> {
-        if let toml::de::DeValue::Boolean(true) = item.value {
-            return Some(Age::Any);
-        }
-        let table = item.table("followed")?;
-        let age = age(&table);
+        let table = item.table_as("followed", Expected::Age)?;
+        let age = needed_age(&table);
         table.finish();
         age
     }
@@ -160,7 +162,7 @@ impl Rules<'_> {
         match table.get("zone") {
             Some(zone) => zone.zone(),
             None => self.zone.or_else(|| {
-                table.report(Problem::MissingKey { key: "zone".to_owned() });
+                table.report(Problem::ZoneNeeded);
                 None
             }),
         }
@@ -174,22 +176,32 @@ fn used(name: &str, item: &Item<'_>) -> Use {
 /// `within = "7d"`, `for_at_least = "1d"`, or neither.
 fn age(table: &Table<'_>) -> Option<Age> {
     let which = table.one_of(&["within", "for_at_least"], false);
-    let span = which.and_then(|which| table.get(which)).map(|item| item.span());
-    Some(match (which, span) {
-        (None, _) | (_, None) => Age::Any,
-        (Some("within"), Some(span)) => Age::Within(span?),
-        (Some(_), Some(span)) => Age::ForAtLeast(span?),
-    })
+    let Some(item) = which.and_then(|which| table.get(which)) else { return Some(Age::Any) };
+    let age = if which == Some("within") { Age::Within } else { Age::ForAtLeast };
+    item.span().map(age)
 }
 
-/// Reports every circle of segments once, at the name that closes it.
-pub(super) fn report_cycles(uses: &Uses, sink: &super::diagnostic::Sink) {
+/// `within` or `for_at_least`, one of which must stand there.
+fn needed_age(table: &Table<'_>) -> Option<Age> {
+    match age(table)? {
+        Age::Any => {
+            table.missing(&["within", "for_at_least"]);
+            None
+        }
+        age => Some(age),
+    }
+}
+
+/// Reports every circle of segments once, at the name that closes it; whether there was none.
+pub(super) fn report_cycles(uses: &Uses, sink: &super::diagnostic::Sink) -> bool {
     let edges = uses.segments.borrow();
     let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut none = true;
     for start in edges.keys() {
         let mut path = vec![start.as_str()];
-        walk(&edges, &mut path, &mut done, sink);
+        none &= walk(&edges, &mut path, &mut done, sink);
     }
+    none
 }
 
 fn walk<'e>(
@@ -197,28 +209,27 @@ fn walk<'e>(
     path: &mut Vec<&'e str>,
     done: &mut BTreeSet<&'e str>,
     sink: &super::diagnostic::Sink,
-) {
-    let Some(last) = path.last().copied() else { return };
-    if done.contains(last) {
-        return;
-    }
+) -> bool {
+    let Some(last) = path.last().copied().filter(|last| !done.contains(last)) else { return true };
+    let mut none = true;
     for next in edges.get(last).into_iter().flatten() {
-        match path.iter().position(|name| *name == next.name) {
-            Some(first) => {
-                let mut circle: Vec<String> =
-                    path.iter().skip(first).map(|name| (*name).to_owned()).collect();
-                circle.push(next.name.clone());
-                File { path: &next.file, sink }.report(next.at, Problem::Cycle { path: circle });
-            }
-            None => {
-                path.push(&next.name);
-                walk(edges, path, done, sink);
-                path.pop();
-            }
+        if let Some(first) = path.iter().position(|name| *name == next.name) {
+            let mut circle: Vec<String> = path.iter().skip(first).map(|name| (*name).to_owned()).collect();
+            circle.push(next.name.clone());
+            sink.report(&next.file, Some(next.at), Problem::Cycle { path: circle });
+            none = false;
+        } else {
+            path.push(&next.name);
+            none &= walk(edges, path, done, sink);
+            path.pop();
         }
     }
     done.insert(last);
+    none
 }
+
+/// Distinct tags up to which near-misses are looked for.
+const NEAR_TAGS_MAX: usize = 1_000;
 
 /// Points at a tag that differs a little from one used more often, or earlier.
 pub(super) fn report_near_tags(uses: &Uses, sink: &super::diagnostic::Sink) {
@@ -227,13 +238,17 @@ pub(super) fn report_near_tags(uses: &Uses, sink: &super::diagnostic::Sink) {
     for (order, tag) in uses.iter().enumerate() {
         counts.entry(&tag.name).or_insert((0, order)).0 += 1;
     }
+    // Each is compared with each; with so many, tags are made by programs, not by hand.
+    if counts.len() > NEAR_TAGS_MAX {
+        return;
+    }
     for (tag, (count, order)) in &counts {
         let commoner = counts.iter().find(|(other, (times, first))| {
             suggest::near_tags(tag, other) && (times > count || (times == count && first < order))
         });
         if let (Some((other, _)), Some(first)) = (commoner, uses.get(*order)) {
             let problem = Problem::NearTag { tag: (*tag).to_owned(), other: (*other).to_owned() };
-            File { path: &first.file, sink }.report(first.at, problem);
+            sink.report(&first.file, Some(first.at), problem);
         }
     }
 }

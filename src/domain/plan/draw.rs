@@ -1,8 +1,9 @@
 //! Who is held out and who gets which variant: a hash, so that nothing has to be stored for it to stay the same.
 //!
-//! The digest is SHA-256 over the length-prefixed account slug, campaign slug and user id. Bytes 0–7, big-endian, draw
-//! the holdout and bytes 8–15 the variant, so neither tells anything about the other. A draw of 64 bits is scaled to
-//! a range by its upper half of the product, which favours no outcome by more than 2⁻⁴⁴.
+//! The digest is SHA-256 over the campaign's seed and the user id, the seed SHA-256 over the length-prefixed account and
+//! campaign slugs: 48 bytes, so that a million draws cost a million compressions. Bytes 0–7, big-endian, draw the
+//! holdout and bytes 8–15 the variant, so neither tells anything about the other. A draw of 64 bits is scaled to a
+//! range by the upper half of the product, which favours no outcome by more than 2⁻⁴⁴ of its share.
 
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,7 @@ use crate::domain::policy::Share;
 
 /// The draws of one campaign.
 pub struct Draws<'a> {
-    prefix: Sha256,
+    seed: [u8; 32],
     campaign: &'a Campaign,
 }
 
@@ -28,12 +29,12 @@ pub struct Draw {
 impl<'a> Draws<'a> {
     /// The draws of a campaign. Changing any word of this digest would move every friend to another arm.
     pub fn of(campaign: &'a Campaign) -> Self {
-        let mut prefix = Sha256::new();
+        let mut seed = Sha256::new();
         for part in ["haishin draw 1", campaign.account.as_str(), campaign.slug.as_str()] {
-            prefix.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            prefix.update(part);
+            seed.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            seed.update(part);
         }
-        Self { prefix, campaign }
+        Self { seed: seed.finalize().into(), campaign }
     }
 
     /// Whether every friend draws the same, so that no digest is needed: no holdout and one variant.
@@ -46,7 +47,7 @@ impl<'a> Draws<'a> {
         if self.is_constant() {
             return Draw { held_out: false, variant: 0 };
         }
-        let digest = self.prefix.clone().chain_update(16u32.to_be_bytes()).chain_update(user.0).finalize();
+        let digest = Sha256::new().chain_update(self.seed).chain_update(user.0).finalize();
         let mut numbers = digest
             .chunks_exact(8)
             .map(|bytes| bytes.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte)));

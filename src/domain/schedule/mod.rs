@@ -3,11 +3,13 @@
 
 mod cron;
 mod every;
+mod holiday;
 mod missed;
 mod recurrence;
 
 pub use cron::{Cron, CronError, CronField, CronProblem};
 pub use every::{Days, Every, EveryError, MonthDays, TimeOfDay, Weekdays};
+pub use holiday::is_jp_holiday;
 pub use missed::{Delay, Verdict, judge};
 pub use recurrence::{Except, Pattern, Recurrence};
 

@@ -2,7 +2,7 @@
 
 use chrono::{Datelike, Months, NaiveDate, NaiveDateTime, TimeDelta};
 
-use super::{Cron, Every, TimeOfDay, Weekdays};
+use super::{Cron, Every, TimeOfDay, Weekdays, is_jp_holiday};
 use crate::domain::time::{Instant, Span, Tz};
 
 /// A pattern in a zone, bounded and with exceptions.
@@ -41,6 +41,8 @@ pub enum Except {
     },
     /// On these weekdays.
     Weekdays(Weekdays),
+    /// On Japan's national holidays.
+    JpHolidays,
 }
 
 impl Except {
@@ -48,6 +50,7 @@ impl Except {
         match self {
             Except::Days { first, last } => (*first..=*last).contains(&day),
             Except::Weekdays(weekdays) => weekdays.contains(day.weekday()),
+            Except::JpHolidays => is_jp_holiday(day),
         }
     }
 }
@@ -102,10 +105,14 @@ impl Recurrence {
         due.filter(|due| *due < until)
     }
 
-    /// The shortest time between two neighbours among the first `count` due instants after `after`; `None` when
-    /// there are fewer than two.
-    pub fn shortest_gap(&self, after: Instant, count: usize) -> Option<Span> {
-        let due = || std::iter::successors(self.next_after(after), |at| self.next_after(*at)).take(count);
+    /// The shortest time between two neighbours among the due instants in `(after, after + within)`, of which the
+    /// first `count` are looked at; `None` when there are fewer than two.
+    pub fn shortest_gap(&self, after: Instant, within: Span, count: usize) -> Option<Span> {
+        let due = || {
+            std::iter::successors(self.next_after(after), |at| self.next_after(*at))
+                .take_while(|at| *at < after + within)
+                .take(count)
+        };
         due().zip(due().skip(1)).map(|(earlier, later)| later - earlier).min()
     }
 

@@ -73,7 +73,10 @@ fn bits(words: &Words) -> impl Iterator<Item = u16> {
 
 /// The set of the friends of one block.
 pub(super) fn to_bitmap(block: u16, words: &Words) -> RoaringBitmap {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut bytes = [0; WORDS * 8];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
     RoaringBitmap::from_lsb0_bytes(u32::from(block) << 16, &bytes)
 }
 
@@ -166,13 +169,20 @@ impl From<&RoaringBitmap> for Blocks {
     fn from(friends: &RoaringBitmap) -> Self {
         let mut blocks = BTreeMap::new();
         let (mut current, mut low) = (0, Vec::new());
-        for friend in friends {
-            let block = (friend >> 16) as u16;
-            if block != current && !low.is_empty() {
-                blocks.insert(current, Block::from_sorted(std::mem::take(&mut low)));
+        let (mut rest, mut some) = (friends.iter(), [0; 1_024]);
+        loop {
+            let some = rest.next_many(&mut some);
+            if some.is_empty() {
+                break;
             }
-            current = block;
-            low.push(friend as u16);
+            for friend in some {
+                let block = (*friend >> 16) as u16;
+                if block != current && !low.is_empty() {
+                    blocks.insert(current, Block::from_sorted(std::mem::take(&mut low)));
+                }
+                current = block;
+                low.push(*friend as u16);
+            }
         }
         if !low.is_empty() {
             blocks.insert(current, Block::from_sorted(low));

@@ -203,7 +203,7 @@ impl Sends {
                 continue;
             }
             count.clear();
-            blocks.iter().for_each(|friends| count.add(friends));
+            count.add(&blocks);
             singles.iter().for_each(|low| count.add_one(*low));
             over |= to_bitmap(block, count.reached());
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 
-/// The WAL file shrinks back to this after a checkpoint has emptied it.
-const WAL_KEPT_BYTES: u64 = 64 << 20;
+/// The WAL file shrinks back to this after a checkpoint has emptied it: so its length tells the writer how much has
+/// come in since, and overwriting what is kept is quicker than growing the file.
+const WAL_KEPT_BYTES: u64 = 4 << 20;
 
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -39,7 +40,9 @@ async fn assert_durable(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> 
 /// The writer's connection. Creates the file, readable by its owner alone, where there is none.
 pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     create_private(path).map_err(sqlx::Error::Io)?;
-    let mut conn = options(path).connect().await?;
+    // Pages of a large transaction wait here for its commit, instead of going to the WAL again and again.
+    let options = options(path).pragma("cache_size", "-16384").pragma("cache_spill", "off");
+    let mut conn = options.connect().await?;
     assert_durable(&mut conn).await?;
     Ok(conn)
 }
@@ -61,4 +64,23 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     // The name is to survive a power loss as surely as what is written under it.
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_connection_commits_to_disk_or_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haishin.db");
+        let mut conn = writer(&path).await.unwrap();
+        assert_durable(&mut reader(&path).await.unwrap()).await.unwrap();
+        for setting in ["PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF"] {
+            sqlx::query(setting).execute(&mut conn).await.unwrap();
+            assert!(assert_durable(&mut conn).await.is_err(), "{setting}");
+        }
+        let written = sqlx::query("CREATE TABLE t (x)").execute(&mut reader(&path).await.unwrap()).await;
+        assert!(written.is_err(), "a reader cannot write");
+    }
 }

@@ -76,6 +76,12 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Closes and drops what waits: nobody is left to do it, and whoever waits is told.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.waiting();
+        *waiting = Waiting { closed: true, ..Waiting::default() };
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.waiting().closed
     }

@@ -16,7 +16,8 @@ use crate::store::append::{APPEND, Append, rows, share};
 use crate::store::codec::InboxCells;
 use crate::store::{Priority, StoreError};
 
-/// A WAL of this size is checkpointed between two transactions even when others wait.
+/// A WAL that has grown by so much is checkpointed between two transactions even when others wait. Well above what
+/// the file keeps when it is emptied.
 const WAL_LARGE_BYTES: u64 = 16 << 20;
 
 /// After so long without work what the WAL holds goes into the database.
@@ -44,8 +45,13 @@ impl Writer {
     pub(super) fn start(path: &Path, conn: SqliteConnection) -> Self {
         let queue = Arc::<Queue>::default();
         let (end, closed) = oneshot::channel();
-        let task =
-            Task { path: path.to_owned(), queue: Arc::clone(&queue), conn: Some(conn), unsynced: true };
+        let task = Task {
+            path: path.to_owned(),
+            queue: Arc::clone(&queue),
+            conn: Some(conn),
+            unsynced: true,
+            checkpointed_bytes: 0,
+        };
         tokio::spawn(async move {
             task.run().await;
             let _ = end.send(());
@@ -120,6 +126,15 @@ struct Task {
     conn: Option<SqliteConnection>,
     /// Whether the WAL may hold what the database does not.
     unsynced: bool,
+    /// The WAL's length at the last checkpoint that it has not shrunk since.
+    checkpointed_bytes: u64,
+}
+
+/// However the task ends, a defect included, nobody is left waiting for it.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
 }
 
 impl Task {
@@ -129,9 +144,7 @@ impl Task {
                 Some(job) => {
                     self.work(job).await;
                     self.unsynced = true;
-                    if self.wal_bytes() >= WAL_LARGE_BYTES {
-                        self.checkpoint().await;
-                    }
+                    self.checkpoint_if_large().await;
                 }
                 None if self.queue.is_closed() => break,
                 None if self.unsynced => {
@@ -173,6 +186,18 @@ impl Task {
         let mut wal = self.path.as_os_str().to_owned();
         wal.push("-wal");
         std::fs::metadata(wal).map_or(0, |file| file.len())
+    }
+
+    /// While a long read keeps the WAL from starting over, another checkpoint is due only after as much again.
+    async fn checkpoint_if_large(&mut self) {
+        let bytes = self.wal_bytes();
+        if bytes < self.checkpointed_bytes {
+            self.checkpointed_bytes = 0;
+        }
+        if bytes >= self.checkpointed_bytes + WAL_LARGE_BYTES {
+            self.checkpoint().await;
+            self.checkpointed_bytes = bytes;
+        }
     }
 
     /// PASSIVE waits for no reader; whatever a reader still needs stays for the next time.
@@ -221,4 +246,23 @@ async fn append_group(conn: &mut SqliteConnection, group: Vec<Append>) -> Health
         Err(error) => share(&error, group),
     }
     health
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_defect_in_one_step_leaves_nobody_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haishin.db");
+        let writer = Writer::start(&path, connect::writer(&path).await.unwrap());
+        let defect =
+            writer.run::<()>(Priority::Fold, "test", |_| Box::pin(async { panic!("a defect") })).await;
+        assert!(matches!(defect, Err(StoreError::Lost { .. })), "{defect:?}");
+        let next = writer.run(Priority::Fold, "test", |_| Box::pin(async { Ok(()) })).await;
+        assert!(matches!(next, Err(StoreError::Lost { .. })), "{next:?}");
+        assert!(writer.append(vec![]).await.is_err());
+        writer.close().await;
+    }
 }

@@ -35,7 +35,7 @@ fn the_draw_is_for_ever() {
         .collect();
     insta::assert_snapshot!(
         shown.join(", "),
-        @"a, c, b, c, b, b, c, a held out, a, c, a, c, b, c, c, a, a, c, c, a, b, a, b, b"
+        @"c, c held out, c, a, c, b, b, b, a, b, c, c, c, b, b, b, c, b, b, b, b, c, c, c"
     );
 }
 

@@ -180,18 +180,12 @@ impl World {
 
 /// The draw, written down once more from its documentation.
 fn drawn(campaign: &Campaign, friend: u32) -> (bool, usize) {
-    let mut hash = Sha256::new();
-    let user = user_of(friend).0;
-    for part in [
-        b"haishin draw 1".as_slice(),
-        campaign.account.as_str().as_bytes(),
-        campaign.slug.as_str().as_bytes(),
-        &user,
-    ] {
-        hash.update((part.len() as u32).to_be_bytes());
-        hash.update(part);
+    let mut text = Vec::new();
+    for part in ["haishin draw 1", campaign.account.as_str(), campaign.slug.as_str()] {
+        text.extend((part.len() as u32).to_be_bytes());
+        text.extend(part.as_bytes());
     }
-    let digest = hash.finalize();
+    let digest = Sha256::digest([Sha256::digest(text).as_slice(), &user_of(friend).0].concat());
     let number = |from: usize| u64::from_be_bytes(digest[from..from + 8].try_into().unwrap());
     let millionth = |number: u64| (u128::from(number) * 1_000_000) >> 64;
     let held_out = millionth(number(0)) < u128::from(campaign.holdout.millionths());

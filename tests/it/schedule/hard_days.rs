@@ -231,12 +231,14 @@ fn bounds_and_exceptions_cut_days_out() {
 
 #[test]
 fn the_shortest_gap_is_seen_through_a_change_of_the_clock() {
-    let hours = |text: &str, from: &str| cron(text, "Europe/Berlin").shortest_gap(at(from), 400);
+    const YEAR: Span = Span::from_days(366);
+    let hours = |text: &str, from: &str| cron(text, "Europe/Berlin").shortest_gap(at(from), YEAR, 400);
     assert_eq!(hours("0 10 * * *", "2026-01-01T00:00:00Z"), Some(Span::from_hours(23)));
     assert_eq!(hours("0 10,20 * * *", "2026-01-01T00:00:00Z"), Some(Span::from_hours(10)));
     assert_eq!(hours("0 0 31 2 *", "2026-01-01T00:00:00Z"), None);
+    assert_eq!(hours("0 0 29 2 *", "2026-01-01T00:00:00Z"), None, "once in the year looked at, or never");
     let once = Recurrence { until: Some(at("2026-01-02T00:00:00Z")), ..cron("0 10 * * *", "Europe/Berlin") };
-    assert_eq!(once.shortest_gap(at("2026-01-01T00:00:00Z"), 400), None);
+    assert_eq!(once.shortest_gap(at("2026-01-01T00:00:00Z"), YEAR, 400), None);
 }
 
 #[test]
