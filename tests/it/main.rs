@@ -1,7 +1,9 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod architecture;
 mod config;
 mod control;
+mod docs;
 mod http_health;
 mod import_csv;
 mod kill;
