@@ -9,7 +9,7 @@ use haishin::domain::friend::Status;
 use haishin::domain::id::{AccountId, TagName, UserId};
 use haishin::domain::time::{Instant, Span};
 use haishin::sandbox::{ChannelSettings, Sandbox, Settings, UnknownIds};
-use haishin::store::{self, NewInbox, Store};
+use haishin::store::{self, NewInbox};
 use rstest::rstest;
 use serde_json::Value;
 use sqlx::Connection as _;
