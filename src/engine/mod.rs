@@ -200,6 +200,8 @@ pub struct Engine {
     /// Since when planning has run without a break.
     up_since: Instant,
     quota: quota::Desk,
+    /// Questions that are answered when LINE's numbers have come.
+    deferred: Vec<Ask>,
     checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -264,6 +266,7 @@ impl Engine {
             rng,
             seen_at,
             quota: quota::Desk::default(),
+            deferred: Vec::new(),
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
@@ -420,6 +423,7 @@ impl Engine {
         self.renew_if_due().await?;
         let mut asks = Vec::new();
         let mut attempts = Vec::new();
+        let mut numbers_came = false;
         for event in events {
             match event {
                 Event::Nudge => {}
@@ -427,7 +431,12 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
-                Event::Quota(reading) => self.quota_came(reading).await?,
+                Event::Quota(reading) => {
+                    // They are answered now, with whatever came: LINE may hang for longer than a person waits.
+                    asks.append(&mut self.deferred);
+                    numbers_came = true;
+                    self.quota_came(reading).await?;
+                }
                 Event::Activated(active) => self.activated(active),
                 Event::Ask(ask) => asks.push(ask),
             }
@@ -435,7 +444,11 @@ impl Engine {
         self.hear(attempts).await?;
         self.apply_inbox().await?;
         for ask in asks {
-            self.answer(ask).await?;
+            if !numbers_came && self.waits_for_numbers(&ask).await? {
+                self.deferred.push(ask);
+            } else {
+                self.answer(ask).await?;
+            }
         }
         if self.deps.mode == Mode::Daemon && !self.draining {
             self.load_versions().await?;

@@ -98,13 +98,15 @@ impl Engine {
             }
         }
         for warning in &decision.warnings {
-            lines.push(format!("  ⚠ {}", warning_words(warning)));
+            lines.push(format!("  ⚠ {}", warning_words(warning, lang)));
         }
         match &decision.verdict {
             Verdict::Send => {}
-            Verdict::Refuse(refusal) => {
-                lines.push(format!("  ✗ {}: {}", lang.pick("見送り", "refused"), refusal_words(refusal)))
-            }
+            Verdict::Refuse(refusal) => lines.push(format!(
+                "  ✗ {}: {}",
+                lang.pick("見送り", "refused"),
+                refusal_words(refusal, lang)
+            )),
             Verdict::Wait(wait) => {
                 lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), wait_words(*wait, lang)))
             }
@@ -123,7 +125,7 @@ impl Engine {
         let mut json = detail(decision, quota);
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
-            Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal) }),
+            Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal, Lang::En) }),
             Verdict::Wait(wait) => json!({ "send": false, "waits": wait_words(*wait, Lang::En) }),
         };
         let Some(object) = json.as_object_mut() else { return json };

@@ -8,6 +8,7 @@ use crate::domain::delivery::OccurrenceState;
 use crate::domain::plan;
 use crate::domain::time::{Instant, Span};
 use crate::line::{CallError, Quota};
+use crate::protocol::Command;
 use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
 
 use super::{Engine, Event};
@@ -63,6 +64,14 @@ impl Engine {
         let quota = self.stored_quota(clock.now).await?;
         self.gauge_quota(quota);
         Ok(Numbers::Known(quota))
+    }
+
+    /// Whether a question is better answered when LINE's numbers, now on their way, have come: so that the first
+    /// preview after a start tells what the second would.
+    pub(super) async fn waits_for_numbers(&mut self, ask: &super::Ask) -> Result<bool, StoreError> {
+        let Command::CampaignPreview { .. } = ask.command else { return Ok(false) };
+        let clock = self.deps.clock.read();
+        Ok(self.quota_numbers(&clock).await? == Numbers::Asked)
     }
 
     /// What the month's last reading and our own count say.

@@ -1,7 +1,8 @@
 //! Fairness between accounts: heavy work is done in bounded slices, one at a time, first come first served.
 //!
-//! A slice is one campaign's plan and freeze, one inbox slice, one fold slice or one round of requests. With n accounts
-//! a due send therefore waits behind at most n − 1 slices of others, however much each of them still has to do.
+//! A slice is one campaign's plan and freeze, one slice of the inbox or one slice of the fold. With n accounts a due send
+//! therefore waits behind at most n − 1 slices of others, however much each of them still has to do. Requests take no
+//! turn here: an outage of LINE for one account holds nobody up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
