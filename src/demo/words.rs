@@ -109,7 +109,7 @@ impl Words {
             }
             (OccurrenceState::Finished, Lang::En) => format!("  {day} {time} {title}  sent to {accepted}"),
             (state, lang) => {
-                format!("  {day} {time} {title}  {}", crate::engine::queries::state_words(state, lang))
+                format!("  {day} {time} {title}  {}", crate::engine::occurrences::state_words(state, lang))
             }
         }
     }
@@ -164,7 +164,8 @@ impl Words {
         }
         text += &self.costs(shown, price);
         if let Some(reason) = &shown.reason {
-            text += &format!("\n  {}: {reason}", crate::engine::queries::state_words(shown.state, self.lang));
+            text +=
+                &format!("\n  {}: {reason}", crate::engine::occurrences::state_words(shown.state, self.lang));
         }
         text
     }

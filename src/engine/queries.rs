@@ -2,18 +2,16 @@
 
 use serde_json::json;
 
-use crate::domain::delivery::{OccurrenceState, Outcome};
-use crate::domain::id::{CampaignSlug, OccurrenceId, SegmentSlug};
-use crate::domain::key::Run as RunKind;
+use crate::domain::delivery::Outcome;
+use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Command, Failure, Reply, Row};
-use crate::store::{BatchEnding, OccurrenceFilter, OccurrenceRow, StoreError};
+use crate::store::StoreError;
 use crate::text::Table;
 
 use super::acts::{Answered, not_found};
-use super::books::{Books, exclusion_words};
 use super::due::campaigns_of;
 use super::{Ask, Engine};
 
@@ -79,7 +77,7 @@ impl Engine {
         self.config().map_or(Tz::UTC, |config| config.policy.zone)
     }
 
-    fn at(&self, instant: Instant) -> String {
+    pub(super) fn at(&self, instant: Instant) -> String {
         instant.rfc3339(self.zone())
     }
 
@@ -162,7 +160,7 @@ impl Engine {
         Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
     }
 
-    fn run_json(&self, run: &crate::sender::run::Run) -> serde_json::Value {
+    pub(super) fn run_json(&self, run: &crate::sender::run::Run) -> serde_json::Value {
         let (open, possibly) = run.open_batches();
         json!({
             "occurrence": run.row.id, "campaign": run.row.campaign, "state": run.row.state, "due_at": run.row.due_at,
@@ -357,138 +355,6 @@ impl Engine {
         }
         let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
-    }
-
-    async fn occurrence_list(&self, campaign: Option<CampaignSlug>, limit: u32, lang: Lang) -> Answered {
-        let filter = OccurrenceFilter::Newest { campaign, limit: limit.clamp(1, 10_000) };
-        let rows = self.deps.store.occurrences(self.account, filter).await?;
-        let mut table = Table::new(&[
-            "#",
-            lang.pick("キャンペーン", "campaign"),
-            lang.pick("配信時刻", "due"),
-            lang.pick("状態", "state"),
-            lang.pick("一致", "matched"),
-            lang.pick("配信", "recipients"),
-            lang.pick("理由", "reason"),
-        ]);
-        let mut list = Vec::new();
-        for row in &rows {
-            table.row(vec![
-                row.id.to_string(),
-                row.campaign.to_string(),
-                self.at(row.due_at),
-                state_words(row.state, lang).to_owned(),
-                row.matched.to_string(),
-                row.recipients.to_string(),
-                row.reason.clone().unwrap_or_default(),
-            ]);
-            list.push(occurrence_json(row));
-        }
-        Ok(Ok(Answer {
-            text: table.render(),
-            json: json!({ "account": self.slug, "occurrences": list }),
-            exit: 0,
-        }))
-    }
-
-    async fn occurrence_show(&self, id: OccurrenceId, lang: Lang) -> Answered {
-        let found = self.deps.store.occurrences(self.account, OccurrenceFilter::Id(id)).await?;
-        let Some(row) = found.into_iter().next() else {
-            return Ok(Err(not_found(match lang {
-                Lang::Ja => format!("配信回 {id} はありません。一覧: haishin occurrence list"),
-                Lang::En => format!("there is no occurrence {id}. See: haishin occurrence list"),
-            })));
-        };
-        let run = self.state.runs.get(&id);
-        let books = Books::of(self.deps.store.as_ref(), self.account, &row, run).await?;
-        let variants = self.deps.store.variants(self.account, id).await?;
-        let batches = self.deps.store.batches(self.account, id).await?;
-        let again = batches
-            .iter()
-            .filter(|batch| batch.ended.as_ref().is_some_and(|end| end.accepted_request_id.is_some()))
-            .count();
-        let arms: Vec<_> = variants
-            .iter()
-            .map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit }))
-            .collect();
-        let batch_list: Vec<_> = batches.iter().map(batch_json).collect();
-        let mut json = occurrence_json(&row);
-        if let Some(object) = json.as_object_mut() {
-            object.insert("books".into(), json!({ "balanced": books.balance(), "counts": books }));
-            object.insert("variants".into(), arms.into());
-            object.insert("batches".into(), batch_list.into());
-            object.insert("already_accepted".into(), again.into());
-            if let Some(run) = run {
-                object.insert("open".into(), self.run_json(run));
-            }
-        }
-        Ok(Ok(Answer { text: self.occurrence_text(&row, &books, again, lang), json, exit: 0 }))
-    }
-
-    fn occurrence_text(&self, row: &OccurrenceRow, books: &Books, again: usize, lang: Lang) -> String {
-        let mut lines = vec![format!(
-            "#{} {}  {}  {}",
-            row.id,
-            row.campaign,
-            self.at(row.due_at),
-            state_words(row.state, lang)
-        )];
-        if let Some(reason) = &row.reason {
-            lines.push(format!("  {reason}"));
-        }
-        lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), books.matched));
-        for (exclusion, count) in &books.excluded {
-            lines.push(format!("   − {} {count}", exclusion_words(exclusion, lang)));
-        }
-        lines.push(format!("  {} {}", lang.pick("配信する", "recipients"), row.recipients));
-        if again > 0 {
-            lines.push(match lang {
-                Lang::Ja => format!("  再送に LINE が「受付済み」と答えたもの {again}件"),
-                Lang::En => format!("  {again} retries were answered: already accepted"),
-            });
-        }
-        lines.push(format!("  {}", books.line(lang)));
-        lines.join("\n")
-    }
-}
-
-fn occurrence_json(row: &OccurrenceRow) -> serde_json::Value {
-    let (run, test_at) = match row.run {
-        RunKind::Scheduled(rerun) => (rerun, None),
-        RunKind::Test(at) => (0, Some(at)),
-    };
-    json!({
-        "occurrence": row.id, "campaign": row.campaign, "due_at": row.due_at, "rerun": run, "test_at": test_at,
-        "state": row.state, "reason": row.reason, "detail": row.detail, "category": row.category,
-        "frozen_at": row.frozen_at, "deadline_at": row.deadline_at, "matched": row.matched,
-        "recipients": row.recipients, "parts": row.parts, "finished_at": row.finished_at, "config_version": row.version,
-    })
-}
-
-fn batch_json(batch: &crate::store::BatchRow) -> serde_json::Value {
-    let ended = batch.ended.as_ref().map(|end| {
-        let how = match end.how {
-            BatchEnding::Outcome(outcome) => outcome.as_str(),
-            BatchEnding::Superseded => "superseded",
-        };
-        json!({
-            "how": how, "at": end.at, "attempts": end.attempts, "request_id": end.request_id,
-            "accepted_request_id": end.accepted_request_id, "detail": end.detail,
-        })
-    });
-    json!({ "n": batch.n, "generation": batch.generation, "parent": batch.parent, "friends": batch.friend_count, "ended": ended })
-}
-
-/// A state in words.
-pub fn state_words(state: OccurrenceState, lang: Lang) -> &'static str {
-    match state {
-        OccurrenceState::Refused => lang.pick("見送り", "refused"),
-        OccurrenceState::Missed => lang.pick("時機を逃した", "missed"),
-        OccurrenceState::Sending => lang.pick("送信中", "sending"),
-        OccurrenceState::Paused => lang.pick("一時停止", "paused"),
-        OccurrenceState::Held => lang.pick("保留", "held"),
-        OccurrenceState::Finished => lang.pick("完了", "finished"),
-        OccurrenceState::Cancelled => lang.pick("取消", "cancelled"),
     }
 }
 

@@ -17,6 +17,7 @@ mod sandbox;
 mod schedule;
 mod segments_oracle;
 mod sender_run;
+mod sending;
 mod sends_oracle;
 mod settles;
 mod store_contract;

@@ -3,3 +3,4 @@
 pub mod daemon;
 pub mod postgres;
 pub mod store;
+pub mod world;

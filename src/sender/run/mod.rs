@@ -4,6 +4,9 @@
 //! above the *mark* no batch was ever tried; below it a batch without outcome was possibly sent; and a batch that
 //! this process opened itself knows whether each of its attempts surely failed.
 
+mod answers;
+mod open_batch;
+
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
@@ -14,12 +17,11 @@ use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
 use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 use crate::domain::time::{Instant, Span};
-use crate::line::{Answer, Attempt, History, Settlement, body_digest, multicast_body};
-use crate::sender::back_off::back_off;
+use crate::line::{History, body_digest, multicast_body};
 use crate::store::{
-    BatchEnd, BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow,
-    VariantRow,
+    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow,
 };
+use open_batch::{OpenBatch, add, clock_opened, ended};
 
 /// A key may be retried for 24 h at LINE; we stop an hour earlier.
 pub const KEY_LIFE: Span = Span::from_hours(23);
@@ -33,24 +35,6 @@ pub type BatchKey = (u32, u32);
 
 /// Who a dense id is at LINE; ids never change under one.
 pub type UserOf<'a> = &'a dyn Fn(FriendId) -> Option<UserId>;
-
-/// A batch that is open: its first request may have happened.
-#[derive(Debug, Clone)]
-struct OpenBatch {
-    /// Its friends where they are not the frozen range.
-    friends: Option<RoaringBitmap>,
-    parent: Option<u32>,
-    opened: Opened,
-    digest: [u8; 32],
-    attempts: u32,
-    /// What the attempts so far prove.
-    history: History,
-    in_flight: bool,
-    /// Since boot, the earliest next attempt.
-    not_before: Span,
-    failures: u32,
-    failing_since: Option<Span>,
-}
 
 /// What follows from an answer, beyond the batch's own outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,160 +324,6 @@ impl Run {
         self.open.values().filter(|open| !open.in_flight).map(|open| open.not_before).min()
     }
 
-    /// Applies what an attempt told.
-    pub fn heard(
-        &mut self,
-        key: BatchKey,
-        attempt: &Attempt,
-        clock: &Reading,
-        jitter: f64,
-        user_of: UserOf<'_>,
-    ) -> Change {
-        let Some(open) = self.open.get_mut(&key) else { return Change::default() };
-        if open.in_flight {
-            open.in_flight = false;
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
-        let before = open.history;
-        open.history = before.after(&attempt.answer);
-        match attempt.answer.settles(before) {
-            Settlement::Accepted => self.accepted(key, attempt, clock),
-            Settlement::Unknown => self.refused_after_doubt(key, attempt, clock),
-            Settlement::Rejected if attempt.answer == Answer::Forbidden => {
-                self.forbidden(key, attempt, clock, user_of)
-            }
-            Settlement::Rejected => self.refused(key, attempt, clock, user_of),
-            Settlement::Open => {
-                open.retry_later(clock, jitter, attempt.retry_after);
-                let consequence = match attempt.answer {
-                    Answer::TooManyRequests { .. } => Some(Consequence::AskQuota),
-                    Answer::Unauthorized => Some(Consequence::PauseAccount(
-                        "LINE refused the access token (401); put a valid one in place, then `haishin start`"
-                            .into(),
-                    )),
-                    _ => None,
-                };
-                Change { rows: Vec::new(), consequences: consequence.into_iter().collect() }
-            }
-        }
-    }
-
-    fn accepted(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
-        self.rejected_in_a_row = 0;
-        let mut row = self.end(key, Outcome::Accepted, clock, attempt.request_id.clone(), "");
-        if let (Some(end), Answer::AlreadyAccepted { accepted_request_id }) =
-            (row.as_mut().and_then(|row| row.ended.as_mut()), &attempt.answer)
-        {
-            end.accepted_request_id = Some(accepted_request_id.clone());
-        }
-        Change { rows: row.into_iter().collect(), consequences: Vec::new() }
-    }
-
-    /// Refused, but an earlier attempt may have been taken: that proves nothing, so nothing is ever resent.
-    fn refused_after_doubt(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
-        let mut change = Change::default();
-        if attempt.answer == Answer::Forbidden {
-            change.consequences.push(Consequence::PauseAccount(FORBIDDEN.into()));
-        }
-        let detail =
-            format!("refused after an attempt that may have been accepted: {}", words(&attempt.answer));
-        change.rows.extend(self.end(key, Outcome::Unknown, clock, attempt.request_id.clone(), &detail));
-        change
-    }
-
-    /// 403, every attempt refused: the key is spent; the same friends wait as a new generation.
-    fn forbidden(
-        &mut self,
-        key: BatchKey,
-        attempt: &Attempt,
-        clock: &Reading,
-        user_of: UserOf<'_>,
-    ) -> Change {
-        let mut change =
-            Change { consequences: vec![Consequence::PauseAccount(FORBIDDEN.into())], ..Change::default() };
-        let Some(open) = self.open.remove(&key) else { return change };
-        change.rows.push(self.superseded(key, &open, clock, attempt));
-        change.rows.push(self.open_anew(
-            key.0,
-            key.1.saturating_add(1),
-            open.friends,
-            open.parent,
-            clock,
-            user_of,
-        ));
-        change
-    }
-
-    fn refused(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
-        let friends = self.friends_of(key);
-        let named = match attempt.answer {
-            Answer::BadRequest { invalid_to, .. } => invalid_to.and_then(|index| u32::try_from(index).ok()),
-            _ => None,
-        };
-        match named.and_then(|index| friends.select(index)) {
-            Some(culprit) => self.quarantine(key, FriendId(culprit), friends, attempt, clock, user_of),
-            None => self.reject(key, attempt, clock),
-        }
-    }
-
-    /// LINE named an id: it alone is rejected, the rest goes out as a child under a new key.
-    fn quarantine(
-        &mut self,
-        key: BatchKey,
-        culprit: FriendId,
-        mut rest: RoaringBitmap,
-        attempt: &Attempt,
-        clock: &Reading,
-        user_of: UserOf<'_>,
-    ) -> Change {
-        let mut change = Change { consequences: vec![Consequence::Quarantine(culprit)], ..Change::default() };
-        self.quarantined += 1;
-        if self.quarantined >= QUARANTINED {
-            change.consequences.push(Consequence::PauseCampaign(format!(
-                "{QUARANTINED} user ids were refused by LINE in one occurrence"
-            )));
-        }
-        if rest.len() == 1 {
-            change.rows.extend(self.end(
-                key,
-                Outcome::Rejected,
-                clock,
-                attempt.request_id.clone(),
-                &words(&attempt.answer),
-            ));
-            return change;
-        }
-        let Some(open) = self.open.remove(&key) else { return change };
-        change.rows.push(self.superseded(key, &open, clock, attempt));
-        // The refused friend gets a row of its own, so that the books tell every outcome from a batch.
-        let lone: RoaringBitmap = [culprit.0].into_iter().collect();
-        let lone = self.open_anew(self.next_child, 0, Some(lone), Some(key.0), clock, user_of);
-        let rejected = self.end(
-            (lone.n, 0),
-            Outcome::Rejected,
-            clock,
-            attempt.request_id.clone(),
-            &words(&attempt.answer),
-        );
-        change.rows.extend(rejected);
-        rest.remove(culprit.0);
-        change.rows.push(self.open_anew(self.next_child, 0, Some(rest), Some(key.0), clock, user_of));
-        change
-    }
-
-    fn reject(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
-        let mut change = Change::default();
-        let detail = words(&attempt.answer);
-        change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &detail));
-        self.rejected_in_a_row += 1;
-        let why = format!("LINE refused a batch ({detail}); nothing of it was sent");
-        if matches!(attempt.answer, Answer::BadRequest { .. }) || self.rejected_in_a_row >= REJECTED_IN_A_ROW
-        {
-            change.consequences.push(Consequence::PauseCampaign(why));
-        }
-        change
-    }
-
     /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
     pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
         let old = |open: &OpenBatch| {
@@ -613,22 +443,6 @@ impl Run {
         }
     }
 
-    fn superseded(&self, key: BatchKey, open: &OpenBatch, clock: &Reading, attempt: &Attempt) -> BatchRow {
-        let count = open
-            .friends
-            .as_ref()
-            .map_or_else(|| self.range(key.0).map_or(0, |range| u64::from(range.len)), RoaringBitmap::len);
-        let mut row = open.row(self.row.id, key, count);
-        row.ended = Some(ended(
-            BatchEnding::Superseded,
-            clock,
-            open.attempts,
-            attempt.request_id.clone(),
-            &words(&attempt.answer),
-        ));
-        row
-    }
-
     fn end(
         &mut self,
         key: BatchKey,
@@ -644,93 +458,4 @@ impl Run {
         *self.outcomes.entry(outcome).or_default() |= friends;
         Some(row)
     }
-}
-
-impl OpenBatch {
-    fn new(friends: Option<RoaringBitmap>, parent: Option<u32>, opened: Opened, digest: [u8; 32]) -> Self {
-        Self {
-            friends,
-            parent,
-            opened,
-            digest,
-            attempts: 0,
-            history: History::SurelyNotSent,
-            in_flight: false,
-            not_before: Span::ZERO,
-            failures: 0,
-            failing_since: None,
-        }
-    }
-
-    fn is_ready(&self, clock: &Reading) -> bool {
-        !self.in_flight && self.not_before <= clock.boot.since_boot
-    }
-
-    fn retry_later(&mut self, clock: &Reading, jitter: f64, asked: Option<Span>) {
-        self.failures = self.failures.saturating_add(1);
-        let since = *self.failing_since.get_or_insert(clock.boot.since_boot);
-        let failing_for =
-            Span::from_millis(clock.boot.since_boot.as_millis().saturating_sub(since.as_millis()));
-        self.not_before = add(
-            clock.boot.since_boot,
-            back_off(self.failures, failing_for, jitter).max(asked.unwrap_or_default()),
-        );
-    }
-
-    fn row(
-        &self,
-        occurrence: crate::domain::id::OccurrenceId,
-        (n, generation): BatchKey,
-        friends: u64,
-    ) -> BatchRow {
-        let own = generation > 0 || self.parent.is_some();
-        BatchRow {
-            occurrence,
-            n,
-            generation,
-            parent: self.parent,
-            friends: self.friends.clone(),
-            friend_count: u32::try_from(friends).unwrap_or(u32::MAX),
-            opened: own.then(|| self.opened.clone()),
-            body_sha256: self.digest,
-            ended: None,
-        }
-    }
-}
-
-fn ended(
-    how: BatchEnding,
-    clock: &Reading,
-    attempts: u32,
-    request_id: Option<String>,
-    detail: &str,
-) -> BatchEnd {
-    BatchEnd {
-        how,
-        at: clock.now,
-        attempts,
-        request_id,
-        accepted_request_id: None,
-        detail: (!detail.is_empty()).then(|| detail.chars().take(500).collect()),
-    }
-}
-
-fn clock_opened(clock: &Reading) -> Opened {
-    Opened { at: clock.now, boot_id: clock.boot.boot_id.clone(), since_boot: clock.boot.since_boot }
-}
-
-const FORBIDDEN: &str =
-    "LINE answered 403: the account or its plan may not send; mend that, then `haishin start`";
-
-/// LINE's refusal in words for the ledger.
-fn words(answer: &Answer) -> String {
-    match answer {
-        Answer::BadRequest { message, .. } => format!("400: {message}"),
-        Answer::OtherRefusal(status) => format!("{status}"),
-        other => other.as_str().to_owned(),
-    }
-}
-
-fn add(a: Span, b: Span) -> Span {
-    Span::from_millis(a.as_millis().saturating_add(b.as_millis()))
 }

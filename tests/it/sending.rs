@@ -1,0 +1,254 @@
+//! Every answer of LINE and every act of a person, to its outcome in the books (protocol §5).
+
+use haishin::clock::Clock;
+use haishin::domain::delivery::Outcome;
+use haishin::domain::id::OccurrenceId;
+use haishin::domain::time::Span;
+use haishin::protocol::{Command, DueChoice, Resolution};
+use haishin::sandbox::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::support::world::{CHANNEL, World, slug, user};
+
+const BEFORE: &str = "2026-12-04T17:59:59+09:00";
+const PLAIN: &str = "quiet_hours = \"off\"\nrate = 20\n";
+const GIFT: &str = "title = \"gift\"\naudience = { status = \"following\" }\nreach = \"everyone\"\n\
+    schedule = { at = \"2026-12-04 18:00\" }\nmessage = [{ type = \"text\", text = \"a gift\" }]\n";
+const FRIENDS: u8 = 20;
+
+async fn gift(faults: Vec<Fault>) -> World {
+    gift_with("", faults).await
+}
+
+async fn gift_with(more: &str, faults: Vec<Fault>) -> World {
+    let campaign = format!("{more}\n{GIFT}");
+    let world = World::new(BEFORE, PLAIN, &[("gift", &campaign)], FRIENDS).await;
+    world.sandbox.set_faults(faults);
+    world
+}
+
+/// Five friends every ten seconds.
+const SLOWLY: &str = "pace = \"5/10s\"";
+
+fn keys(world: &World) -> Vec<String> {
+    world.multicasts().into_iter().filter_map(|request| request.key).collect()
+}
+
+fn only(counts: &Value, expected: &[(&str, u64)]) {
+    for outcome in ["accepted", "rejected", "unknown", "cancelled", "expired", "not_yet_sent"] {
+        let wanted = expected.iter().find(|(name, _)| *name == outcome).map_or(0, |(_, count)| *count);
+        assert_eq!(counts[outcome], wanted, "{outcome}: {counts}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_line_names_is_quarantined_and_the_rest_goes_out() {
+    let world = gift(vec![]).await;
+    world.sandbox.refuse_users(CHANNEL, &[user(3), user(11)], &[]).unwrap();
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 18), ("rejected", 2)]);
+    assert_eq!(world.received(), [(1, 18)].into());
+    let keys = keys(&world);
+    assert_eq!(keys.len(), 3, "the batch, the rest of it, the rest of that");
+    assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_nobody_rejects_the_batch_and_pauses_the_campaign() {
+    let world = gift(vec![Fault::nth(FaultKind::BadRequest, [1])]).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("rejected", 20)]);
+    let list = world.done(Command::CampaignList).await;
+    assert_eq!(list["campaigns"][0]["state"], "paused");
+    assert_eq!(world.received(), [].into());
+}
+
+#[tokio::test]
+async fn a_refused_token_pauses_the_account_and_the_same_key_goes_on() {
+    let world = gift(vec![Fault::nth(FaultKind::Unauthorized, [1])]).await;
+    world.until("the pause", async || (world.status().await["paused"] != Value::Null).then_some(())).await;
+    world.pass(Span::from_secs(30)).await;
+    assert_eq!(keys(&world).len(), 1, "nothing leaves while it is paused");
+    world.done(Command::Start { due: Some(DueChoice::Judge) }).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 20)]);
+    let keys = keys(&world);
+    assert_eq!((keys.len(), &keys[0]), (2, &keys[1]));
+}
+
+#[tokio::test]
+async fn a_forbidden_account_pauses_and_goes_on_under_a_new_key() {
+    let world = gift(vec![Fault::nth(FaultKind::Forbidden, [1])]).await;
+    world.until("the pause", async || (world.status().await["paused"] != Value::Null).then_some(())).await;
+    world.done(Command::Start { due: Some(DueChoice::Judge) }).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 20)]);
+    let keys = keys(&world);
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1], "a refused key is never used again");
+}
+
+#[tokio::test]
+async fn what_settles_nothing_is_retried_under_its_own_key() {
+    use FaultKind::{
+        ConflictWithoutId, HangAfter, LostAfter, LostBefore, MonthlyLimit, RateLimited, ServerErrorAfter,
+        ServerErrorBefore,
+    };
+    for kind in [
+        ConflictWithoutId,
+        HangAfter,
+        LostAfter,
+        LostBefore,
+        MonthlyLimit,
+        RateLimited,
+        ServerErrorAfter,
+        ServerErrorBefore,
+    ] {
+        let world = gift(vec![Fault::nth(kind, [1, 2])]).await;
+        world.until_state(1, "finished").await;
+        only(&world.counts(1).await, &[("accepted", 20)]);
+        assert_eq!(world.received(), [(1, 20)].into(), "{kind:?}");
+        let mut keys = keys(&world);
+        assert_eq!(keys.len(), 3, "{kind:?}");
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_after_doubt_is_unknown_keeps_its_caps_and_waits_for_a_person() {
+    let world =
+        gift(vec![Fault::nth(FaultKind::LostBefore, [1]), Fault::nth(FaultKind::BadRequest, [2])]).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("unknown", 20)]);
+    assert_eq!(keys(&world).len(), 2, "never resent");
+    let preview = Command::CampaignPreview { campaigns: vec![slug("gift")], now: None, friends: false };
+    assert_eq!(world.done(preview.clone()).await["decisions"][0]["recipients"], 0);
+    let resolution = Resolution::Unknown(Outcome::Rejected);
+    world.done(Command::OccurrenceResolve { occurrence: OccurrenceId(1), resolution }).await;
+    only(&world.counts(1).await, &[("rejected", 20)]);
+    assert_eq!(world.done(preview).await["decisions"][0]["recipients"], 20, "their places are free");
+}
+
+#[tokio::test]
+async fn at_the_monthly_limit_it_is_held_until_the_limit_rises() {
+    let mut world = gift_with(SLOWLY, vec![]).await;
+    world.until_requests(1).await;
+    world.sandbox.set_quota(CHANNEL, Some(100), Some(100), world.clock.now()).unwrap();
+    world.until_state(1, "held").await;
+    world.sandbox.set_quota(CHANNEL, Some(200), Some(100), world.clock.now()).unwrap();
+    world.step = Span::from_millis(200);
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 20)]);
+    assert_eq!(world.received(), [(1, 20)].into());
+}
+
+#[tokio::test]
+async fn a_pause_stops_every_request_and_a_resumption_is_a_part_of_its_own() {
+    let world = gift_with(SLOWLY, vec![]).await;
+    world.until_requests(1).await;
+    world.done(Command::CampaignPause { campaign: slug("gift") }).await;
+    world.pass(Span::from_secs(60)).await;
+    assert_eq!(world.multicasts().len(), 1);
+    only(&world.counts(1).await, &[("accepted", 5), ("not_yet_sent", 15)]);
+    world.done(Command::CampaignResume { campaign: slug("gift") }).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 20)]);
+    let parts = world.occurrence(1).await.unwrap()["parts"].clone();
+    assert_eq!(parts.as_array().unwrap().len(), 2, "{parts}");
+    assert_eq!(parts[1]["from_batch"], 1);
+}
+
+#[tokio::test]
+async fn a_cancellation_tells_how_many_cannot_be_recalled() {
+    let world = gift_with(SLOWLY, vec![]).await;
+    world.until_requests(1).await;
+    world.until("the first is heard", async || (world.counts(1).await["accepted"] == 5).then_some(())).await;
+    let told = world.done(Command::CampaignCancel { campaign: slug("gift") }).await;
+    assert_eq!(told, json!({ "campaign": "gift", "sent": 5, "possibly_sent": 0, "released": 15 }));
+    world
+        .until("its end", async || (world.occurrence(1).await?["finished_at"] != Value::Null).then_some(()))
+        .await;
+    only(&world.counts(1).await, &[("accepted", 5), ("cancelled", 15)]);
+    world.pass(Span::from_secs(60)).await;
+    assert_eq!(world.received(), [(1, 5)].into());
+}
+
+#[tokio::test]
+async fn the_deadline_expires_what_was_not_tried_and_leaves_the_rest_unknown() {
+    let lost = vec![Fault { nth: vec![], ..Fault::always(FaultKind::ServerErrorBefore) }];
+    let deadline =
+        format!("{SLOWLY}\n{}", GIFT.replace("18:00\" }", "18:00\", deadline = \"2026-12-04 18:00:15\" }"));
+    let world = World::new(BEFORE, PLAIN, &[("gift", &deadline)], FRIENDS).await;
+    world.until_requests(1).await;
+    world.sandbox.set_faults(lost);
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 5), ("unknown", 5), ("expired", 10)]);
+}
+
+#[tokio::test]
+async fn after_23_hours_an_outcome_still_unknown_is_left_to_a_person() {
+    let world = gift(vec![Fault::always(FaultKind::ServerErrorBefore)]).await;
+    world.until_requests(3).await;
+    world.clock.advance(Span::from_millis(Span::from_hours(23).as_millis() - 60_000));
+    world.until_requests(4).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("unknown", 20)]);
+    world.sandbox.set_faults(vec![]);
+    let requests = world.multicasts().len();
+    world.pass(Span::from_secs(120)).await;
+    assert_eq!(world.multicasts().len(), requests, "never resent by itself");
+}
+
+#[tokio::test]
+async fn quiet_hours_stop_a_run_and_it_goes_on_when_they_end() {
+    let evening = format!("pace = \"5/10min\"\n{}", GIFT.replace("18:00", "21:45"));
+    let settings = "rate = 20\n";
+    let mut world = World::new("2026-12-04T21:44:59+09:00", settings, &[("gift", &evening)], FRIENDS).await;
+    world.until_requests(1).await;
+    world.step = Span::from_secs(1);
+    world.until_requests(2).await;
+    world.step = Span::from_secs(20);
+    world.until_state(1, "finished").await;
+    let hours: Vec<_> = world
+        .multicasts()
+        .iter()
+        .map(|request| request.at.in_zone(chrono_tz::Asia::Tokyo).format("%d %H").to_string())
+        .collect();
+    assert_eq!(hours, ["04 21", "04 21", "05 08", "05 08"]);
+    assert_eq!(world.received(), [(1, 20)].into());
+}
+
+#[tokio::test]
+async fn silent_delivery_is_said_in_the_body() {
+    let world = gift_with("notify = false", vec![]).await;
+    world.until_state(1, "finished").await;
+    assert!(world.sandbox.received(CHANNEL, &user(0)).unwrap().iter().all(|received| received.silent));
+    assert_eq!(world.received(), [(1, 20)].into());
+}
+
+#[tokio::test]
+async fn the_brake_stops_everything_and_its_release_asks_about_what_fell_due() {
+    let world = gift(vec![]).await;
+    world.done(Command::Stop { reason: "wrong coupon".into() }).await;
+    world.pass(Span::from_secs(10)).await;
+    assert_eq!(world.multicasts().len(), 0);
+    let listed = world.ask(Command::Start { due: None }).await.unwrap();
+    assert_eq!((listed.exit, &listed.json["fell_due"][0]["campaign"]), (3, &json!("gift")));
+    assert_ne!(world.status().await["stopped"], Value::Null, "a list starts nothing");
+    world.done(Command::Start { due: Some(DueChoice::Skip) }).await;
+    world.until_state(1, "missed").await;
+    world.pass(Span::from_secs(10)).await;
+    assert_eq!(world.multicasts().len(), 0);
+}
+
+#[tokio::test]
+async fn a_test_send_goes_to_whom_it_names_and_counts_in_no_cap() {
+    let world = gift(vec![]).await;
+    let to = vec![user(1).to_string()];
+    let told = world.done(Command::CampaignTestSend { campaign: slug("gift"), to, variant: None }).await;
+    assert_eq!(told, json!({ "occurrence": 1, "friends": 1 }));
+    world.until_state(2, "finished").await;
+    only(&world.counts(2).await, &[("accepted", 20)]);
+    assert_eq!(world.received(), [(1, 19), (2, 1)].into());
+}
