@@ -2,6 +2,7 @@
 
 mod config;
 mod control;
+mod demo;
 mod http_health;
 mod import_csv;
 mod kill;
