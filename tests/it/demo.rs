@@ -84,8 +84,8 @@ impl Running {
     /// Where its sandbox listens.
     async fn line(&mut self) -> Line {
         let text = self.says("/phone").await;
-        let base =
-            text.split("phone ").nth(1).and_then(|rest| rest.split("/phone").next()).unwrap().to_owned();
+        let at = text.find("http://").unwrap();
+        let base = text[at..].split("/phone").next().unwrap().to_owned();
         let _ = rustls::crypto::ring::default_provider().install_default();
         Line { base, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
