@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` draws how the modules depend on each other and walks one campaign through them.
 //! Dependencies point one way: `domain` and `clock` know nobody; `store`, `line`, `config`, `audience` and
-//! `import` know the domain; `engine` and `sender` use those; `http`, `control`, `sandbox`, `demo` and `cli`
+//! `import` know the domain; `sender` and `engine` use those; `http`, `control`, `sandbox`, `demo` and `cli`
 //! stand above; `app` alone knows the concrete types.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod import;
 pub mod lang;
 pub mod lifecycle;
 pub mod line;
+pub mod protocol;
 pub mod sandbox;
 pub mod sender;
 pub mod store;

@@ -16,7 +16,6 @@ use super::{Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
-use crate::control::protocol::{Command, Reply, Request};
 use crate::control::server;
 use crate::domain::time::Instant;
 use crate::engine::Mode;
@@ -24,6 +23,7 @@ use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
 use crate::line::is_loopback;
+use crate::protocol::{Command, Reply, Request};
 use crate::telemetry;
 
 /// An account that could not be claimed is tried again this often.

@@ -63,6 +63,7 @@ pub(super) enum Action {
         yes: bool,
     },
     /// What runs, what is open, what needs a person.
+    #[command(after_help = "Examples:\n  haishin status\n  haishin status --json")]
     Status,
     /// Run the daemon.
     #[command(
@@ -207,6 +208,7 @@ pub(super) enum SegmentAction {
         now: Option<Instant>,
     },
     /// All segments with their titles and counts.
+    #[command(after_help = "Example:\n  haishin segment list")]
     List,
     /// The friends of a segment as CSV (user id, external id), or as JSON.
     #[command(after_help = "Example:\n  haishin segment export tokyo-regulars > regulars.csv")]
@@ -222,6 +224,9 @@ pub(super) enum SegmentAction {
 #[derive(Debug, Subcommand)]
 pub(super) enum FriendAction {
     /// One friend's record, by user id or external id.
+    #[command(
+        after_help = "Examples:\n  haishin friend show Uaaaabbbbccccddddeeeeffff00001111\n  haishin friend show c-001 --json"
+    )]
     Show {
         /// User id or external id.
         friend: String,
@@ -231,6 +236,7 @@ pub(super) enum FriendAction {
 #[derive(Debug, Subcommand)]
 pub(super) enum CampaignAction {
     /// All campaigns and when each is due next.
+    #[command(after_help = "Example:\n  haishin campaign list")]
     List,
     /// Due instants of a campaign, past ones too.
     #[command(
@@ -258,16 +264,19 @@ pub(super) enum CampaignAction {
         now: Option<Instant>,
     },
     /// Stop a campaign until it is resumed.
+    #[command(after_help = "Example:\n  haishin campaign pause winter-coupon")]
     Pause {
         /// Which.
         campaign: CampaignSlug,
     },
     /// Let a paused campaign go on.
+    #[command(after_help = "Example:\n  haishin campaign resume winter-coupon")]
     Resume {
         /// Which.
         campaign: CampaignSlug,
     },
     /// End what is being sent of a campaign. What was sent cannot be recalled.
+    #[command(after_help = "Example:\n  haishin campaign cancel winter-coupon")]
     Cancel {
         /// Which.
         campaign: CampaignSlug,
@@ -291,6 +300,9 @@ pub(super) enum CampaignAction {
 #[derive(Debug, Subcommand)]
 pub(super) enum OccurrenceAction {
     /// The newest occurrences.
+    #[command(
+        after_help = "Examples:\n  haishin occurrence list\n  haishin occurrence list winter-coupon --limit 5"
+    )]
     List {
         /// Of one campaign only.
         campaign: Option<CampaignSlug>,
@@ -299,6 +311,7 @@ pub(super) enum OccurrenceAction {
         limit: u32,
     },
     /// One occurrence: its books, its batches, why.
+    #[command(after_help = "Examples:\n  haishin occurrence show 12\n  haishin occurrence show 12 --json")]
     Show {
         /// Its number.
         occurrence: i64,

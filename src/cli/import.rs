@@ -11,10 +11,10 @@ use super::request::Session;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Source};
 use crate::control::client::Conversation;
-use crate::control::protocol::{Command, Reply, Upload};
 use crate::domain::effect::Intake;
 use crate::import::{self, Kind, Mapping, Progress, Reader, RejectsFile, Sink};
 use crate::lang::Lang;
+use crate::protocol::{Command, Reply, Upload};
 
 /// Imports and prints the report; exit 3 when rows were rejected.
 pub(super) async fn import(args: &Args, options: &ImportOptions, lang: Lang) -> anyhow::Result<u8> {

@@ -14,7 +14,7 @@ mod sandbox;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::lang::Lang;
 use args::{Action, Args};
@@ -34,6 +34,11 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(lang, &error),
     }
+}
+
+/// The command line as clap knows it: what the documentation's examples are held against.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 fn fail(lang: Lang, error: &anyhow::Error) -> ExitCode {

@@ -11,10 +11,10 @@ use super::print;
 use crate::app;
 use crate::config::Source;
 use crate::control::client::{self, Conversation};
-use crate::control::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::lang::Lang;
+use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 
 /// Asks and prints.
 pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::address::Address;
 use super::node::Node;
-use super::protocol::{Failure, Reply, Request, Upload};
 use super::server::{encode, line};
+use crate::protocol::{Failure, Reply, Request, Upload};
 
 /// Whether a daemon listens there.
 pub async fn listens(socket: &Path) -> bool {

@@ -4,5 +4,4 @@ mod address;
 pub mod client;
 pub mod node;
 pub mod plan;
-pub mod protocol;
 pub mod server;

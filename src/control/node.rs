@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::plan;
-use super::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
 use crate::clock::Clock;
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
 use crate::engine::{Active, Ask, Event, Handle};
 use crate::lang::Lang;
-use crate::store::{NewInbox, Store, StoreError};
+use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
+use crate::store::{NewInbox, Store};
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -167,7 +167,7 @@ impl Node {
     }
 
     async fn plan(&self, files: BTreeMap<String, String>, lang: Lang) -> Result<Answer, Failure> {
-        let active = self.store.active_version().await.map_err(|error| unavailable(&error))?;
+        let active = self.store.active_version().await.map_err(|error| Failure::unavailable(&error))?;
         let checked = plan::check(files, self.clock.now());
         Ok(plan::describe(active.as_ref(), &checked, lang))
     }
@@ -208,7 +208,7 @@ impl Node {
         replies: &mpsc::Sender<Reply>,
     ) -> Result<Answer, Failure> {
         let handle = self.account(account, lang)?;
-        let rows = self.store.accounts().await.map_err(|error| unavailable(&error))?;
+        let rows = self.store.accounts().await.map_err(|error| Failure::unavailable(&error))?;
         let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
             return Err(none_runs());
         };
@@ -231,7 +231,7 @@ impl Node {
             taken += u64::try_from(intakes.len()).unwrap_or(0);
             let inbox =
                 NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
-            self.store.append_inbox(vec![inbox]).await.map_err(|error| unavailable(&error))?;
+            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error))?;
             handle.nudge();
             let _ = replies.send(Reply::Taken(taken)).await;
         }
@@ -243,7 +243,7 @@ impl Node {
 
     /// Returns when the account has applied everything that waits in its inbox.
     async fn applied(&self, account: crate::domain::id::AccountId, handle: &Handle) -> Result<(), Failure> {
-        while self.store.inbox_len(account).await.map_err(|error| unavailable(&error))? > 0 {
+        while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error))? > 0 {
             handle.nudge();
             self.clock.sleep(Span::from_millis(20)).await;
         }
@@ -280,15 +280,4 @@ fn none_runs() -> Failure {
         code: "not_found".into(),
         message: "no account runs here; see `haishin check` and the log".into(),
     }
-}
-
-/// A failing store, as a command shows it.
-pub(super) fn unavailable(error: &StoreError) -> Failure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message += &format!(": {cause}");
-        source = cause.source();
-    }
-    Failure { code: "unavailable".into(), message }
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::node::unavailable;
-use super::protocol::{Answer, Failure};
 use crate::config::{self, Checked, Source, Style};
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, VersionId};
@@ -15,6 +13,7 @@ use crate::domain::schedule::When;
 use crate::domain::time::Instant;
 use crate::engine::Active;
 use crate::lang::Lang;
+use crate::protocol::{Answer, Failure};
 use crate::store::{ConfigVersion, NewVersion, OccurrenceFilter, Store};
 
 /// Files with what the check said of them.
@@ -99,7 +98,7 @@ pub async fn activate(
         activated_at: now,
         activated_by: by.to_owned(),
     };
-    let activated = store.activate(expected, &new).await.map_err(|error| unavailable(&error))?;
+    let activated = store.activate(expected, &new).await.map_err(|error| Failure::unavailable(&error))?;
     let Some(version) = activated else {
         let message = lang.pick(
             "見せた版と違う版が有効になっています。もう一度 haishin plan で確かめてください。",
@@ -107,7 +106,7 @@ pub async fn activate(
         );
         return Err(Failure { code: "conflict".into(), message: message.into() });
     };
-    let stored = store.version(version).await.map_err(|error| unavailable(&error))?;
+    let stored = store.version(version).await.map_err(|error| Failure::unavailable(&error))?;
     let activated_at = stored.map_or(now, |stored| stored.activated_at);
     Ok(Active { version, activated_at, configuration: Arc::new(configuration) })
 }
@@ -120,14 +119,15 @@ async fn one_shots(
     now: Instant,
     lang: Lang,
 ) -> Result<(), Failure> {
-    let accounts = store.accounts().await.map_err(|error| unavailable(&error))?;
+    let accounts = store.accounts().await.map_err(|error| Failure::unavailable(&error))?;
     let mut wrong: Vec<String> = Vec::new();
     for campaign in campaigns {
         let When::Once(at) = campaign.schedule.when else { continue };
         let mut rows = Vec::new();
         if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
             let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
-            rows = store.occurrences(account.id, filter).await.map_err(|error| unavailable(&error))?;
+            rows =
+                store.occurrences(account.id, filter).await.map_err(|error| Failure::unavailable(&error))?;
         }
         let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
         wrong.extend(match ran {

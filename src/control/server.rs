@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::node::Node;
-use super::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
+use crate::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
 
 /// Commands served at once; more wait.
 const MAX_CLIENTS: usize = 32;

@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::control::client::Conversation;
 use crate::control::node::Node;
-use crate::control::protocol::{Command, Reply, Request, Upload};
 use crate::domain::delivery::{Exclusion, OccurrenceState};
 use crate::domain::effect::Intake;
 use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId};
 use crate::domain::time::Instant;
 use crate::engine::Books;
 use crate::lang::Lang;
+use crate::protocol::{Command, Reply, Request, Upload};
 
 /// Intakes of one upload.
 const UPLOAD: usize = 5_000;

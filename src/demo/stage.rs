@@ -14,12 +14,12 @@ use super::words::Words;
 use crate::app::{self, Paths};
 use crate::clock::SetClock;
 use crate::config::node::Node as NodeSettings;
-use crate::control::protocol::Command;
 use crate::domain::id::{AccountSlug, OccurrenceId};
 use crate::domain::time::Tz;
 use crate::engine::Mode;
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::protocol::Command;
 use crate::sandbox::SandboxFriend;
 
 /// Where the demo is set.

@@ -1,10 +1,10 @@
 //! What people do to sends: brake, pause, resume, cancel, resolve. Each is one durable transaction, with who did it.
 
-use crate::control::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{
     ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write,
 };

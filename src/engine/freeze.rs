@@ -14,6 +14,7 @@ use crate::domain::policy::Policy;
 use crate::domain::segment::rule::Rule;
 use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::{Instant, Span, Tz};
+use crate::lang::Lang;
 use crate::sender::run::Run;
 use crate::store::{
     NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
@@ -112,7 +113,7 @@ impl Engine {
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait), "waits");
+            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait, Lang::En), "waits");
             return Ok(false);
         }
         let mut row =
@@ -295,9 +296,12 @@ pub(super) fn warning_words(warning: &Warning) -> String {
     }
 }
 
-fn wait_words(wait: Wait) -> &'static str {
+/// What an occurrence waits for, in words.
+pub(super) fn wait_words(wait: Wait, lang: Lang) -> &'static str {
     match wait {
-        Wait::QuietHours { .. } => "quiet hours",
-        Wait::QuotaUnreadable => "LINE's quota cannot be read",
+        Wait::QuietHours { .. } => lang.pick("配信しない時間帯です", "quiet hours"),
+        Wait::QuotaUnreadable => {
+            lang.pick("LINEの残り通数をまだ読み取れていません", "LINE's monthly quota has not been read yet")
+        }
     }
 }

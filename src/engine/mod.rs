@@ -32,11 +32,11 @@ pub use books::{Books, exclusion_words};
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
-use crate::control::protocol::{Answer, Command, Failure, Reply};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
+use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};

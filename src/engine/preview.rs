@@ -2,19 +2,19 @@
 
 use serde_json::json;
 
-use crate::control::protocol::Answer;
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, FriendId};
 use crate::domain::plan::{self, Decision, Verdict};
 use crate::domain::schedule::{Delay, Verdict as Due};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
 use super::books::exclusion_words;
 use super::due::campaigns_of;
-use super::freeze::{detail, refusal_words, warning_words};
+use super::freeze::{detail, refusal_words, wait_words, warning_words};
 use super::quota::Numbers;
 
 impl Engine {
@@ -105,7 +105,9 @@ impl Engine {
             Verdict::Refuse(refusal) => {
                 lines.push(format!("  ✗ {}: {}", lang.pick("見送り", "refused"), refusal_words(refusal)))
             }
-            Verdict::Wait(wait) => lines.push(format!("  … {}: {wait:?}", lang.pick("待機", "waits"))),
+            Verdict::Wait(wait) => {
+                lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), wait_words(*wait, lang)))
+            }
         }
         lines.join("\n")
     }
@@ -122,7 +124,7 @@ impl Engine {
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
             Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal) }),
-            Verdict::Wait(wait) => json!({ "send": false, "waits": format!("{wait:?}") }),
+            Verdict::Wait(wait) => json!({ "send": false, "waits": wait_words(*wait, Lang::En) }),
         };
         let Some(object) = json.as_object_mut() else { return json };
         object.insert("campaign".into(), json!(campaign.slug));

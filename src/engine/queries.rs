@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::control::protocol::{Answer, Command, Failure, Reply, Row};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId, SegmentSlug};
 use crate::domain::key::Run as RunKind;
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
+use crate::protocol::{Answer, Command, Failure, Reply, Row};
 use crate::store::{BatchEnding, OccurrenceFilter, OccurrenceRow, StoreError};
 use crate::text::Table;
 

@@ -172,7 +172,7 @@ pub fn reservation(row: &OccurrenceRow, variants: &[VariantRow]) -> Reservation 
 async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Result<(Index, Seq), StoreError> {
     if let Some(mut index) = super::checkpoint::restore(store, account).await? {
         let checkpoint = index.applied();
-        replay(store, account, &mut index, checkpoint, Seq(0)).await?;
+        replay(store, account, &mut index, checkpoint, checkpoint).await?;
         return Ok((index, checkpoint));
     }
     let mut index = Index::new();
@@ -189,7 +189,7 @@ async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Resul
     Ok((index, Seq(0)))
 }
 
-/// Applies the entries after `after`; state entries up to `folded` are in the friend rows already.
+/// Applies the events after `after` and everything after `folded`: what lies between is in the index as state.
 async fn replay(
     store: &dyn Store,
     account: AccountId,
@@ -199,12 +199,17 @@ async fn replay(
 ) -> Result<(), StoreError> {
     let mut after = after;
     loop {
+        let page = store.events(account, (after, folded), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        page.iter().for_each(|event| index.apply(event));
+    }
+    let mut after = folded;
+    loop {
         let page = store.entries(account, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.seq;
-        for entry in page.iter().filter(|entry| entry.effect.is_event() || entry.seq > folded) {
-            index.apply(entry);
-        }
+        page.iter().for_each(|entry| index.apply(entry));
     }
     index.settle();
     Ok(())

@@ -4,12 +4,12 @@
 use roaring::RoaringBitmap;
 use serde_json::json;
 
-use crate::control::protocol::{Answer, Failure};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::lang::Lang;
+use crate::protocol::{Answer, Failure};
 use crate::sender::run::Run;
 use crate::store::{ActRow, NewOccurrence, Part, Priority, VariantRow, Write};
 

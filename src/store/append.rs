@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::StoreError;
 use super::codec::InboxCells;
@@ -17,9 +18,17 @@ const GROUP_BYTES: usize = 4 << 20;
 pub(super) struct Append {
     pub(super) rows: Vec<InboxCells>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+    /// Since when they wait.
+    pub(super) since: Instant,
 }
 
 impl Append {
+    /// Rows that begin to wait now, and the way to learn what became of them.
+    pub(super) fn new(rows: Vec<InboxCells>) -> (Self, oneshot::Receiver<Result<(), StoreError>>) {
+        let (done, answer) = oneshot::channel();
+        (Self { rows, done, since: Instant::now() }, answer)
+    }
+
     /// A caller that went away does not undo what is committed.
     pub(super) fn answer(self, result: Result<(), StoreError>) {
         let _ = self.done.send(result);
@@ -63,7 +72,7 @@ mod tests {
     fn a_group_ends_at_its_bytes() {
         let big = || {
             let row = InboxCells(1, 0, "import".into(), "x".repeat(GROUP_BYTES / 2));
-            Append { rows: vec![row], done: oneshot::channel().0 }
+            Append::new(vec![row]).0
         };
         let mut waiting = VecDeque::from([big(), big(), big()]);
         assert_eq!(take_group(&mut waiting).len(), 2);

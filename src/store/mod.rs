@@ -205,6 +205,14 @@ pub trait Store: Send + Sync + 'static {
         after: Seq,
         limit: u32,
     ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
+    /// The events among the journal entries of `(after, upto]`, in order, at most `limit`: what friend rows do not
+    /// hold.
+    async fn events(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
     /// The complete checkpoint last written, or none: a manifest and its chunks.
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError>;
 

@@ -1,8 +1,10 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod architecture;
 mod config;
 mod control;
 mod demo;
+mod docs;
 mod http_health;
 mod import_csv;
 mod kill;
@@ -11,9 +13,11 @@ mod line_http;
 mod openapi;
 mod phone;
 mod planner;
+mod restart;
 mod sandbox;
 mod schedule;
 mod segments_oracle;
+mod sender_run;
 mod sends_oracle;
 mod settles;
 mod store_contract;

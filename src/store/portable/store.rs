@@ -170,6 +170,18 @@ impl Store for Backend {
         rows.into_iter().map(EntryCells::read).collect()
     }
 
+    async fn events(
+        &self,
+        account: AccountId,
+        (after, upto): (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::events(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
+        })?;
+        rows.into_iter().map(EntryCells::read).collect()
+    }
+
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
         read!(self, |conn| super::checkpoint(conn, account).await)
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sqlx::postgres::PgPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::bulk;
 use crate::store::StoreError;
@@ -21,8 +21,8 @@ impl Appender {
     }
 
     pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
-        let (done, answer) = oneshot::channel();
-        if self.0.send(Append { rows, done }).is_err() {
+        let (append, answer) = Append::new(rows);
+        if self.0.send(append).is_err() {
             return Err(StoreError::Failed { operation: APPEND, source: sqlx::Error::WorkerCrashed });
         }
         let lost = || StoreError::Lost { operation: APPEND, source: sqlx::Error::WorkerCrashed };

@@ -20,6 +20,9 @@ statements! {
                       value ->> 6, value ->> 7 FROM json_each($2)";
     ENTRIES = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
                ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3)";
+    EVENTS = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
+              ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
+              AND kind = 'event' ORDER BY seq LIMIT $4)";
     SET_FRIENDS = "INSERT INTO friend (account, friend, user_id, status, status_at, followed_at, external_id, \
                    tags, attributes, erased_at, quarantined_at) SELECT $1, value ->> 0, value ->> 1, value ->> 2, \
                    value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9 \
@@ -119,6 +122,17 @@ pub(super) async fn entries(
     limit: u32,
 ) -> Result<Vec<EntryCells>, sqlx::Error> {
     let query = sqlx::query_as(ENTRIES).bind(account.0).bind(after.0).bind(i64::from(limit));
+    let (rows,): (String,) = query.fetch_one(conn).await?;
+    from_json(&rows)
+}
+
+pub(super) async fn events(
+    conn: &mut SqliteConnection,
+    account: AccountId,
+    (after, upto): (Seq, Seq),
+    limit: u32,
+) -> Result<Vec<EntryCells>, sqlx::Error> {
+    let query = sqlx::query_as(EVENTS).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
     let (rows,): (String,) = query.fetch_one(conn).await?;
     from_json(&rows)
 }

@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::store::Priority;
 use crate::store::append::{Append, take_group};
+use crate::telemetry::metric;
 
 /// Whether the connection can be trusted after a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,8 @@ const PATIENCE: [u32; 4] = [u32::MAX, 4, 8, 16];
 #[derive(Default)]
 struct Waiting {
     appends: VecDeque<Append>,
-    steps: [VecDeque<Step>; 4],
+    /// With the instant each began to wait.
+    steps: [VecDeque<(Instant, Step)>; 4],
     passed: [u32; 4],
     closed: bool,
 }
@@ -64,7 +67,7 @@ impl Queue {
     pub(super) fn step(&self, priority: Priority, step: Step) {
         let mut waiting = self.waiting();
         if !waiting.closed {
-            waiting.steps[class(priority)].push_back(step);
+            waiting.steps[class(priority)].push_back((Instant::now(), step));
         }
         drop(waiting);
         self.ready.notify_one();
@@ -104,10 +107,25 @@ impl Queue {
         }
         waiting.passed[chosen] = 0;
         match waiting.steps[chosen].pop_front() {
-            Some(step) => Some(Job::Step(step)),
-            None => Some(Job::Group(take_group(&mut waiting.appends))),
+            Some((since, step)) => {
+                waited(chosen, since);
+                Some(Job::Step(step))
+            }
+            None => {
+                let group = take_group(&mut waiting.appends);
+                group.iter().for_each(|append| waited(chosen, append.since));
+                Some(Job::Group(group))
+            }
         }
     }
+}
+
+/// The classes as metrics name them.
+const NAMES: [&str; 4] = ["acknowledge", "outcome", "freeze", "fold"];
+
+fn waited(class: usize, since: Instant) {
+    metrics::histogram!(metric::WRITE_WAIT_SECONDS, "priority" => NAMES[class])
+        .record(since.elapsed().as_secs_f64());
 }
 
 fn class(priority: Priority) -> usize {
@@ -121,8 +139,6 @@ fn class(priority: Priority) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
     use crate::store::codec::InboxCells;
 
@@ -131,7 +147,7 @@ mod tests {
     }
 
     fn append() -> Append {
-        Append { rows: vec![InboxCells(1, 0, "import".into(), "[]".into())], done: oneshot::channel().0 }
+        Append::new(vec![InboxCells(1, 0, "import".into(), "[]".into())]).0
     }
 
     #[test]
@@ -154,5 +170,26 @@ mod tests {
         assert_eq!(turns, 3, "the outcome waited for four groups in all");
         assert_eq!(queue.waiting().steps[1].len(), 0);
         assert_eq!(queue.waiting().steps[3].len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_tells_how_long_by_priority() {
+        let recorder = crate::telemetry::recorder().unwrap();
+        let queue = Queue::default();
+        queue.step(Priority::Outcome, step());
+        tokio::time::advance(std::time::Duration::from_millis(40)).await;
+        queue.append(append());
+        queue.append(append());
+        tokio::time::advance(std::time::Duration::from_millis(8)).await;
+        metrics::with_local_recorder(&recorder, || while queue.next().is_some() {});
+        let text = recorder.handle().render();
+        for line in [
+            r#"haishin_write_wait_seconds_bucket{priority="outcome",le="0.025"} 0"#,
+            r#"haishin_write_wait_seconds_bucket{priority="outcome",le="0.05"} 1"#,
+            r#"haishin_write_wait_seconds_bucket{priority="acknowledge",le="0.005"} 0"#,
+            r#"haishin_write_wait_seconds_bucket{priority="acknowledge",le="0.01"} 2"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
     }
 }

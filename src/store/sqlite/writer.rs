@@ -61,8 +61,8 @@ impl Writer {
 
     /// Appends rows, in one transaction with whoever else is appending.
     pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
-        let (done, answer) = oneshot::channel();
-        self.queue.append(Append { rows, done });
+        let (append, answer) = Append::new(rows);
+        self.queue.append(append);
         answer.await.unwrap_or_else(|_| Err(lost(APPEND)))
     }
 

@@ -87,6 +87,28 @@ impl Shop {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Everything its daemons have logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// The embedded database's file; only while no daemon runs, after a clean stop.
+    pub fn database_bytes(&self) -> Vec<u8> {
+        fs::read(self.database_file()).unwrap()
+    }
+
+    /// Puts an older file in the database's place, as a restored backup is.
+    pub fn restore(&self, bytes: &[u8]) {
+        for beside in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{beside}", self.database_file().display()));
+        }
+        fs::write(self.database_file(), bytes).unwrap();
+    }
+
+    fn database_file(&self) -> PathBuf {
+        self.directory.path().join("state/haishin.sqlite3")
+    }
+
     fn haishin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_haishin"));
         command.env_remove("STATE_DIRECTORY").env("LC_ALL", "C.UTF-8");

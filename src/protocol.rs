@@ -221,3 +221,16 @@ pub struct Failure {
     /// For people: what is wrong and what to do next.
     pub message: String,
 }
+
+impl Failure {
+    /// Something outside failed: the message and its causes.
+    pub fn unavailable(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message += &format!(": {error}");
+            cause = error.source();
+        }
+        Self { code: "unavailable".into(), message }
+    }
+}
