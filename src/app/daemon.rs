@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
 use crate::control::server;
+use crate::domain::time::Instant;
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
@@ -36,8 +37,10 @@ pub struct Daemon {
     pub settings: NodeSettings,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The clock is a set one: only loopback may be sent to.
-    pub set_clock: bool,
+    /// Where the clock was set, if it was: only loopback may be sent to.
+    pub set_clock: Option<Instant>,
+    /// Where health and metrics are asked for.
+    pub listener: TcpListener,
     /// The language of texts nobody asked for.
     pub lang: Lang,
     /// What `/metrics` shows.
@@ -66,21 +69,20 @@ impl Daemon {
             self.lang,
         )
         .await?;
-        if self.set_clock {
+        if let Some(began) = self.set_clock {
             only_loopback(&running.node)?;
+            let path = self.paths.set_clock();
+            std::fs::write(&path, format!("{began}\n"))
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let tasks = TaskTracker::new();
         let soft = shutdown.soft().clone();
         let socket = server::bind(&self.paths.socket()).context("the command socket cannot be opened")?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
-        let address = self.settings.http.listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener
-            .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
-        tasks.spawn(http::serve(listener, router, limits, shutdown.clone()));
+        tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));

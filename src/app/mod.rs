@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SetClock, SystemClock};
 use crate::config::node::{DatabaseUrl, Node as NodeSettings};
 use crate::config::{
     self, Account, Configuration, ExposeSecret as _, SecretSource, SecretString, Source, Style,
@@ -21,6 +21,7 @@ use crate::config::{
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
 use crate::domain::id::AccountSlug;
+use crate::domain::time::Instant;
 use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
@@ -44,6 +45,11 @@ impl Paths {
     /// The socket commands speak to.
     pub fn socket(&self) -> PathBuf {
         self.state.join("haishin.sock")
+    }
+
+    /// Says that this state is a rehearsal's: where its set clock began.
+    fn set_clock(&self) -> PathBuf {
+        self.state.join("set-clock")
     }
 }
 
@@ -169,6 +175,31 @@ pub async fn start(
         return Err(error.context("no account could be started"));
     }
     Ok(Running { node, store, engines, stop, _lock: lock })
+}
+
+/// A node for one command while no daemon runs. On the state of a rehearsal it goes on from the latest instant stored
+/// there: the machine's time would make the rehearsal's days ahead past.
+pub async fn start_for_command(
+    paths: &Paths,
+    settings: &NodeSettings,
+    lock: StateLock,
+    lang: Lang,
+) -> anyhow::Result<Running> {
+    let began = std::fs::read_to_string(paths.set_clock()).ok();
+    let began = began.and_then(|text| Instant::try_from(text.trim().to_owned()).ok());
+    let Some(began) = began else {
+        let clock = Arc::new(SystemClock::new());
+        return start(paths, settings, clock, Mode::Command, lock, Progress::default(), lang).await;
+    };
+    let clock = Arc::new(SetClock::new(began, 1));
+    let running =
+        start(paths, settings, clock.clone(), Mode::Command, lock, Progress::default(), lang).await?;
+    for account in running.store.accounts().await? {
+        if let Some(lease) = running.store.lease(account.id).await? {
+            clock.skip_to(lease.seen_at);
+        }
+    }
+    Ok(running)
 }
 
 /// The version that runs; an empty database activates the files at first start (protocol §2).

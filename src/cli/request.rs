@@ -1,7 +1,6 @@
 //! Commands that ask a node: the daemon if one runs, else one in this process that owns the accounts for that while.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
@@ -10,14 +9,11 @@ use super::args::{
 };
 use super::print;
 use crate::app;
-use crate::clock::SystemClock;
 use crate::config::Source;
 use crate::control::client::{self, Conversation};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
-use crate::engine::Mode;
 use crate::lang::Lang;
-use crate::lifecycle::Progress;
 use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
 
 /// Asks and prints.
@@ -102,9 +98,7 @@ impl<'a> Session<'a> {
                 "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
             ));
         };
-        let clock = Arc::new(SystemClock::new());
-        let here =
-            app::start(&paths, &settings, clock, Mode::Command, lock, Progress::default(), lang).await?;
+        let here = app::start_for_command(&paths, &settings, lock, lang).await?;
         Ok(Self { args, lang, socket: paths.socket(), here: Some(here) })
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::args::{Args, RunOptions};
@@ -35,12 +36,17 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
         Some(at) => Arc::new(SetClock::new(at, options.speed)),
         None => Arc::new(SystemClock::new()),
     };
+    let address = settings.http.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
     let shutdown = Shutdown::new();
     let notifier = Notifier::from_env()?;
     let (reloads, reloading) = mpsc::channel(1);
     let signals = lifecycle::signals()?;
     tokio::spawn(lifecycle::supervise(signals, shutdown.clone(), reloads, notifier.clone(), DRAIN));
-    let daemon = daemon::Daemon { paths, settings, clock, set_clock: options.clock.is_some(), lang, metrics };
+    let set_clock = options.clock;
+    let daemon = daemon::Daemon { paths, settings, clock, set_clock, listener, lang, metrics };
     daemon.run(lock, shutdown.clone(), notifier, reloading, |_| ()).await?;
     Ok(u8::from(shutdown.failed()))
 }

@@ -6,10 +6,10 @@ mod folder;
 mod screen;
 mod script;
 mod shop;
+mod stage;
 mod story;
 mod words;
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,20 +20,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Paths, daemon::Daemon};
+use crate::app::{self, Paths, StateLock, daemon::Daemon};
 use crate::clock::SetClock;
 use crate::config::node::Node as NodeSettings;
-use crate::domain::id::{AccountSlug, OccurrenceId};
-use crate::engine::Mode;
+use crate::domain::id::AccountSlug;
 use crate::lang::Lang;
-use crate::lifecycle::{self, Notifier, Progress, Shutdown};
-use crate::protocol::Command;
-use crate::sandbox::{self, Sandbox, SandboxFriend};
+use crate::lifecycle::{self, Notifier, Shutdown};
+use crate::sandbox::{self, Sandbox};
 use crate::telemetry;
 use ask::Desk;
-use folder::{Folder, pointed_at};
+use folder::Folder;
 use screen::Screen;
-use story::{Left, Story};
+use stage::{Scene, Stage};
+use story::Story;
 use words::Words;
 
 /// Where the sandbox listens unless told otherwise.
@@ -59,176 +58,135 @@ pub struct Options {
 /// Runs the demo until a signal ends it, or with `once` until the first occurrence has ended; the exit code.
 pub async fn run(options: &Options, lang: Lang) -> anyhow::Result<u8> {
     let folder = Folder::open(&options.dir, lang)?;
-    if app::lock_state(&folder.state(), &mut app::machine_rng())?.is_none() {
-        bail!(match lang {
-            Lang::Ja => format!("{} のデモはもう動いています", options.dir.display()),
-            Lang::En => format!("the demo in {} is already running", options.dir.display()),
-        });
-    }
+    drop(lock(&folder.state(), lang)?);
     if options.fresh {
         folder.clear()?;
     }
     folder.furnish()?;
     install_logs(&folder)?;
-    let listener = listen(options.port, folder.port()).await?;
-    folder.point_at(listener.local_addr()?.port())?;
-    let state = folder.state();
-    let (paths, mut settings) = app::settings(&folder.config(), Some(&state), lang)?;
-    settings.http.listen = free(settings.http.listen).await;
-    let mut stage = Stage {
-        account: AccountSlug::parse(script::ACCOUNT)?,
-        clock: Arc::new(SetClock::new(script::BEGIN, options.speed)),
-        screen: Screen::new(),
-        friends: Vec::new(),
-        title: String::new(),
-        left: BTreeMap::new(),
-        lang,
+    let line = listen(options.port, folder.port().unwrap_or(PORT)).await?;
+    let port = line.local_addr()?.port();
+    folder.point_at(port)?;
+    let (paths, settings) = app::settings(&folder.config(), Some(&folder.state()), lang)?;
+    let pages = listen_at(settings.http.listen).await?;
+    let clock = Arc::new(SetClock::new(script::BEGIN, options.speed));
+    let mut screen = Screen::new();
+    let stage =
+        Stage { account: AccountSlug::parse(script::ACCOUNT)?, paths: &paths, settings: &settings, lang };
+    let scene = stage.set(&clock, port, &mut screen).await?;
+    let play = Play { options, folder, account: stage.account, clock, lang };
+    play.run(scene, screen, (paths, settings), (line, pages)).await
+}
+
+/// The state directory's lock, or a word that another demo has it.
+fn lock(state: &std::path::Path, lang: Lang) -> anyhow::Result<StateLock> {
+    let Some(lock) = app::lock_state(state, &mut app::machine_rng())? else {
+        bail!(match lang {
+            Lang::Ja => format!(
+                "{} では別の haishin が動いています。終わるのを待つか、--dir で別の場所を選んでください",
+                state.display()
+            ),
+            Lang::En => format!(
+                "another haishin runs on {}: wait for its end, or choose another --dir",
+                state.display()
+            ),
+        });
     };
-    stage.set(&paths, &settings, listener.local_addr()?.port()).await?;
-    stage.play(options, folder, paths, settings, listener).await
+    Ok(lock)
 }
 
 fn install_logs(folder: &Folder) -> anyhow::Result<()> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.log());
     let log = log.with_context(|| format!("cannot write {}", folder.log().display()))?;
-    let subscriber = telemetry::subscriber(telemetry::LogFormat::Text, "info", false, Mutex::new(log))?;
+    let filter = "info,tokio_cron_scheduler=warn";
+    let subscriber = telemetry::subscriber(telemetry::LogFormat::Text, filter, false, Mutex::new(log))?;
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(())
 }
 
-/// A listener at the port asked for; without one, at the port of the last time or the usual one, else a free one.
-async fn listen(asked: Option<u16>, last: Option<u16>) -> anyhow::Result<TcpListener> {
-    let at = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+/// A listener at the port asked for; without one, at the usual one, else at a free one.
+async fn listen(asked: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
     match asked {
-        Some(port) => at(port)
-            .await
-            .with_context(|| format!("port {port} is taken: choose another --port, or --port 0")),
-        None => match at(last.unwrap_or(PORT)).await {
-            Ok(listener) => Ok(listener),
-            Err(_) => Ok(at(0).await?),
-        },
+        Some(port) => {
+            let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+            bound.with_context(|| format!("port {port} is taken: choose another --port, or --port 0"))
+        }
+        None => listen_at((Ipv4Addr::LOCALHOST, usual).into()).await,
     }
 }
 
-/// The address if it is free, else any free port of this machine.
-async fn free(address: SocketAddr) -> SocketAddr {
+/// A listener at the address if it is free, else at any free port of this machine.
+async fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(address).await {
-        Ok(_) => address,
-        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        Ok(listener) => Ok(listener),
+        Err(_) => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?),
     }
 }
 
-/// What is made ready before the daemon runs.
-struct Stage {
+/// A demo about to run.
+struct Play<'a> {
+    options: &'a Options,
+    folder: Folder,
     account: AccountSlug,
     clock: Arc<SetClock>,
-    screen: Screen,
-    friends: Vec<SandboxFriend>,
-    title: String,
-    left: BTreeMap<OccurrenceId, Left>,
     lang: Lang,
 }
 
-impl Stage {
-    /// Opens the ledger with a node that sends nothing: takes the clock up where it stopped, looks at what was left
-    /// open, follows the port, and takes the friends in where the story has not begun.
-    async fn set(&mut self, paths: &Paths, settings: &NodeSettings, port: u16) -> anyhow::Result<()> {
-        let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
-            bail!("another haishin uses {}: try again in a few seconds", paths.state.display());
-        };
-        let (clock, progress) = (self.clock.clone(), Progress::new());
-        let running = app::start(paths, settings, clock, Mode::Command, lock, progress, self.lang).await?;
-        let desk = Desk::new(running.node.clone(), self.account.clone(), self.lang);
-        let status = desk.status().await?;
-        self.clock.skip_to(status.seen_at);
-        self.left = story::left_open(&desk, &status).await?;
-        let active = running.node.active();
-        let account = active.configuration.accounts.get(&self.account);
-        let account = account.with_context(|| format!("account `{}` is not configured", self.account))?;
-        self.title = account.title.clone();
-        if account.api_base != format!("http://127.0.0.1:{port}") {
-            self.follow(&running, &desk, port).await?;
-        }
-        let shop = shop::friends()?;
-        if status.open.is_empty() && desk.occurrences().await?.is_empty() {
-            let words = self.words(&running);
-            self.screen.live(words.preparing());
-            // Instants of the days ahead count from when they come; a killed import is simply done again.
-            desk.import(shop.iter().flat_map(|friend| friend.intakes.clone()).collect()).await?;
-        }
-        self.friends = shop.into_iter().map(|friend| friend.phone).collect();
-        running.shut_down().await;
-        Ok(())
-    }
-
-    /// Makes the running configuration name the sandbox's new port.
-    async fn follow(&self, running: &app::Running, desk: &Desk, port: u16) -> anyhow::Result<()> {
-        let active = running.store.active_version().await?.context("no configuration is active")?;
-        let mut files = active.files;
-        let main = files.get_mut("haishin.toml").context("the running configuration has no haishin.toml")?;
-        *main = pointed_at(main, port, None)?;
-        let command = Command::Apply { files, expected: Some(active.id) };
-        desk.ask::<serde_json::Value>(command).await?;
-        Ok(())
-    }
-
-    fn words(&self, running: &app::Running) -> Words {
-        let active = running.node.active();
-        let zone = active.configuration.accounts.get(&self.account).map(|account| account.policy.zone);
-        Words { lang: self.lang, zone: zone.unwrap_or(crate::domain::time::Tz::UTC) }
-    }
-
+impl Play<'_> {
     /// Runs sandbox, daemon and narrator to their end.
-    async fn play(
+    async fn run(
         self,
-        options: &Options,
-        folder: Folder,
-        paths: Paths,
-        settings: NodeSettings,
-        listener: TcpListener,
+        scene: Scene,
+        screen: Screen,
+        (paths, settings): (Paths, NodeSettings),
+        (line, pages): (TcpListener, TcpListener),
     ) -> anyhow::Result<u8> {
-        let Stage { account, clock, screen, friends, title, left, lang } = self;
-        let phone = format!("http://{}/phone", listener.local_addr()?);
+        let phone = format!("http://{}/phone", line.local_addr()?);
         let memory = paths.state.join("line-sandbox.jsonl");
-        let sandbox = Arc::new(Sandbox::new(script::sandbox(friends, title, options.speed, memory))?);
+        let settings_of_line = script::sandbox(scene.friends, scene.title, self.options.speed, memory);
+        let sandbox = Arc::new(Sandbox::new(settings_of_line)?);
         let closing = CancellationToken::new();
-        let serving = tokio::spawn(sandbox::serve(sandbox.clone(), listener, clock.clone(), closing.clone()));
+        let serving =
+            tokio::spawn(sandbox::serve(sandbox.clone(), line, self.clock.clone(), closing.clone()));
 
         let shutdown = Shutdown::new();
         let (reloads, reloading) = mpsc::channel(1);
         let signals = lifecycle::signals()?;
         tokio::spawn(lifecycle::supervise(signals, shutdown.clone(), reloads, Notifier::nobody(), DRAIN));
-        let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
-            bail!("another haishin uses {}: try again in a few seconds", paths.state.display());
+        let lock = lock(&paths.state, self.lang)?;
+        let daemon = Daemon {
+            paths,
+            settings,
+            clock: self.clock.clone(),
+            set_clock: Some(script::BEGIN),
+            listener: pages,
+            lang: self.lang,
+            metrics: telemetry::install_metrics()?,
         };
-        let metrics = telemetry::install_metrics()?;
-        let daemon = Daemon { paths, settings, clock: clock.clone(), set_clock: true, lang, metrics };
         let (ready, readied) = oneshot::channel();
         let running =
             tokio::spawn(daemon.run(lock, shutdown.clone(), Notifier::nobody(), reloading, |node| {
                 // The narrator is there as long as the daemon starts.
                 let _ = ready.send(node);
             }));
-        // No node: the daemon did not start, and says why below.
+        // Without a node the daemon did not start, and says why below.
         let told = match readied.await {
             Err(_) => Ok(()),
             Ok(node) => {
-                let zone = node.active().configuration.accounts.get(&account).map(|of| of.policy.zone);
-                let words = Words { lang, zone: zone.unwrap_or(crate::domain::time::Tz::UTC) };
                 let story = Story {
-                    desk: Desk::new(node.clone(), account.clone(), lang),
+                    desk: Desk::new(node.clone(), self.account.clone(), self.lang),
                     node,
-                    account,
+                    account: self.account,
                     sandbox,
-                    clock,
+                    clock: self.clock,
                     screen,
-                    words,
+                    words: Words { lang: self.lang, zone: scene.zone },
                     phone,
-                    config: folder.config().display().to_string(),
-                    dir: options.dir.display().to_string(),
-                    speed: options.speed,
-                    once: options.once,
-                    left,
+                    config: self.folder.config().display().to_string(),
+                    dir: self.options.dir.display().to_string(),
+                    speed: self.options.speed,
+                    once: self.options.once,
+                    left: scene.left,
                     stop: shutdown.soft().clone(),
                 };
                 story.tell().await

@@ -142,7 +142,7 @@ impl<'r> Draft<'r> {
         let gender = if self.rng.random_bool(0.62) { "female" } else { "male" };
         let birthday = self.birthday();
         let points = self.rng.random_range(0..3_000);
-        let newsletter = self.rng.random_bool(0.36);
+        let newsletter = self.rng.random_bool(0.3);
         for (name, value) in [
             ("prefecture", Value::Text(prefecture.into())),
             ("gender", Value::Text(gender.into())),

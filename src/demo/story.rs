@@ -211,8 +211,8 @@ impl Story {
             .and_then(|quota| self.account_settings()?.plan.additional_yen(quota.used, shown.recipients));
         let text = self.words.frozen(&self.title(shown), self.segment(shown).as_deref(), shown, price);
         self.screen.print(&text);
-        if self.is_slow(shown) {
-            let seconds = SLOW.as_millis().unsigned_abs() / 1_000 / u64::from(self.speed.max(1));
+        let seconds = SLOW.as_millis().unsigned_abs() / 1_000 / u64::from(self.speed.max(1));
+        if seconds > 0 && self.is_slow(shown) {
             self.screen.print(&self.words.slow(seconds));
         }
     }
@@ -243,7 +243,7 @@ impl Story {
         if shown.state == OccurrenceState::Finished || shown.state == OccurrenceState::Cancelled {
             let sending = self.sending(shown);
             self.screen.print(&self.words.ended(shown, sending));
-            let hints = self.words.hints(shown.occurrence, self.place());
+            let hints = self.words.hints(shown.occurrence, self.place(), !self.once);
             self.screen.print(&hints);
         }
     }

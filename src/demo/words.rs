@@ -5,6 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::ask::{Open, Shown};
 use crate::domain::delivery::OccurrenceState;
+use crate::domain::id::OccurrenceId;
 use crate::domain::time::{Instant, Tz};
 use crate::engine::exclusion_words;
 use crate::lang::Lang;
@@ -277,19 +278,37 @@ impl Words {
         parts
     }
 
-    /// What to do next.
-    pub(super) fn hints(self, occurrence: crate::domain::id::OccurrenceId, at: Place<'_>) -> String {
+    /// What to do next; the process can be killed only while it lives on.
+    pub(super) fn hints(self, occurrence: OccurrenceId, at: Place<'_>, lives_on: bool) -> String {
         let Place { config, dir, pid, .. } = at;
         let demo =
             if dir == "demo" { "haishin demo".to_owned() } else { format!("haishin demo --dir {dir}") };
-        match self.lang {
-            Lang::Ja => format!(
-                "次に\n  haishin occurrence show {occurrence} --config {config}    この配信の内訳\n  {config} を書き換えて haishin plan --config {config}    何が変わるか\n  kill -9 {pid} して {demo}    途中で落としても、失わず、二度送らない"
+        let mut rows = vec![
+            (
+                format!("haishin occurrence show {occurrence} --config {config}"),
+                self.pick("この配信の内訳", "the books of this send"),
             ),
-            Lang::En => format!(
-                "Next\n  haishin occurrence show {occurrence} --config {config}    the books of this send\n  change {config}, then haishin plan --config {config}    what would change\n  kill -9 {pid}, then {demo}    killed in the middle: nobody lost, nobody twice"
+            (
+                format!("haishin plan --config {config}"),
+                self.pick(
+                    "設定を書き換えてから: 何が変わるか",
+                    "after a change to the configuration: what would change",
+                ),
             ),
+        ];
+        if lives_on {
+            let killed = self.pick(
+                "途中で落としても、失わず、二度送らない",
+                "killed in the middle: nobody lost, nobody twice",
+            );
+            rows.push((format!("kill -9 {pid}; {demo}"), killed));
         }
+        let width = rows.iter().map(|(command, _)| command.width()).max().unwrap_or(0);
+        let mut text = self.pick("次に", "Next").to_owned();
+        for (command, meaning) in rows {
+            text += &format!("\n  {command}{}   {meaning}", " ".repeat(width - command.width()));
+        }
+        text
     }
 
     /// After the last campaign.
@@ -325,4 +344,86 @@ fn grouped(number: u64) -> String {
 
 fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn words(lang: Lang) -> Words {
+        Words { lang, zone: chrono_tz::Asia::Tokyo }
+    }
+
+    fn at(text: &str) -> Instant {
+        Instant::try_from(text.to_owned()).unwrap()
+    }
+
+    const PLACE: Place<'_> =
+        Place { phone: "http://127.0.0.1:8471/phone", config: "demo/config", dir: "demo", pid: 4242 };
+
+    fn shown() -> Shown {
+        serde_json::from_value(json!({
+            "occurrence": 4, "campaign": "winter-coupon", "due_at": "2026-12-04T18:00:00+09:00",
+            "frozen_at": "2026-12-04T18:00:00.150+09:00", "finished_at": null, "state": "finished", "reason": null,
+            "recipients": 347, "detail": { "quota": { "limit": 5000, "used": 347 } },
+            "books": { "balanced": true, "counts": {
+                "matched": 1408, "excluded": [
+                    [{ "reason": "not_following" }, 1000], [{ "reason": "opted_out" }, 6],
+                    [{ "reason": "capped", "cap": "販促 週2通" }, 37], [{ "reason": "holdout" }, 18]],
+                "accepted": 347, "rejected": 0, "unknown": 0, "cancelled": 0, "expired": 0, "erased": 0,
+                "not_yet_sent": 0 } },
+            "batches": [], "open": null,
+        }))
+        .unwrap()
+    }
+
+    fn open() -> Open {
+        serde_json::from_value(json!({
+            "occurrence": 5, "accepted": 800, "recipients": 1913, "not_yet_sent": 1113, "possibly_sent": 200,
+            "mark": 5, "in_flight": 1,
+        }))
+        .unwrap()
+    }
+
+    /// Everything the narrator says, in the order of a story.
+    fn story(lang: Lang) -> String {
+        let words = words(lang);
+        let (title, now) = ("冬の10%OFFクーポン", at("2026-12-04T18:01:23+09:00"));
+        let (shown, open) = (shown(), open());
+        let lost = Sending { again: 1, conflicts: 1, ..Sending::default() };
+        let killed = Sending { conflicts: 1, left: Some((2, 1)), twice: 3, ..Sending::default() };
+        [
+            words.opening("こはる珈琲", 3_020, 2_412, at("2026-12-04T17:59:40+09:00"), PLACE),
+            words.earlier_heading().to_owned(),
+            words.earlier("12月の豆のお知らせ", &shown),
+            words.waiting(now, Some(at("2026-12-05T12:00:00+09:00"))),
+            words.frozen(title, Some("都内の常連"), &shown, Some(0)),
+            words.slow(4),
+            words.progress(now, &open),
+            words.ended(&shown, Sending::default()),
+            words.ended(&shown, lost),
+            words.hints(shown.occurrence, PLACE, true),
+            words.left_open(title, now, &open, 1),
+            words.ended(&shown, killed),
+            words.told(Some(at("2027-01-01T11:00:00+09:00"))),
+        ]
+        .join("\n")
+    }
+
+    #[test]
+    fn the_story_in_japanese() {
+        insta::assert_snapshot!(story(Lang::Ja));
+    }
+
+    #[test]
+    fn the_story_in_english() {
+        insta::assert_snapshot!(story(Lang::En));
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
 }

@@ -3,6 +3,7 @@
 mod architecture;
 mod config;
 mod control;
+mod demo;
 mod docs;
 mod http_health;
 mod import_csv;
