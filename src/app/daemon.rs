@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::task::TaskTracker;
 
-use super::{Paths, Running, StateLock};
+use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
@@ -21,7 +21,6 @@ use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
-use crate::line::is_loopback;
 use crate::telemetry;
 
 /// An account that could not be claimed is tried again this often.
@@ -35,8 +34,8 @@ pub struct Daemon {
     pub settings: NodeSettings,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The clock is a set one: only loopback may be sent to.
-    pub set_clock: bool,
+    /// Whether that is the machine's time.
+    pub kind: ClockKind,
     /// The language of texts nobody asked for.
     pub lang: Lang,
     /// What `/metrics` shows.
@@ -53,29 +52,32 @@ impl Daemon {
         reloads: mpsc::Receiver<Reload>,
         ready: impl FnOnce(Arc<Node>),
     ) -> anyhow::Result<()> {
+        // Before the accounts: a daemon that cannot serve must not send either.
+        let address = self.settings.http.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
         let progress = Progress::new();
         let mode = Mode::Daemon;
         let running = super::start(
             &self.paths,
             &self.settings,
-            self.clock.clone(),
+            (self.clock.clone(), self.kind),
             mode,
             lock,
             progress.clone(),
             self.lang,
         )
         .await?;
-        if self.set_clock {
-            only_loopback(&running.node)?;
-        }
         let tasks = TaskTracker::new();
         let soft = shutdown.soft().clone();
-        let socket = server::bind(&self.paths.socket()).context("the command socket cannot be opened")?;
+        let socket = server::bind(&self.paths.socket()).with_context(|| {
+            format!(
+                "cannot listen on {}; a state directory with a shorter path may help",
+                self.paths.socket().display()
+            )
+        })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
-        let address = self.settings.http.listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener
-            .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
@@ -87,6 +89,7 @@ impl Daemon {
         if let Some(every) = watchdog_interval() {
             tokio::spawn(watch(progress, notifier.clone(), every, shutdown.hard().clone()));
         }
+        tell_difference(&self.paths, &running).await;
         notifier.ready();
         tracing::info!(version = %running.node.active().version, "ready");
         ready(running.node.clone());
@@ -107,6 +110,19 @@ async fn drain(running: Running, tasks: TaskTracker, shutdown: &Shutdown) {
     };
     if shutdown.hard().run_until_cancelled(drained).await.is_none() {
         tracing::warn!("ended before everything in flight was answered: it is retried under its own keys");
+    }
+}
+
+/// The version in the database runs, whatever the files say: where they differ, the log says so (protocol §2).
+async fn tell_difference(paths: &Paths, running: &Running) {
+    let version = running.node.active().version;
+    let stored = running.store.version(version).await.ok().flatten();
+    let files = Source::read_dir(&paths.config).map(|source| source.files).ok();
+    if let (Some(stored), Some(files)) = (stored, files)
+        && stored.files != files
+    {
+        let path = paths.config.display();
+        tracing::warn!(%version, %path, "the files differ from the version that runs: see `haishin plan`");
     }
 }
 
@@ -154,15 +170,6 @@ async fn reload(paths: Paths, node: Arc<Node>, lang: Lang, mut reloads: mpsc::Re
         }
         drop(reload);
     }
-}
-
-fn only_loopback(node: &Node) -> anyhow::Result<()> {
-    for (slug, account) in &node.active().configuration.accounts {
-        if !is_loopback(&account.api_base) {
-            bail!("a set clock is for rehearsals: api_base of account `{slug}` must be a loopback address");
-        }
-    }
-    Ok(())
 }
 
 /// Ready when every configured account has its engine.

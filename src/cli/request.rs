@@ -9,7 +9,7 @@ use super::args::{
     Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
 };
 use super::print;
-use crate::app;
+use crate::app::{self, ClockKind};
 use crate::clock::SystemClock;
 use crate::config::Source;
 use crate::control::client::Conversation;
@@ -103,8 +103,16 @@ impl<'a> Session<'a> {
             ));
         };
         let clock = Arc::new(SystemClock::new());
-        let here =
-            app::start(&paths, &settings, clock, Mode::Command, lock, Progress::default(), lang).await?;
+        let here = app::start(
+            &paths,
+            &settings,
+            (clock, ClockKind::Machine),
+            Mode::Command,
+            lock,
+            Progress::default(),
+            lang,
+        )
+        .await?;
         Ok(Self { args, lang, socket: paths.socket(), here: Some(here) })
     }
 

@@ -1,13 +1,16 @@
 //! LINE's monthly numbers: asked for once per account when a plan needs them or LINE said 429, and what follows
 //! (protocol §4, §5).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use chrono::FixedOffset;
 
 use crate::clock::Reading;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::plan;
 use crate::domain::time::{Instant, Span};
-use crate::line::{CallError, Quota};
+use crate::line::{Api, CallError, Quota};
 use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
 
 use super::{Engine, Event};
@@ -16,6 +19,8 @@ use super::{Engine, Event};
 const FRESH: Span = Span::from_mins(1);
 /// After a failed reading, ask again this much later.
 const ASK_AGAIN: Span = Span::from_secs(30);
+/// A person's answer waits so long for LINE: the account's own work stands still meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// While something is held at the limit, look this often whether it rose.
 const WATCH: Span = Span::from_mins(5);
 
@@ -39,6 +44,11 @@ pub(super) enum Numbers {
     Asked,
 }
 
+/// LINE's limit, and what it has counted.
+async fn read(line: Arc<dyn Api>) -> Result<(Quota, u64), CallError> {
+    Ok((line.quota().await?, line.consumption().await?))
+}
+
 /// LINE counts by UTC+9.
 fn month_of(at: Instant) -> String {
     // 9 h is a valid offset; UTC stands in for what cannot happen.
@@ -50,19 +60,39 @@ fn month_of(at: Instant) -> String {
 impl Engine {
     /// The numbers to plan with: a fresh reading, or after a failed one the month's last with our own count.
     pub(super) async fn quota_numbers(&mut self, clock: &Reading) -> Result<Numbers, StoreError> {
-        let since = |at: Option<Span>| at.map(|at| clock.boot.since_boot.as_millis() - at.as_millis());
         if self.quota.asking {
             return Ok(Numbers::Asked);
         }
-        let fresh = since(self.quota.read_at).is_some_and(|age| age < FRESH.as_millis());
-        let failed = since(self.quota.asked_at).is_some_and(|age| age < ASK_AGAIN.as_millis());
-        if !fresh && !failed {
+        if self.may_ask(clock) {
             self.ask_quota(clock);
             return Ok(Numbers::Asked);
         }
         let quota = self.stored_quota(clock.now).await?;
         self.gauge_quota(quota);
         Ok(Numbers::Known(quota))
+    }
+
+    /// The numbers for an answer to a person: asked for now if there are no fresh ones, and not waited for long.
+    pub(super) async fn quota_now(&mut self, clock: &Reading) -> Result<plan::Quota, StoreError> {
+        if self.may_ask(clock) {
+            self.quota.asked_at = Some(clock.boot.since_boot);
+            let reading = read(self.line.clone());
+            match tokio::time::timeout(PATIENCE, reading).await {
+                Ok(reading) => self.quota_came(reading).await?,
+                Err(_) => {
+                    tracing::warn!(account = %self.slug, "LINE's quota could not be read in time");
+                }
+            }
+        }
+        self.stored_quota(clock.now).await
+    }
+
+    /// Whether there is neither a fresh reading nor a failure just now.
+    fn may_ask(&self, clock: &Reading) -> bool {
+        let since = |at: Option<Span>| at.map(|at| clock.boot.since_boot.as_millis() - at.as_millis());
+        let fresh = since(self.quota.read_at).is_some_and(|age| age < FRESH.as_millis());
+        let failed = since(self.quota.asked_at).is_some_and(|age| age < ASK_AGAIN.as_millis());
+        !fresh && !failed
     }
 
     /// What the month's last reading and our own count say.
@@ -92,12 +122,8 @@ impl Engine {
         self.quota.asked_at = Some(clock.boot.since_boot);
         let (line, events) = (self.line.clone(), self.events.clone());
         self.attempts.spawn(async move {
-            let reading = match (line.quota().await, line.consumption().await) {
-                (Ok(limit), Ok(used)) => Ok((limit, used)),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
             // An engine that has ended needs no numbers.
-            let _ = events.send(Event::Quota(reading)).await;
+            let _ = events.send(Event::Quota(read(line).await)).await;
         });
     }
 

@@ -185,5 +185,6 @@ async fn load_index(store: &dyn Store, account: AccountId, folded: Seq) -> Resul
             index.apply(entry);
         }
     }
+    index.settle();
     Ok(index)
 }
