@@ -1,9 +1,11 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod commands;
 mod config;
 mod control;
 mod http_health;
 mod import_csv;
+mod isolation;
 mod lifecycle;
 mod line_http;
 mod openapi;
