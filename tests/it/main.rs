@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod control;
+mod hillstrom;
 mod http_health;
 mod import_csv;
 mod isolation;
