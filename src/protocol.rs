@@ -224,13 +224,7 @@ pub struct Failure {
 
 impl Failure {
     /// Something outside failed: the message and its causes.
-    pub fn unavailable(error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message += &format!(": {error}");
-            cause = error.source();
-        }
-        Self { code: "unavailable".into(), message }
+    pub fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { code: "unavailable".into(), message: crate::text::causes(error) }
     }
 }

@@ -2,6 +2,40 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::lang::Lang;
+
+/// Says that there is nothing of this kind and name, and the name that was probably meant.
+pub fn no_such<'n>(
+    lang: Lang,
+    ja: &str,
+    en: &str,
+    name: &str,
+    known: impl Iterator<Item = &'n str>,
+) -> String {
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let near = scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
+    match (lang, near) {
+        (Lang::Ja, Some((_, near))) => format!("{ja}「{name}」はありません。もしかして「{near}」？"),
+        (Lang::Ja, None) => format!("{ja}「{name}」はありません。"),
+        (Lang::En, Some((_, near))) => format!("there is no {en} `{name}`: did you mean `{near}`?"),
+        (Lang::En, None) => format!("there is no {en} `{name}`"),
+    }
+}
+
+/// An error with its causes; one that only repeats what was just said is left out.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// A table whose numeric columns are aligned to the right.
 #[derive(Debug)]
 pub struct Table {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -12,17 +12,15 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Paths, Running, StateLock};
+use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
 use crate::control::server;
-use crate::domain::time::Instant;
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
-use crate::line::is_loopback;
 use crate::protocol::{Command, Reply, Request};
 use crate::telemetry;
 
@@ -37,8 +35,8 @@ pub struct Daemon {
     pub settings: NodeSettings,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where the clock was set, if it was: only loopback may be sent to.
-    pub set_clock: Option<Instant>,
+    /// Whether that is the machine's time.
+    pub kind: ClockKind,
     /// Where health and metrics are asked for.
     pub listener: TcpListener,
     /// The language of texts nobody asked for.
@@ -62,22 +60,26 @@ impl Daemon {
         let running = super::start(
             &self.paths,
             &self.settings,
-            self.clock.clone(),
+            (self.clock.clone(), self.kind),
             mode,
             lock,
             progress.clone(),
             self.lang,
         )
         .await?;
-        if let Some(began) = self.set_clock {
-            only_loopback(&running.node)?;
+        if let ClockKind::Set(began) = self.kind {
             let path = self.paths.set_clock();
             std::fs::write(&path, format!("{began}\n"))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let tasks = TaskTracker::new();
         let soft = shutdown.soft().clone();
-        let socket = server::bind(&self.paths.socket()).context("the command socket cannot be opened")?;
+        let socket = server::bind(&self.paths.socket()).with_context(|| {
+            format!(
+                "cannot listen on {}; a state directory with a shorter path may help",
+                self.paths.socket().display()
+            )
+        })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
@@ -90,6 +92,7 @@ impl Daemon {
         if let Some(every) = watchdog_interval() {
             tokio::spawn(watch(progress, notifier.clone(), every, shutdown.hard().clone()));
         }
+        tell_difference(&self.paths, &running).await;
         notifier.ready();
         tracing::info!(version = %running.node.active().version, "ready");
         ready(running.node.clone());
@@ -110,6 +113,19 @@ async fn drain(running: Running, tasks: TaskTracker, shutdown: &Shutdown) {
     };
     if shutdown.hard().run_until_cancelled(drained).await.is_none() {
         tracing::warn!("ended before everything in flight was answered: it is retried under its own keys");
+    }
+}
+
+/// The version in the database runs, whatever the files say: where they differ, the log says so (protocol §2).
+async fn tell_difference(paths: &Paths, running: &Running) {
+    let version = running.node.active().version;
+    let stored = running.store.version(version).await.ok().flatten();
+    let files = Source::read_dir(&paths.config).map(|source| source.files).ok();
+    if let (Some(stored), Some(files)) = (stored, files)
+        && stored.files != files
+    {
+        let path = paths.config.display();
+        tracing::warn!(%version, %path, "the files differ from the version that runs: see `haishin plan`");
     }
 }
 
@@ -164,15 +180,6 @@ async fn reload(
         }
         drop(reload);
     }
-}
-
-fn only_loopback(node: &Node) -> anyhow::Result<()> {
-    for (slug, account) in &node.active().configuration.accounts {
-        if !is_loopback(&account.api_base) {
-            bail!("a set clock is for rehearsals: api_base of account `{slug}` must be a loopback address");
-        }
-    }
-    Ok(())
 }
 
 /// Ready when every configured account has its engine.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -26,7 +26,7 @@ use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
-use crate::line::{Credentials, HttpApi, HttpSettings};
+use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
 
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
@@ -94,6 +94,7 @@ pub fn machine_rng() -> StdRng {
 /// Starts engines with LINE over HTTP.
 struct HttpStarter {
     deps: Deps,
+    clock: ClockKind,
     config: PathBuf,
     progress: Progress,
     stop: CancellationToken,
@@ -102,10 +103,28 @@ struct HttpStarter {
 
 #[async_trait]
 impl Starter for HttpStarter {
-    async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
+    fn admit(&self, configuration: &Configuration, lang: Lang) -> anyhow::Result<()> {
+        let outside = configuration.accounts.values().find(|account| !account.is_loopback());
+        match outside {
+            Some(account) if self.clock != ClockKind::Machine => {
+                let slug = &account.slug;
+                bail!(lang.pick(
+                    format!("--clock は練習用です。アカウント「{slug}」の api_base をこのマシンのもの（haishin sandbox）にしてください"),
+                    format!("a set clock is for rehearsals: api_base of account `{slug}` must be a loopback address (haishin sandbox)"),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn line(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>> {
         let account = active.configuration.accounts.get(slug);
         let account = account.with_context(|| format!("account `{slug}` is not configured"))?;
-        let line = line_api(account, &self.config, self.deps.clock.clone())?;
+        Ok(line_api(account, &self.config, self.deps.clock.clone())?)
+    }
+
+    async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
+        let line = self.line(slug, active)?;
         let claimed =
             Engine::claim(self.deps.clone(), slug.clone(), line, active.clone(), machine_rng()).await?;
         let handle = claimed.handle.clone();
@@ -137,18 +156,29 @@ impl Running {
     }
 }
 
+/// Whether time is the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockKind {
+    /// It is.
+    Machine,
+    /// It was set to this instant for a rehearsal: nothing may leave this machine.
+    Set(Instant),
+}
+
 /// Opens the database, activates the files if it is empty, and starts every account.
 pub async fn start(
     paths: &Paths,
     settings: &NodeSettings,
-    clock: Arc<dyn Clock>,
+    (clock, kind): (Arc<dyn Clock>, ClockKind),
     mode: Mode,
     lock: StateLock,
     progress: Progress,
     lang: Lang,
 ) -> anyhow::Result<Running> {
     let url = database_url(settings, paths)?;
-    let store = store::open(url.expose_secret()).await.context("the database could not be opened")?;
+    let store = store::open(url.expose_secret())
+        .await
+        .context("the database cannot be used; see [database] in haishin.toml")?;
     let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
     let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
     let deps = Deps {
@@ -161,11 +191,13 @@ pub async fn start(
     };
     let starter = HttpStarter {
         deps,
+        clock: kind,
         config: paths.config.clone(),
         progress,
         stop: stop.clone(),
         engines: engines.clone(),
     };
+    starter.admit(&active.configuration, lang)?;
     let node = Arc::new(Node::new(store.clone(), clock, Box::new(starter), active));
     let failures = node.start_accounts().await;
     for (account, error) in &failures {
@@ -189,11 +221,28 @@ pub async fn start_for_command(
     let began = began.and_then(|text| Instant::try_from(text.trim().to_owned()).ok());
     let Some(began) = began else {
         let clock = Arc::new(SystemClock::new());
-        return start(paths, settings, clock, Mode::Command, lock, Progress::default(), lang).await;
+        return start(
+            paths,
+            settings,
+            (clock, ClockKind::Machine),
+            Mode::Command,
+            lock,
+            Progress::default(),
+            lang,
+        )
+        .await;
     };
     let clock = Arc::new(SetClock::new(began, 1));
-    let running =
-        start(paths, settings, clock.clone(), Mode::Command, lock, Progress::default(), lang).await?;
+    let running = start(
+        paths,
+        settings,
+        (clock.clone(), ClockKind::Set(began)),
+        Mode::Command,
+        lock,
+        Progress::default(),
+        lang,
+    )
+    .await?;
     for account in running.store.accounts().await? {
         if let Some(lease) = running.store.lease(account.id).await? {
             clock.skip_to(lease.seen_at);

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::lang::Lang;
+use crate::text::causes;
 use args::{Action, Args};
 
 /// Something failed.
@@ -43,7 +44,7 @@ pub fn command() -> clap::Command {
 
 fn fail(lang: Lang, error: &anyhow::Error) -> ExitCode {
     // A closed standard error has nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}: {error:#}", lang.pick("エラー", "error"));
+    let _ = writeln!(std::io::stderr(), "{}: {}", lang.pick("エラー", "error"), causes(error.as_ref()));
     ExitCode::from(FAILED)
 }
 

@@ -1,22 +1,18 @@
 //! `haishin run`: the daemon.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::args::{Args, RunOptions};
-use crate::app::{self, daemon};
+use crate::app::{self, ClockKind, daemon};
 use crate::clock::{Clock, SetClock, SystemClock};
 use crate::config::node::LogFormat;
 use crate::lang::Lang;
 use crate::lifecycle::{self, Notifier, Shutdown};
 use crate::telemetry;
-
-/// How long a drain may take: a request's 10 s and a commit.
-const DRAIN: Duration = Duration::from_secs(15);
 
 /// Runs until a signal ends it.
 pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow::Result<u8> {
@@ -30,11 +26,15 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
     telemetry::install_logs(format, &filter)?;
     let metrics = telemetry::install_metrics()?;
     let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
-        bail!("another haishin runs on {}: stop it first", paths.state.display());
+        let state = paths.state.display();
+        bail!(lang.pick(
+            format!("別の haishin が {state} を使っています。先に止めるか、別の --state を指定してください"),
+            format!("another haishin uses {state}: stop it first, or name another --state"),
+        ));
     };
-    let clock: Arc<dyn Clock> = match options.clock {
-        Some(at) => Arc::new(SetClock::new(at, options.speed)),
-        None => Arc::new(SystemClock::new()),
+    let (clock, kind): (Arc<dyn Clock>, _) = match options.clock {
+        Some(at) => (Arc::new(SetClock::new(at, options.speed)), ClockKind::Set(at)),
+        None => (Arc::new(SystemClock::new()), ClockKind::Machine),
     };
     let address = settings.http.listen;
     let listener = TcpListener::bind(address)
@@ -44,9 +44,9 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
     let notifier = Notifier::from_env()?;
     let (reloads, reloading) = mpsc::channel(1);
     let signals = lifecycle::signals()?;
-    tokio::spawn(lifecycle::supervise(signals, shutdown.clone(), reloads, notifier.clone(), DRAIN));
-    let set_clock = options.clock;
-    let daemon = daemon::Daemon { paths, settings, clock, set_clock, listener, lang, metrics };
+    let drain = settings.drain.to_std();
+    tokio::spawn(lifecycle::supervise(signals, shutdown.clone(), reloads, notifier.clone(), drain));
+    let daemon = daemon::Daemon { paths, settings, clock, kind, listener, lang, metrics };
     daemon.run(lock, shutdown.clone(), notifier, reloading, |_| ()).await?;
     Ok(u8::from(shutdown.failed()))
 }

@@ -8,18 +8,31 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::plan;
 use crate::clock::Clock;
+use crate::config::Configuration;
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
 use crate::engine::{Active, Ask, Event, Handle};
 use crate::lang::Lang;
+use crate::line::Api;
 use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
 use crate::store::{NewInbox, Store};
+use crate::text::no_such;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
 pub trait Starter: Send + Sync {
+    /// Whether this process may run such a configuration at all.
+    ///
+    /// # Errors
+    /// It may not; the text says why and what to do.
+    fn admit(&self, configuration: &Configuration, lang: Lang) -> anyhow::Result<()>;
     /// Claims and starts one account.
     async fn start(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Handle>;
+    /// LINE as an account reaches it under this configuration.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or the account is not configured.
+    fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
 }
 
 /// One process's accounts and configuration.
@@ -114,14 +127,11 @@ impl Node {
         let engines = self.engines();
         let names = || engines.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match account {
-            Some(account) => engines.get(&account).cloned().ok_or_else(|| Failure {
-                code: "not_found".into(),
-                message: match lang {
-                    Lang::Ja => {
-                        format!("アカウント「{account}」は動いていません。動いているもの: {}", names())
-                    }
-                    Lang::En => format!("no account `{account}` runs here. Running: {}", names()),
-                },
+            Some(account) => engines.get(&account).cloned().ok_or_else(|| {
+                let known = engines.keys().map(AccountSlug::as_str);
+                let message = no_such(lang, "アカウント", "account", account.as_str(), known);
+                let running = lang.pick("動いているもの", "running");
+                Failure { code: "not_found".into(), message: format!("{message} ({running}: {})", names()) }
             }),
             None if engines.len() == 1 => {
                 Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs))
@@ -181,6 +191,10 @@ impl Node {
     ) -> Result<Answer, Failure> {
         let _one = self.activating.lock().await;
         let checked = plan::check(files, self.clock.now());
+        if let Some(configuration) = &checked.checked.configuration {
+            let refused = |error| Failure { code: "invalid".into(), message: format!("{error:#}") };
+            self.starter.admit(configuration, lang).map_err(refused)?;
+        }
         let active =
             plan::activate(self.store.as_ref(), checked, expected, by, self.clock.now(), lang).await?;
         let text = match lang {
@@ -189,10 +203,20 @@ impl Node {
         };
         let json = serde_json::json!({ "config_version": active.version });
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.clone();
-        for handle in self.engines().values() {
-            handle.send(Event::Activated(active.clone())).await;
-        }
         let mut lines = vec![text];
+        for (account, handle) in self.engines() {
+            // Its secrets may have changed as well; where one cannot be read, what was read before goes on.
+            let line = match active.configuration.accounts.contains_key(&account) {
+                true => self.starter.line(&account, &active).map(Some),
+                false => Ok(None),
+            };
+            let line = line.unwrap_or_else(|error| {
+                tracing::error!(%account, error = format!("{error:#}"), "the account keeps its connection to LINE");
+                lines.push(format!("{account}: {error:#}"));
+                None
+            });
+            handle.send(Event::Activated { active: active.clone(), line }).await;
+        }
         for (account, error) in self.start_accounts().await {
             lines.push(format!("{account}: {error:#}"));
         }
@@ -215,7 +239,7 @@ impl Node {
         let mut taken: u64 = 0;
         while let Some(upload) = uploads.recv().await {
             let Upload::Intakes(intakes) = upload else {
-                self.applied(row.id, &handle).await?;
+                self.applied(row.id, &handle, lang).await?;
                 return Ok(Answer {
                     text: String::new(),
                     json: serde_json::json!({ "taken": taken }),
@@ -242,9 +266,24 @@ impl Node {
     }
 
     /// Returns when the account has applied everything that waits in its inbox.
-    async fn applied(&self, account: crate::domain::id::AccountId, handle: &Handle) -> Result<(), Failure> {
+    async fn applied(
+        &self,
+        account: crate::domain::id::AccountId,
+        handle: &Handle,
+        lang: Lang,
+    ) -> Result<(), Failure> {
         while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error))? > 0 {
-            handle.nudge();
+            if !handle.send(Event::Nudge).await {
+                return Err(Failure {
+                    code: "unavailable".into(),
+                    message: lang
+                        .pick(
+                            "終了中です。取り込んだ行は保存済みで、次に起動したときに反映されます。",
+                            "haishin ends: the rows are durable and will be applied when it runs again",
+                        )
+                        .into(),
+                });
+            }
             self.clock.sleep(Span::from_millis(20)).await;
         }
         Ok(())

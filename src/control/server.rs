@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +17,9 @@ use crate::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
 
 /// Commands served at once; more wait.
 const MAX_CLIENTS: usize = 32;
+
+/// A client says in this time what it wants, or makes place for others.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Binds the socket for its owner and group only. A stale file of a killed daemon is removed: the caller holds the
 /// state directory's lock, so nobody listens on it.
@@ -42,9 +46,9 @@ pub async fn serve(listener: UnixListener, node: Arc<Node>, stop: CancellationTo
         };
         match accepted {
             Ok((stream, _)) => {
-                let node = node.clone();
+                let (node, stop) = (node.clone(), stop.clone());
                 tracker.spawn(async move {
-                    if let Err(error) = client(stream, node).await {
+                    if let Err(error) = client(stream, node, stop).await {
                         tracing::debug!(%error, "a command's client went away");
                     }
                     drop(permit);
@@ -61,22 +65,25 @@ pub async fn serve(listener: UnixListener, node: Arc<Node>, stop: CancellationTo
     tracker.wait().await;
 }
 
-async fn client(stream: UnixStream, node: Arc<Node>) -> std::io::Result<()> {
+async fn client(stream: UnixStream, node: Arc<Node>, stop: CancellationToken) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let (replies, mut outgoing) = mpsc::channel::<Reply>(16);
     let (uploads, incoming) = mpsc::channel::<Upload>(4);
-    let request = match line::<Request>(&mut lines).await {
-        Ok(Some(request)) => request,
-        Ok(None) => return Ok(()),
-        Err(message) => {
+    // Neither one who asks nothing nor a daemon that ends is waited for.
+    let asked = stop.run_until_cancelled(tokio::time::timeout(PATIENCE, line::<Request>(&mut lines)));
+    let request = match asked.await {
+        Some(Ok(Ok(Some(request)))) => request,
+        None | Some(Err(_) | Ok(Ok(None))) => return Ok(()),
+        Some(Ok(Err(message))) => {
             let failure = Failure { code: "invalid".into(), message };
             return write.write_all(&encode(&Reply::Error(failure))).await;
         }
     };
     let answering = tokio::spawn(async move { node.answer(request, incoming, replies).await });
     let reading = tokio::spawn(async move {
-        while let Ok(Some(upload)) = line::<Upload>(&mut lines).await {
+        // A drain ends an import where it is; it says so, and what was taken is durable.
+        while let Some(Ok(Some(upload))) = stop.run_until_cancelled(line::<Upload>(&mut lines)).await {
             if uploads.send(upload).await.is_err() {
                 break;
             }

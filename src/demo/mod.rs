@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Paths, StateLock, daemon::Daemon};
+use crate::app::{self, ClockKind, Paths, StateLock, daemon::Daemon};
 use crate::clock::SetClock;
 use crate::config::node::Node as NodeSettings;
 use crate::domain::id::AccountSlug;
@@ -158,7 +158,7 @@ impl Play<'_> {
             paths,
             settings,
             clock: self.clock.clone(),
-            set_clock: Some(script::BEGIN),
+            kind: ClockKind::Set(script::BEGIN),
             listener: pages,
             lang: self.lang,
             metrics: telemetry::install_metrics()?,

@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use super::ask::Desk;
 use super::folder::pointed_at;
 use super::screen::Screen;
+use super::script;
 use super::shop;
 use super::story::{self, Left};
 use super::words::Words;
-use crate::app::{self, Paths};
+use crate::app::{self, ClockKind, Paths};
 use crate::clock::SetClock;
 use crate::config::node::Node as NodeSettings;
 use crate::domain::id::{AccountSlug, OccurrenceId};
@@ -53,8 +54,16 @@ impl Stage<'_> {
     ) -> anyhow::Result<Scene> {
         let lock = super::lock(&self.paths.state, self.lang)?;
         let (paths, settings, progress) = (self.paths, self.settings, Progress::new());
-        let running =
-            app::start(paths, settings, clock.clone(), Mode::Command, lock, progress, self.lang).await?;
+        let running = app::start(
+            paths,
+            settings,
+            (clock.clone(), ClockKind::Set(script::BEGIN)),
+            Mode::Command,
+            lock,
+            progress,
+            self.lang,
+        )
+        .await?;
         let desk = Desk::new(running.node.clone(), self.account.clone(), self.lang);
         let status = desk.status().await?;
         clock.skip_to(status.seen_at);

@@ -191,6 +191,9 @@ impl Engine {
     }
 
     pub(super) async fn resume(&mut self, by: &str, campaign: &CampaignSlug, lang: Lang) -> Answered {
+        if let Err(failure) = self.known_campaign(campaign, lang) {
+            return Ok(Err(failure));
+        }
         let now = self.deps.clock.now();
         let paused = self.state.campaigns.get(campaign).is_some_and(|row| row.paused.is_some());
         let open = self
@@ -222,6 +225,9 @@ impl Engine {
 
     /// Ends what is open of a campaign. What LINE has cannot be recalled, and the answer says how much that is.
     pub(super) async fn cancel(&mut self, by: &str, campaign: &CampaignSlug, lang: Lang) -> Answered {
+        if let Err(failure) = self.known_campaign(campaign, lang) {
+            return Ok(Err(failure));
+        }
         let open: Vec<OccurrenceId> = self
             .state
             .runs

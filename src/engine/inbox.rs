@@ -12,6 +12,8 @@ use super::Engine;
 
 /// Inbox rows taken in one transaction.
 const ROWS_A_SLICE: u32 = 16;
+/// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
+const BULK: usize = 1_000;
 /// Journal entries folded into friend rows in one transaction.
 const FOLD_A_SLICE: u32 = 1_000;
 
@@ -21,6 +23,9 @@ impl Engine {
         let rows = self.deps.store.inbox(self.account, ROWS_A_SLICE).await?;
         if rows.is_empty() {
             self.gauge_inbox(0);
+            if std::mem::take(&mut self.applied_at_a_stretch) >= BULK {
+                self.state.index.settle();
+            }
             return Ok(false);
         }
         let turnstile = self.deps.turnstile.clone();
@@ -44,7 +49,7 @@ impl Engine {
         for entry in &entries {
             self.state.index.apply(entry);
         }
-        self.state.index.settle();
+        self.applied_at_a_stretch += entries.len();
         if let Some(last) = last {
             self.state.row.journal_seq = last;
         }

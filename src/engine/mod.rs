@@ -113,7 +113,12 @@ pub enum Event {
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
     /// Another configuration went live.
-    Activated(Active),
+    Activated {
+        /// It.
+        active: Active,
+        /// The way to LINE under it; the one there was where absent.
+        line: Option<Arc<dyn Api>>,
+    },
     /// Somebody asks.
     Ask(Ask),
 }
@@ -209,6 +214,8 @@ pub struct Engine {
     resumed: BTreeMap<crate::domain::id::CampaignSlug, Instant>,
     /// Nothing is due before; `None` when it must be computed.
     next_due: Option<Instant>,
+    /// Journal entries applied since the inbox was last empty.
+    applied_at_a_stretch: usize,
     /// Set by SIGTERM: no new requests.
     draining: bool,
     attempts: TaskTracker,
@@ -270,6 +277,7 @@ impl Engine {
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
+            applied_at_a_stretch: 0,
             draining: false,
             attempts: TaskTracker::new(),
             events: events.clone(),
@@ -437,7 +445,7 @@ impl Engine {
                     numbers_came = true;
                     self.quota_came(reading).await?;
                 }
-                Event::Activated(active) => self.activated(active),
+                Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
             }
         }
@@ -461,8 +469,11 @@ impl Engine {
         self.checkpoint().await
     }
 
-    fn activated(&mut self, active: Active) {
+    fn activated(&mut self, active: Active, line: Option<Arc<dyn Api>>) {
         self.active = active;
+        if let Some(line) = line {
+            self.line = line;
+        }
         self.next_due = None;
         let clock = self.deps.clock.read();
         match self.config().and_then(|config| config.rate.per_second()) {

@@ -21,6 +21,9 @@ impl Engine {
         limit: u32,
         lang: Lang,
     ) -> Answered {
+        if let Some(Err(failure)) = campaign.as_ref().map(|campaign| self.known_campaign(campaign, lang)) {
+            return Ok(Err(failure));
+        }
         let filter = OccurrenceFilter::Newest { campaign, limit: limit.clamp(1, 10_000) };
         let rows = self.deps.store.occurrences(self.account, filter).await?;
         let mut table = Table::new(&[

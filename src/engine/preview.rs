@@ -15,7 +15,6 @@ use super::acts::Answered;
 use super::books::exclusion_words;
 use super::due::campaigns_of;
 use super::freeze::{detail, refusal_words, wait_words, warning_words};
-use super::quota::Numbers;
 
 impl Engine {
     /// Decides the named campaigns as if due now, or all that are due, one after the other with their reservations.
@@ -27,16 +26,13 @@ impl Engine {
         lang: Lang,
     ) -> Answered {
         for slug in wanted {
-            if let Err(failure) = self.known_campaign(slug, lang) {
+            if let Err(failure) = self.own_campaign(slug, lang) {
                 return Ok(Err(failure));
             }
         }
         let clock = self.deps.clock.read();
         let now = now.unwrap_or(clock.now);
-        let quota = match self.quota_numbers(&clock).await? {
-            Numbers::Known(quota) => quota,
-            Numbers::Asked => self.stored_quota(now).await?,
-        };
+        let quota = self.stored_quota(clock.now).await?;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else {
             return Ok(Err(super::acts::not_found(self.slug.to_string())));
         };

@@ -2,14 +2,17 @@
 
 use serde_json::json;
 
+use crate::domain::attribute::Value;
+use crate::domain::campaign::Campaign;
 use crate::domain::delivery::Outcome;
+use crate::domain::friend::Status;
 use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Command, Failure, Reply, Row};
 use crate::store::StoreError;
-use crate::text::Table;
+use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
@@ -81,13 +84,20 @@ impl Engine {
         instant.rfc3339(self.zone())
     }
 
+    /// A campaign of this account in the running configuration.
+    pub(super) fn own_campaign(&self, campaign: &CampaignSlug, lang: Lang) -> Result<&Campaign, Failure> {
+        campaigns_of(&self.active, &self.slug).find(|known| known.slug == *campaign).ok_or_else(|| {
+            let known = campaigns_of(&self.active, &self.slug).map(|known| known.slug.as_str());
+            not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known))
+        })
+    }
+
+    /// A campaign of this account, or one that it once had.
     pub(super) fn known_campaign(&self, campaign: &CampaignSlug, lang: Lang) -> Result<(), Failure> {
-        let configured = campaigns_of(&self.active, &self.slug).any(|known| known.slug == *campaign);
-        if configured || self.state.campaigns.contains_key(campaign) {
+        if self.state.campaigns.contains_key(campaign) {
             return Ok(());
         }
-        let known = campaigns_of(&self.active, &self.slug).map(|known| known.slug.as_str().to_owned());
-        Err(not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known)))
+        self.own_campaign(campaign, lang).map(|_| ())
     }
 
     async fn status(&self, lang: Lang) -> Answered {
@@ -176,7 +186,7 @@ impl Engine {
     fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
         let segments = &self.active.configuration.segments;
         segments.get(slug).map(|segment| &segment.rule).ok_or_else(|| {
-            let known = segments.keys().map(|known| known.as_str().to_owned());
+            let known = segments.keys().map(SegmentSlug::as_str);
             not_found(no_such(lang, "セグメント", "segment", slug.as_str(), known))
         })
     }
@@ -272,11 +282,12 @@ impl Engine {
             return Ok(Err(not_found(text.to_owned())));
         };
         let json = serde_json::to_value(&friend).unwrap_or_default();
-        let mut lines = vec![
-            format!("{}  {:?}", friend.user.map_or_else(String::new, |user| user.to_string()), friend.status)
-                .to_lowercase()
-                .replacen('u', "U", 1),
-        ];
+        let status = match friend.status {
+            Status::Following => lang.pick("友だち", "following"),
+            Status::Blocked => lang.pick("ブロック中", "blocked"),
+        };
+        let user = friend.user.map_or_else(String::new, |user| user.to_string());
+        let mut lines = vec![format!("{user}  {status}")];
         if let Some(external) = &friend.external_id {
             lines.push(format!("  {}  {external}", lang.pick("顧客番号", "external id")));
         }
@@ -287,7 +298,14 @@ impl Engine {
             lines.push(format!("  {}  {tag}  {}", lang.pick("タグ", "tag"), self.at(*at)));
         }
         for (name, value) in &friend.attributes {
-            let value = serde_json::to_string(value).unwrap_or_default();
+            let value = match value {
+                Value::Text(text) => text.to_string(),
+                Value::Integer(whole) => whole.to_string(),
+                Value::Number(double) => double.to_string(),
+                Value::Boolean(flag) => flag.to_string(),
+                Value::Date(day) => day.to_string(),
+                Value::Instant(at) => self.at(*at),
+            };
             lines.push(format!("  {}  {name} = {value}", lang.pick("属性", "attribute")));
         }
         Ok(Ok(Answer { text: lines.join("\n"), json, exit: 0 }))
@@ -337,10 +355,7 @@ impl Engine {
         until: Option<Instant>,
         lang: Lang,
     ) -> Result<Answer, Failure> {
-        self.known_campaign(slug, lang)?;
-        let Some(campaign) = self.active.configuration.campaigns.get(slug) else {
-            return Err(not_found(slug.to_string()));
-        };
+        let campaign = self.own_campaign(slug, lang)?;
         let from = from.unwrap_or_else(|| self.deps.clock.now());
         let most = if until.is_some() { MOST_INSTANTS } else { NEXT };
         let due: Vec<Instant> =
@@ -355,19 +370,6 @@ impl Engine {
         }
         let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
-    }
-}
-
-fn no_such(lang: Lang, ja: &str, en: &str, name: &str, known: impl Iterator<Item = String>) -> String {
-    let known: Vec<String> = known.collect();
-    let near =
-        known.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    let near = near.filter(|near| strsim::jaro_winkler(name, near) > 0.7);
-    match (lang, near) {
-        (Lang::Ja, Some(near)) => format!("{ja}「{name}」はありません。もしかして「{near}」？"),
-        (Lang::Ja, None) => format!("{ja}「{name}」はありません。"),
-        (Lang::En, Some(near)) => format!("there is no {en} `{name}`: did you mean `{near}`?"),
-        (Lang::En, None) => format!("there is no {en} `{name}`"),
     }
 }
 

@@ -1,13 +1,15 @@
 //! LINE's monthly numbers: asked for once per account when a plan needs them or LINE said 429, and what follows
 //! (protocol §4, §5).
 
+use std::sync::Arc;
+
 use chrono::FixedOffset;
 
 use crate::clock::Reading;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::plan;
 use crate::domain::time::{Instant, Span};
-use crate::line::{CallError, Quota};
+use crate::line::{Api, CallError, Quota};
 use crate::protocol::Command;
 use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
 
@@ -40,6 +42,11 @@ pub(super) enum Numbers {
     Asked,
 }
 
+/// LINE's limit, and what it has counted.
+async fn read(line: Arc<dyn Api>) -> Result<(Quota, u64), CallError> {
+    Ok((line.quota().await?, line.consumption().await?))
+}
+
 /// LINE counts by UTC+9.
 fn month_of(at: Instant) -> String {
     // 9 h is a valid offset; UTC stands in for what cannot happen.
@@ -51,13 +58,10 @@ fn month_of(at: Instant) -> String {
 impl Engine {
     /// The numbers to plan with: a fresh reading, or after a failed one the month's last with our own count.
     pub(super) async fn quota_numbers(&mut self, clock: &Reading) -> Result<Numbers, StoreError> {
-        let since = |at: Option<Span>| at.map(|at| clock.boot.since_boot.as_millis() - at.as_millis());
         if self.quota.asking {
             return Ok(Numbers::Asked);
         }
-        let fresh = since(self.quota.read_at).is_some_and(|age| age < FRESH.as_millis());
-        let failed = since(self.quota.asked_at).is_some_and(|age| age < ASK_AGAIN.as_millis());
-        if !fresh && !failed {
+        if self.may_ask(clock) {
             self.ask_quota(clock);
             return Ok(Numbers::Asked);
         }
@@ -69,9 +73,19 @@ impl Engine {
     /// Whether a question is better answered when LINE's numbers, now on their way, have come: so that the first
     /// preview after a start tells what the second would.
     pub(super) async fn waits_for_numbers(&mut self, ask: &super::Ask) -> Result<bool, StoreError> {
-        let Command::CampaignPreview { .. } = ask.command else { return Ok(false) };
+        if !matches!(ask.command, Command::CampaignPreview { .. } | Command::CampaignTestSend { .. }) {
+            return Ok(false);
+        }
         let clock = self.deps.clock.read();
         Ok(self.quota_numbers(&clock).await? == Numbers::Asked)
+    }
+
+    /// Whether there is neither a fresh reading nor a failure just now.
+    fn may_ask(&self, clock: &Reading) -> bool {
+        let since = |at: Option<Span>| at.map(|at| clock.boot.since_boot.as_millis() - at.as_millis());
+        let fresh = since(self.quota.read_at).is_some_and(|age| age < FRESH.as_millis());
+        let failed = since(self.quota.asked_at).is_some_and(|age| age < ASK_AGAIN.as_millis());
+        !fresh && !failed
     }
 
     /// What the month's last reading and our own count say.
@@ -101,12 +115,8 @@ impl Engine {
         self.quota.asked_at = Some(clock.boot.since_boot);
         let (line, events) = (self.line.clone(), self.events.clone());
         self.attempts.spawn(async move {
-            let reading = match (line.quota().await, line.consumption().await) {
-                (Ok(limit), Ok(used)) => Ok((limit, used)),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
             // An engine that has ended needs no numbers.
-            let _ = events.send(Event::Quota(reading)).await;
+            let _ = events.send(Event::Quota(read(line).await)).await;
         });
     }
 

@@ -15,7 +15,6 @@ use crate::store::{ActRow, NewOccurrence, Part, Priority, VariantRow, Write};
 
 use super::Engine;
 use super::acts::{Answered, conflict, not_found};
-use super::quota::Numbers;
 
 /// Friends of one test send.
 const MOST: usize = 20;
@@ -29,11 +28,9 @@ impl Engine {
         variant: Option<&str>,
         lang: Lang,
     ) -> Answered {
-        if let Err(failure) = self.known_campaign(slug, lang).and_then(|()| self.may_test(lang)) {
-            return Ok(Err(failure));
-        }
-        let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else {
-            return Ok(Err(not_found(slug.to_string())));
+        let campaign = match self.own_campaign(slug, lang).and_then(|own| self.may_test(lang).map(|()| own)) {
+            Ok(campaign) => campaign.clone(),
+            Err(failure) => return Ok(Err(failure)),
         };
         let named = match variant {
             None => campaign.variants.first(),
@@ -53,10 +50,7 @@ impl Engine {
             Err(failure) => return Ok(Err(failure)),
         };
         let clock = self.deps.clock.read();
-        let quota = match self.quota_numbers(&clock).await? {
-            Numbers::Known(quota) => quota,
-            Numbers::Asked => self.stored_quota(clock.now).await?,
-        };
+        let quota = self.stored_quota(clock.now).await?;
         if let plan::Quota::Known { limit, used } = quota
             && limit.saturating_sub(used) < recipients.len()
         {

@@ -147,6 +147,8 @@ pub async fn supervise(
             None => shutdown.soft().cancelled().await,
         }
     }
+    // Whoever takes reloads up ends with the drain, not with this task.
+    drop(reloads);
     notifier.stopping();
     let again = async {
         loop {

@@ -1,12 +1,15 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
 mod architecture;
+mod commands;
 mod config;
 mod control;
 mod demo;
 mod docs;
+mod hillstrom;
 mod http_health;
 mod import_csv;
+mod isolation;
 mod kill;
 mod lifecycle;
 mod line_http;

@@ -1,9 +1,9 @@
 //! The evaluator against a naive one that shares no code with it: drawn rules over drawn friends, each decided
 //! friend by friend from plain rows, by plain loops.
 
-mod coverage;
+pub mod coverage;
 mod draw;
-mod naive;
+pub mod naive;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -172,8 +172,12 @@ impl Coverage {
         }
     }
 
-    /// Fails naming what was never drawn.
-    pub fn assert_complete(&self) {
+    /// Fails naming the forms of a rule that were never met.
+    pub fn assert_every_form(&self) {
+        self.assert_met(&Self::forms());
+    }
+
+    fn forms() -> Vec<String> {
         let mut wanted: Vec<String> = FORMS.iter().map(|form| (*form).to_owned()).collect();
         for operator in COMPARISONS {
             wanted.extend(["attribute", "property"].map(|of| format!("{of} {operator}")));
@@ -181,10 +185,20 @@ impl Coverage {
         for operator in BOUNDS {
             wanted.extend(["age", "count", "sum"].map(|of| format!("{of} {operator}")));
         }
+        wanted
+    }
+
+    /// Fails naming what was never drawn.
+    pub fn assert_complete(&self) {
+        let mut wanted = Self::forms();
         let now = ["tag now", "followed now", "event now", "last now", "distance now instant"];
         for window in WINDOWS.iter().chain(&["ahead instant", "ago_at_least instant"]).chain(&now) {
             wanted.extend(["-1", "+0", "+1"].map(|beside| format!("{window} {beside}")));
         }
+        self.assert_met(&wanted);
+    }
+
+    fn assert_met(&self, wanted: &[String]) {
         let missing: Vec<&String> = wanted.iter().filter(|what| !self.0.contains_key(*what)).collect();
         assert!(missing.is_empty(), "never drawn: {missing:?}; drawn: {:?}", self.0);
     }

@@ -2,5 +2,6 @@
 
 pub mod daemon;
 pub mod postgres;
+pub mod shop;
 pub mod store;
 pub mod world;
