@@ -1,7 +1,6 @@
 //! Lease, fence and take-over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use haishin::domain::id::Seq;
 use haishin::domain::time::Span;
@@ -127,18 +126,22 @@ async fn the_latest_instant_seen_never_goes_back(#[case] database: Database) {
 async fn owners_with_interleaved_commits_never_mix(#[case] database: Database) {
     let test = TestStore::new(database).await;
     let account = new_account(&*test.store, "a").await;
-    let clock = Arc::new(AtomicI64::new(0));
+    // Claims come one at a time, each after the lease before has run out; commits then meet.
+    let clock = Arc::new(tokio::sync::Mutex::new(0));
+    let met = Arc::new(tokio::sync::Barrier::new(2));
     let mut owners = tokio::task::JoinSet::new();
     for name in ["node-1", "node-2"] {
-        let (store, clock) = (test.reopen().await, Arc::clone(&clock));
+        let (store, clock, met) = (test.reopen().await, Arc::clone(&clock), Arc::clone(&met));
         owners.spawn(async move {
             let (mut committed, mut fenced) = (0, 0);
-            while committed < 30 {
-                let now = T0 + Span::from_secs(20 * clock.fetch_add(1, Ordering::SeqCst));
-                let Claim::Granted { mut fence, .. } = store.claim(account, name, now, TEN).await.unwrap()
-                else {
-                    continue;
-                };
+            for _ in 0..12 {
+                let mut round = clock.lock().await;
+                *round += 1;
+                let now = T0 + Span::from_secs(20 * *round);
+                let claim = store.claim(account, name, now, TEN).await.unwrap();
+                let Claim::Granted { mut fence, .. } = claim else { panic!("{claim:?}") };
+                drop(round);
+                met.wait().await;
                 let mut next = store.account(account).await.unwrap().unwrap().journal_seq.0 + 1;
                 for _ in 0..5 {
                     let write = Write::Entries(vec![tagged(next)]);
