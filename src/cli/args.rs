@@ -123,7 +123,8 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "RFC3339", value_parser = instant)]
     pub clock: Option<Instant>,
     /// How fast that clock runs.
-    #[arg(long, requires = "clock", default_value_t = 1, value_name = "N")]
+    // Faster, and a lease of 10 s would be over before its renewal is on the disk.
+    #[arg(long, requires = "clock", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub speed: u32,
 }
 

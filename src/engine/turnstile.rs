@@ -28,3 +28,38 @@ impl Turnstile {
         self.served.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Five accounts with a hundred slices of work each, one with a single slice: it waits behind one of each at most,
+    /// however much they still have to do. Turns, not time: nothing here depends on how long a slice takes.
+    #[tokio::test(start_paused = true)]
+    async fn one_slice_waits_behind_at_most_one_of_each_other_account() {
+        const OTHERS: u64 = 5;
+        let turnstile = Arc::new(Turnstile::default());
+        let mut busy = tokio::task::JoinSet::new();
+        for _ in 0..OTHERS {
+            let turnstile = turnstile.clone();
+            busy.spawn(async move {
+                for _ in 0..100 {
+                    let _slice = turnstile.slice().await;
+                    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+                }
+            });
+        }
+        for _ in 0..20 {
+            tokio::time::sleep(std::time::Duration::from_millis(1_234)).await;
+            let before = turnstile.served();
+            let slice = turnstile.slice().await;
+            let waited_behind = turnstile.served() - before - 1;
+            drop(slice);
+            assert!(waited_behind <= OTHERS, "behind {waited_behind} slices of {OTHERS} others");
+        }
+        busy.join_all().await;
+        assert_eq!(turnstile.served(), OTHERS * 100 + 20);
+    }
+}
