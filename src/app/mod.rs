@@ -32,6 +32,11 @@ use crate::store::{self, Store};
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
 const LONGEST_TURN: Duration = Duration::from_secs(30);
 
+/// A held state directory is tried again so often…
+const LOCK_TRIES: u32 = 10;
+/// …at this distance, before somebody else is said to use it.
+const LOCK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Where a process finds its files.
 #[derive(Debug, Clone)]
 pub struct Paths {
@@ -68,7 +73,17 @@ pub fn lock_state(state: &Path, rng: &mut StdRng) -> anyhow::Result<Option<State
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state).with_context(doing)?;
     let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).to_owned();
     let file = options.open(state.join("haishin.lock")).with_context(doing)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    let lock = || rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    let mut tried = lock();
+    // A process that was just killed holds its lock until the kernel has taken it apart.
+    for _ in 0..LOCK_TRIES {
+        if tried != Err(rustix::io::Errno::WOULDBLOCK) {
+            break;
+        }
+        std::thread::sleep(LOCK_AGAIN);
+        tried = lock();
+    }
+    match tried {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(error) => return Err(error).with_context(doing),
