@@ -52,20 +52,18 @@ impl State {
         let campaigns = store.campaigns(account).await?;
         let campaigns = campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect();
         let quota = store.quota(account).await?.into_iter().next();
-        let newest = OccurrenceFilter::Newest { campaign: None, limit: 1 };
-        let highest = store.occurrences(account, newest).await?;
+        let last = store.occurrences(account, OccurrenceFilter::Last).await?;
         let mut state = Self {
             row,
             index,
             sends: Sends::default(),
             campaigns,
             runs: BTreeMap::new(),
-            next_occurrence: highest.iter().map(|row| row.id.0).max().unwrap_or(0) + 1,
+            next_occurrence: last.first().map_or(0, |row| row.id.0) + 1,
             quota,
             checkpoint,
         };
         for row in store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await? {
-            state.next_occurrence = state.next_occurrence.max(row.id.0 + 1);
             state.load_occurrence(store, account, row, clock).await?;
         }
         Ok(state)

@@ -376,7 +376,9 @@ pub enum OccurrenceFilter {
     EffectiveSince(Instant),
     /// One.
     Id(OccurrenceId),
-    /// The newest of a campaign, or of all.
+    /// The one recorded last: the highest number, however long ago it was due.
+    Last,
+    /// Those due last of a campaign, or of all.
     Newest {
         /// Which campaign; all if none.
         campaign: Option<CampaignSlug>,

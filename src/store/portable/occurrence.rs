@@ -51,6 +51,7 @@ statements! {
          SELECT occurrence AS id FROM occurrence_part WHERE account = $1 AND effective_at >= $2"
     );
     BY_ID = reading!("SELECT id FROM occurrence WHERE account = $1 AND id = $2");
+    LAST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY id DESC LIMIT 1");
     NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY due_at DESC, id DESC LIMIT $2");
     NEWEST_OF = reading!(
         "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3"
@@ -208,6 +209,7 @@ pub(super) async fn occurrences(
             sqlx::query_as(EFFECTIVE_SINCE).bind(account.0).bind(since.as_millis())
         }
         OccurrenceFilter::Id(id) => sqlx::query_as(BY_ID).bind(account.0).bind(id.0),
+        OccurrenceFilter::Last => sqlx::query_as(LAST).bind(account.0),
         OccurrenceFilter::Newest { campaign: None, limit } => {
             sqlx::query_as(NEWEST).bind(account.0).bind(i64::from(*limit))
         }

@@ -262,6 +262,8 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
     let newest = OccurrenceFilter::Newest { campaign: Some(first.campaign.clone()), limit: 2 };
     let newest = store.occurrences(account, newest).await.unwrap();
     assert_eq!(newest.iter().map(|row| row.id.0).collect::<Vec<_>>(), [3, 7]);
+    let last = store.occurrences(account, OccurrenceFilter::Last).await.unwrap();
+    assert_eq!(last.iter().map(|row| row.id.0).collect::<Vec<_>>(), [8], "though 3 was due after it");
 }
 
 #[rstest]

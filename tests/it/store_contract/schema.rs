@@ -112,6 +112,7 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "ACTS",
         "OLDEST",
         "LEN",
+        "LAST",
         "NEWEST",
         "NEWEST_OF",
         "COUNT",

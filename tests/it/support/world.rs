@@ -9,7 +9,7 @@ use haishin::clock::{Clock, ManualClock};
 use haishin::config::{self, Source};
 use haishin::domain::effect::{Effect, Intake};
 use haishin::domain::friend::Status;
-use haishin::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, UserId};
+use haishin::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, UserId, VersionId};
 use haishin::domain::time::{Instant, Span};
 use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, Event, Handle, Mode};
@@ -21,6 +21,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::store::{Database, TestStore};
@@ -38,9 +39,13 @@ pub struct World {
     /// How far the clock moves each time somebody looks.
     pub step: Span,
     handle: Handle,
+    deps: Deps,
+    active: Active,
+    settings: String,
     _test: TestStore,
     _state: tempfile::TempDir,
-    _stop: DropGuard,
+    stop: DropGuard,
+    serving: JoinHandle<()>,
 }
 
 impl World {
@@ -55,8 +60,7 @@ impl World {
             ..ChannelSettings::new(CHANNEL, "secret", "shop")
         };
         let sandbox = Arc::new(Sandbox::new(Settings::new(vec![channel])).unwrap());
-        let line = InProcess::new(sandbox.clone(), clock.clone(), TOKEN, Span::from_secs(10));
-        let active = activate(test.store.as_ref(), settings, campaigns, now).await;
+        let active = activate(test.store.as_ref(), settings, campaigns, None, now).await;
         let deps = Deps {
             store: test.store.clone(),
             clock: clock.clone(),
@@ -65,22 +69,41 @@ impl World {
             holder: "world".into(),
             mode: Mode::Daemon,
         };
-        let slug = AccountSlug::parse("shop").unwrap();
-        let claimed =
-            Engine::claim(deps, slug, Arc::new(line), active, StdRng::seed_from_u64(1)).await.unwrap();
-        let (handle, stop) = (claimed.handle.clone(), CancellationToken::new());
-        tokio::spawn(claimed.serve(stop.clone(), || ()));
+        let (handle, stop, serving) = serve(&deps, &clock, &sandbox, &active).await;
         let world = Self {
             clock,
             sandbox,
             step: Span::from_millis(50),
             handle,
+            deps,
+            active,
+            settings: settings.to_owned(),
             _test: test,
             _state: state,
-            _stop: stop.drop_guard(),
+            stop,
+            serving,
         };
         world.befriend(friends, now).await;
         world
+    }
+
+    /// Makes these campaigns, and no others, live.
+    pub async fn apply(&mut self, campaigns: &[(&str, &str)]) {
+        let (store, before) = (self.deps.store.as_ref(), Some(self.active.version));
+        self.active = activate(store, &self.settings, campaigns, before, self.clock.now()).await;
+        let active = self.active.clone();
+        assert!(self.handle.send(Event::Activated { active, line: None }).await, "the engine ended");
+        // Answered in a later turn, or in this one after it.
+        self.status().await;
+    }
+
+    /// Ends the engine and starts another on what the first has stored.
+    pub async fn restart(&mut self) {
+        let ended = CancellationToken::new().drop_guard();
+        drop(std::mem::replace(&mut self.stop, ended));
+        (&mut self.serving).await.unwrap();
+        (self.handle, self.stop, self.serving) =
+            serve(&self.deps, &self.clock, &self.sandbox, &self.active).await;
     }
 
     async fn befriend(&self, friends: u8, at: Instant) {
@@ -185,7 +208,28 @@ pub fn slug(text: &str) -> CampaignSlug {
     CampaignSlug::parse(text).unwrap()
 }
 
-async fn activate(store: &dyn Store, settings: &str, campaigns: &[(&str, &str)], now: Instant) -> Active {
+/// An engine that runs, with the guard that ends it.
+async fn serve(
+    deps: &Deps,
+    clock: &Arc<ManualClock>,
+    sandbox: &Arc<Sandbox>,
+    active: &Active,
+) -> (Handle, DropGuard, JoinHandle<()>) {
+    let line = InProcess::new(sandbox.clone(), clock.clone(), TOKEN, Span::from_secs(10));
+    let (slug, rng) = (AccountSlug::parse("shop").unwrap(), StdRng::seed_from_u64(1));
+    let claimed = Engine::claim(deps.clone(), slug, Arc::new(line), active.clone(), rng).await.unwrap();
+    let (handle, stop) = (claimed.handle.clone(), CancellationToken::new());
+    let serving = tokio::spawn(claimed.serve(stop.clone(), || ()));
+    (handle, stop.drop_guard(), serving)
+}
+
+async fn activate(
+    store: &dyn Store,
+    settings: &str,
+    campaigns: &[(&str, &str)],
+    before: Option<VersionId>,
+    now: Instant,
+) -> Active {
     let main = format!(
         "{settings}\n[accounts.shop]\nchannel_id = \"{CHANNEL}\"\nchannel_secret = {{ env = \"UNUSED\" }}\n\
          api_base = \"http://127.0.0.1:1\"\n"
@@ -203,6 +247,6 @@ async fn activate(store: &dyn Store, settings: &str, campaigns: &[(&str, &str)],
         activated_at: now,
         activated_by: "test".into(),
     };
-    let version = store.activate(None, &new).await.unwrap().expect("the first version");
+    let version = store.activate(before, &new).await.unwrap().expect("no other version went live");
     Active { version, activated_at: now, configuration: Arc::new(configuration) }
 }

@@ -1,0 +1,68 @@
+//! What is due, and from when on (protocol §3).
+
+use haishin::clock::Clock;
+use haishin::domain::time::{Instant, Span};
+use haishin::protocol::Command;
+use serde_json::Value;
+
+use crate::support::world::{World, slug};
+
+const SETTINGS: &str = "rate = 20\nsame_content = \"off\"\n";
+
+/// Every day at ten.
+fn daily(more: &str) -> String {
+    format!(
+        "title = \"daily\"\naudience = {{ status = \"following\" }}\nreach = \"everyone\"\ncategory = \"service\"\n\
+         schedule = {{ every = \"day\", at = \"10:00\" }}\nmessage = [{{ type = \"text\", text = \"a\" }}]\n{more}"
+    )
+}
+
+async fn occurrences(world: &World) -> Vec<(String, String)> {
+    let list = world.done(Command::OccurrenceList { campaign: None, limit: 100 }).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    list["occurrences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (text(&one["due_at"]), text(&one["state"])))
+        .collect()
+}
+
+/// Lets time pass to an instant, quickly.
+async fn pass_to(world: &mut World, to: &str) {
+    let to = Instant::try_from(to.to_owned()).unwrap();
+    world.step = Span::from_mins(10);
+    world.pass(to - world.clock.now()).await;
+    world.step = Span::from_millis(200);
+}
+
+/// Lets time pass until so many occurrences are recorded, and the newest has ended.
+async fn until_ended(world: &World, count: usize) -> Vec<(String, String)> {
+    world
+        .until("the occurrence", async || {
+            let all = occurrences(world).await;
+            (all.len() >= count && all[0].1 == "finished").then_some(all)
+        })
+        .await
+}
+
+fn finished(at: &str) -> (String, String) {
+    (at.to_owned(), "finished".to_owned())
+}
+
+#[tokio::test]
+async fn what_is_recorded_late_takes_no_number_twice() {
+    let evening = daily("").replace("10:00", "18:00");
+    let campaigns = [("daily", &*daily("")), ("evening", &*evening)];
+    let mut world = World::new("2026-12-02T09:00:00+09:00", SETTINGS, &campaigns, 3).await;
+    world.done(Command::CampaignPause { campaign: slug("daily") }).await;
+    pass_to(&mut world, "2026-12-02T17:59:00+09:00").await;
+    until_ended(&world, 1).await;
+    world.done(Command::CampaignResume { campaign: slug("daily") }).await;
+    world.until_state(2, "missed").await;
+    world.restart().await;
+    pass_to(&mut world, "2026-12-03T09:59:00+09:00").await;
+    let missed = ("2026-12-02T01:00:00.000Z".to_owned(), "missed".to_owned());
+    let known = [finished("2026-12-03T01:00:00.000Z"), finished("2026-12-02T09:00:00.000Z"), missed];
+    assert_eq!(until_ended(&world, 3).await, known);
+}
