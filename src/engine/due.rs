@@ -43,7 +43,6 @@ impl Engine {
             self.next_due = Some(clock.now + LOOK_AGAIN);
             return Ok(());
         }
-        self.activate_schedules().await?;
         let mut dues = self.dues(clock.now);
         if dues.is_empty() {
             self.next_due = Some(self.first_due_after(clock.now));
@@ -123,42 +122,52 @@ impl Engine {
         Some(Write::Campaign(row.clone()))
     }
 
-    /// Gives each campaign whose schedule is new its row: nothing at or before the activation is due by it.
-    async fn activate_schedules(&mut self) -> Result<(), StoreError> {
-        let mut writes = Vec::new();
+    /// Gives each campaign whose schedule is new its row: nothing at or before the activation is due by it. A campaign
+    /// that is a draft, or gone, has no schedule: when it has one again, that one is new. Once for each version.
+    pub(super) async fn activate_schedules(&mut self) -> Result<(), StoreError> {
+        if self.scheduled == Some(self.active.version) {
+            return Ok(());
+        }
+        let mut changed = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let digest = schedule_digest(campaign);
             let known = self.state.campaigns.get(&campaign.slug);
-            if known.is_some_and(|row| row.schedule_digest == digest) {
+            let digest = schedule_digest(campaign);
+            if known.is_some_and(|row| row.schedule_digest == digest) || (campaign.draft && known.is_none()) {
                 continue;
             }
-            let row = CampaignRow {
-                campaign: campaign.slug.clone(),
-                step: String::new(),
-                schedule_digest: digest,
-                activated_at: self.active.activated_at,
-                last_planned_at: known.and_then(|row| row.last_planned_at),
-                paused: known.and_then(|row| row.paused.clone()),
-            };
-            writes.push(Write::Campaign(row.clone()));
-            self.state.campaigns.insert(campaign.slug.clone(), row);
+            let mut row = self.fresh_row(campaign);
+            row.last_planned_at = known.and_then(|row| row.last_planned_at);
+            row.paused = known.and_then(|row| row.paused.clone());
+            changed.push(row);
         }
-        self.commit(Priority::Freeze, writes).await
+        for row in self.state.campaigns.values().filter(|row| row.schedule_digest != UNSCHEDULED) {
+            let campaign = self.active.configuration.campaigns.get(&row.campaign);
+            if campaign.is_none_or(|campaign| campaign.account != self.slug) {
+                changed.push(CampaignRow { schedule_digest: UNSCHEDULED, ..row.clone() });
+            }
+        }
+        self.commit(Priority::Freeze, changed.iter().cloned().map(Write::Campaign).collect()).await?;
+        self.state.campaigns.extend(changed.into_iter().map(|row| (row.campaign.clone(), row)));
+        self.scheduled = Some(self.active.version);
+        Ok(())
+    }
+
+    fn fresh_row(&self, campaign: &Campaign) -> CampaignRow {
+        CampaignRow {
+            campaign: campaign.slug.clone(),
+            step: String::new(),
+            schedule_digest: schedule_digest(campaign),
+            activated_at: self.active.activated_at,
+            last_planned_at: None,
+            paused: None,
+        }
     }
 
     pub(super) fn ensure_campaign_row(&mut self, slug: &CampaignSlug) -> Option<Write> {
         if self.state.campaigns.contains_key(slug) {
             return None;
         }
-        let campaign = self.active.configuration.campaigns.get(slug)?;
-        let row = CampaignRow {
-            campaign: slug.clone(),
-            step: String::new(),
-            schedule_digest: schedule_digest(campaign),
-            activated_at: self.active.activated_at,
-            last_planned_at: None,
-            paused: None,
-        };
+        let row = self.fresh_row(self.active.configuration.campaigns.get(slug)?);
         self.state.campaigns.insert(slug.clone(), row.clone());
         Some(Write::Campaign(row))
     }
@@ -272,7 +281,13 @@ pub(super) fn campaigns_of<'a>(
     active.configuration.campaigns.values().filter(move |campaign| campaign.account == *account)
 }
 
-/// What tells one schedule from another.
+/// The digest of no schedule at all.
+const UNSCHEDULED: [u8; 32] = [0; 32];
+
+/// What tells one schedule from another; a draft has none.
 fn schedule_digest(campaign: &Campaign) -> [u8; 32] {
+    if campaign.draft {
+        return UNSCHEDULED;
+    }
     Sha256::digest(format!("{:?} {}", campaign.schedule, campaign.rerun)).into()
 }

@@ -214,6 +214,8 @@ pub struct Engine {
     resumed: BTreeMap<crate::domain::id::CampaignSlug, Instant>,
     /// Nothing is due before; `None` when it must be computed.
     next_due: Option<Instant>,
+    /// The version whose schedules have their rows.
+    scheduled: Option<VersionId>,
     /// Journal entries applied since the inbox was last empty.
     applied_at_a_stretch: usize,
     /// Set by SIGTERM: no new requests.
@@ -277,6 +279,7 @@ impl Engine {
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
+            scheduled: None,
             applied_at_a_stretch: 0,
             draining: false,
             attempts: TaskTracker::new(),
@@ -340,6 +343,7 @@ impl Engine {
         self.up_since = clock.now;
         self.leased = clock;
         self.next_due = None;
+        self.scheduled = None;
         self.check_ticket().await
     }
 
@@ -449,6 +453,7 @@ impl Engine {
                 Event::Ask(ask) => asks.push(ask),
             }
         }
+        self.activate_schedules().await?;
         self.hear(attempts).await?;
         self.apply_inbox().await?;
         for ask in asks {

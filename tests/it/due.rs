@@ -51,6 +51,28 @@ fn finished(at: &str) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_draft_is_due_from_the_instant_it_goes_live() {
+    let draft = daily("draft = true\n");
+    let mut world = World::new("2026-12-02T09:00:00+09:00", SETTINGS, &[("daily", &draft)], 3).await;
+    pass_to(&mut world, "2026-12-03T10:30:00+09:00").await;
+    world.apply(&[("daily", &daily(""))]).await;
+    pass_to(&mut world, "2026-12-04T09:59:00+09:00").await;
+    assert_eq!(until_ended(&world, 1).await, [finished("2026-12-04T01:00:00.000Z")]);
+}
+
+#[tokio::test]
+async fn a_campaign_taken_up_again_is_due_from_then_on() {
+    let mut world = World::new("2026-12-02T09:59:00+09:00", SETTINGS, &[("daily", &daily(""))], 3).await;
+    until_ended(&world, 1).await;
+    world.apply(&[]).await;
+    pass_to(&mut world, "2026-12-04T10:30:00+09:00").await;
+    world.apply(&[("daily", &daily(""))]).await;
+    pass_to(&mut world, "2026-12-05T09:59:00+09:00").await;
+    let sent = [finished("2026-12-05T01:00:00.000Z"), finished("2026-12-02T01:00:00.000Z")];
+    assert_eq!(until_ended(&world, 2).await, sent);
+}
+
+#[tokio::test]
 async fn what_is_recorded_late_takes_no_number_twice() {
     let evening = daily("").replace("10:00", "18:00");
     let campaigns = [("daily", &*daily("")), ("evening", &*evening)];
