@@ -18,6 +18,8 @@ use super::{Active, Engine};
 
 /// The most due instants of one campaign judged at once; older ones are told in a log line and passed over.
 const MOST_MISSED: usize = 1_000;
+/// The planner looks every second. After a gap of more than this it was not there: schedules count in minutes.
+const BREAK: Span = Span::from_mins(1);
 /// While nothing may be planned, look again this much later.
 const LOOK_AGAIN: Span = Span::from_secs(1);
 
@@ -36,6 +38,7 @@ impl Engine {
     /// Plans everything due now, in order, one slice each.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
+        self.notice_break(clock.now);
         if self.next_due.is_some_and(|due| due > clock.now) {
             return Ok(());
         }
@@ -67,6 +70,16 @@ impl Engine {
         // What waits for its numbers, or fell due meanwhile, is looked at in the next turn.
         self.next_due = Some(clock.now + LOOK_AGAIN);
         Ok(())
+    }
+
+    /// A machine that slept, or a clock that jumped ahead: what fell due meanwhile is judged as after any downtime.
+    fn notice_break(&mut self, now: Instant) {
+        if now - self.looked_at > BREAK {
+            tracing::warn!(account = %self.slug, seen = %self.looked_at, %now, "nothing could be planned for a while");
+            self.up_since = now;
+            self.next_due = None;
+        }
+        self.looked_at = now;
     }
 
     fn may_not_plan(&self, clock: &Reading) -> bool {

@@ -204,6 +204,8 @@ pub struct Engine {
     seen_at: Instant,
     /// Since when planning has run without a break.
     up_since: Instant,
+    /// When the planner last looked.
+    looked_at: Instant,
     quota: quota::Desk,
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
@@ -263,6 +265,7 @@ impl Engine {
             ticket: Ticket::new(&deps.state_dir, &slug),
             bucket: Bucket::new(rate, clock.boot.since_boot),
             up_since: clock.now,
+            looked_at: clock.now,
             leased: clock,
             deps,
             account,
@@ -341,6 +344,7 @@ impl Engine {
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
         self.up_since = clock.now;
+        self.looked_at = clock.now;
         self.leased = clock;
         self.next_due = None;
         self.scheduled = None;

@@ -88,3 +88,20 @@ async fn what_is_recorded_late_takes_no_number_twice() {
     let known = [finished("2026-12-03T01:00:00.000Z"), finished("2026-12-02T09:00:00.000Z"), missed];
     assert_eq!(until_ended(&world, 3).await, known);
 }
+
+#[tokio::test]
+async fn of_what_fell_due_while_the_machine_slept_the_latest_is_sent() {
+    let hourly = daily("repeat_after = \"30min\"\n");
+    let hourly = hourly.replace("every = \"day\", at = \"10:00\"", "cron = \"0 * * * *\"");
+    let settings = "rate = 20\nquiet_hours = \"off\"\n";
+    let mut world = World::new("2026-12-02T09:30:00+09:00", settings, &[("hourly", &hourly)], 3).await;
+    world.clock.advance(Span::from_millis(Span::from_hours(5).as_millis() - Span::from_mins(20).as_millis()));
+    world.step = Span::from_millis(200);
+    let all = until_ended(&world, 5).await;
+    let states: Vec<&str> = all.iter().map(|(_, state)| state.as_str()).collect();
+    // 13:00 is not two hours late either, but 14:00 is the latest.
+    assert_eq!(
+        (all[0].0.as_str(), states),
+        ("2026-12-02T05:00:00.000Z", vec!["finished", "missed", "missed", "missed", "missed"])
+    );
+}
