@@ -87,7 +87,7 @@ impl Engine {
         for (occurrence, row) in &heard.settled {
             let Some(run) = self.state.runs.get(occurrence) else { continue };
             let Some((outcome, friends)) = run.outcome_of(row) else { continue };
-            let at = run.effective_at(row.n);
+            let at = run.effective_at(row.ended.as_ref().map_or(Instant::MAX, |end| end.at));
             let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
             self.count_deliveries(outcome, friends.len());
             if scheduled {

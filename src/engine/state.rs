@@ -111,15 +111,15 @@ impl State {
         for set in store.sets(account, run.row.id).await? {
             let SetKind::Outcome(outcome) = set.kind else { continue };
             let rest = set.friends - run.outcome_set(outcome);
-            self.settle(run.row.id, outcome, &rest, run.effective_at(u32::MAX));
+            self.settle(run.row.id, outcome, &rest, run.effective_at(Instant::MAX));
         }
         Ok(())
     }
 
     /// Tells the sends what a batch row says: kept at its instant, or released.
     pub fn settle_batch(&mut self, run: &Run, batch: &BatchRow) {
-        if let Some((outcome, friends)) = run.outcome_of(batch) {
-            self.settle(run.row.id, outcome, &friends, run.effective_at(batch.n));
+        if let (Some((outcome, friends)), Some(end)) = (run.outcome_of(batch), &batch.ended) {
+            self.settle(run.row.id, outcome, &friends, run.effective_at(end.at));
         }
     }
 

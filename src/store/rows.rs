@@ -205,12 +205,12 @@ pub struct OccurrenceRow {
     pub finished_at: Option<Instant>,
 }
 
-/// From which batch on deliveries count at which instant.
+/// What is sent between two resumptions: deliveries that get their outcome from its instant on count at that instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// First batch of the part.
+    /// The first batch that had not been opened when it began.
     pub from_batch: u32,
-    /// The instant its deliveries count at.
+    /// The instant its deliveries count at: the freeze's effective instant, then each resumption.
     pub effective_at: Instant,
 }
 

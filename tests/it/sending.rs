@@ -159,6 +159,31 @@ async fn a_pause_stops_every_request_and_a_resumption_is_a_part_of_its_own() {
     assert_eq!(parts[1]["from_batch"], 1);
 }
 
+/// A batch that was open at the stop is delivered after it, and fills the day on which it is.
+#[tokio::test]
+async fn what_was_open_at_a_pause_counts_from_the_resumption() {
+    let other = GIFT.replace("2026-12-04 18:00", "2026-12-05 18:00").replace("a gift", "another");
+    let campaigns = [("gift", GIFT), ("other", &*other)];
+    let mut world = World::new(BEFORE, PLAIN, &campaigns, FRIENDS).await;
+    world.sandbox.set_faults(vec![Fault::always(FaultKind::ServerErrorBefore)]);
+    world.until_requests(2).await;
+    world.done(Command::CampaignPause { campaign: slug("gift") }).await;
+    world.step = Span::from_mins(10);
+    world.pass(Span::from_hours(16)).await;
+    world.step = Span::from_millis(50);
+    world.sandbox.set_faults(vec![]);
+    world.done(Command::CampaignResume { campaign: slug("gift") }).await;
+    world.until_state(1, "finished").await;
+    assert_eq!(world.received(), [(1, 20)].into());
+    // One a day: the day is the 5th, in the memory of now and in that of a new process.
+    let preview = Command::CampaignPreview { campaigns: vec![slug("other")], now: None, friends: false };
+    for _ in 0..2 {
+        let decided = world.done(preview.clone()).await;
+        assert_eq!(decided["decisions"][0]["exclusions"][0]["friends"], 20, "{decided}");
+        world.restart().await;
+    }
+}
+
 #[tokio::test]
 async fn a_cancellation_tells_how_many_cannot_be_recalled() {
     let world = gift_with(SLOWLY, vec![]).await;

@@ -189,11 +189,11 @@ impl Run {
         u32::try_from(self.ranges.len()).unwrap_or(u32::MAX)
     }
 
-    /// Goes on after a stop: what is sent from here counts at the part's instant.
+    /// Goes on after a stop: what is settled from here on counts at the part's instant.
     pub fn resumed(&mut self, part: Part) {
         self.row.state = OccurrenceState::Sending;
         self.row.reason = None;
-        self.row.parts.retain(|other| other.from_batch < part.from_batch);
+        self.row.parts.retain(|other| other.effective_at < part.effective_at);
         self.row.parts.push(part);
     }
 
@@ -227,9 +227,11 @@ impl Run {
         &self.variants
     }
 
-    /// The instant at which a batch's deliveries count (protocol §6).
-    pub fn effective_at(&self, n: u32) -> Instant {
-        let part = self.row.parts.iter().rev().find(|part| part.from_batch <= n).or(self.row.parts.first());
+    /// The instant at which deliveries count whose outcome came at `ended` (protocol §6). By the outcome, not by the
+    /// batch: one that was open at a stop may have been delivered by the attempt after it.
+    pub fn effective_at(&self, ended: Instant) -> Instant {
+        let parts = &self.row.parts;
+        let part = parts.iter().rev().find(|part| part.effective_at <= ended).or(parts.first());
         part.map_or(self.row.due_at, |part| part.effective_at)
     }
 

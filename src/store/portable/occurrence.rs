@@ -24,7 +24,7 @@ macro_rules! reading {
             $choice,
             ") chosen JOIN occurrence o ON o.account = $1 AND o.id = chosen.id ",
             "LEFT JOIN occurrence_part p ON p.account = o.account AND p.occurrence = o.id ",
-            "ORDER BY o.due_at DESC, o.id DESC, p.from_batch"
+            "ORDER BY o.due_at DESC, o.id DESC, p.effective_at"
         )
     };
 }
@@ -40,8 +40,8 @@ statements! {
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, occurrence, kind, name) \
                DO UPDATE SET friend_count = excluded.friend_count, friends = excluded.friends";
     SET_PART = "INSERT INTO occurrence_part (account, occurrence, from_batch, effective_at) \
-                VALUES ($1, $2, $3, $4) ON CONFLICT (account, occurrence, from_batch) \
-                DO UPDATE SET effective_at = excluded.effective_at";
+                VALUES ($1, $2, $3, $4) ON CONFLICT (account, occurrence, effective_at) \
+                DO UPDATE SET from_batch = excluded.from_batch";
     MOVE = "UPDATE occurrence SET state = $4, reason = $5, finished_at = COALESCE($6, finished_at) \
             WHERE account = $1 AND id = $2 AND state = $3";
     STATE = "SELECT state FROM occurrence WHERE account = $1 AND id = $2";

@@ -192,8 +192,8 @@ fn detail() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
-    btree_map(any::<u32>(), instant(), 0..4).prop_map(|parts| {
-        parts.into_iter().map(|(from_batch, effective_at)| Part { from_batch, effective_at }).collect()
+    btree_map(instant(), any::<u32>(), 0..4).prop_map(|parts| {
+        parts.into_iter().map(|(effective_at, from_batch)| Part { from_batch, effective_at }).collect()
     })
 }
 
