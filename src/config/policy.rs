@@ -102,7 +102,7 @@ fn caps(
     found
 }
 
-/// A cap; `Some(None)` is one that is off.
+/// A cap; `Some(None)` is one that is off. Its days are the account's, unless it names a zone of its own.
 fn cap(
     own: &Layers<'_>,
     zone: Tz,
@@ -115,10 +115,14 @@ fn cap(
         None => Some(None),
     };
     let only = match own.get("categories") {
-        Some(item) => cap_categories(&item, categories).map(Some),
+        Some(item) => cap_categories(&item, categories),
         None => Some(None),
     };
-    let (max, per, title, only) = (max?, per?, title?, only?);
+    let zone = match own.get("zone") {
+        Some(item) => item.zone(),
+        None => Some(zone),
+    };
+    let (max, per, title, only, zone) = (max?, per?, title?, only?, zone?);
     let Some(max) = max else { return Some(None) };
     let name = title.unwrap_or_else(|| format!("{max}/{}", window_text(per)));
     Some(Some(Cap { name, categories: only, max, per, zone }))
@@ -152,17 +156,21 @@ fn window_text(window: CapWindow) -> String {
     }
 }
 
+/// A list of categories; `Some(None)` is `"all"`.
 fn cap_categories(
     item: &Item<'_>,
     categories: Option<&BTreeMap<CategoryName, Category>>,
-) -> Option<Vec<CategoryName>> {
-    let items = item.list()?;
+) -> Option<Option<Vec<CategoryName>>> {
+    if matches!(item.value, DeValue::String(word) if word == "all") {
+        return Some(None);
+    }
+    let items = item.list_as(Expected::CapCategories)?;
     if items.is_empty() {
         item.report(Problem::EmptyList { everybody: false });
     }
     let names: Vec<Option<CategoryName>> =
         items.iter().map(|item| category_name(item, categories?)).collect();
-    names.into_iter().collect()
+    names.into_iter().collect::<Option<_>>().map(Some)
 }
 
 /// The name of a category there is.
