@@ -13,7 +13,7 @@ use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, OccurrenceFilter, Priority, StoreError, Write};
 
-use super::quota::Numbers;
+use super::quota::{ASK_AGAIN, Numbers};
 use super::{Active, Engine};
 
 /// The most due instants of one campaign judged at once; older ones are told in a log line and passed over.
@@ -62,13 +62,17 @@ impl Engine {
         };
         dues.sort_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
         let mut facts = facts;
+        let mut waits = false;
         for due in dues {
             let turnstile = self.deps.turnstile.clone();
             let _slice = turnstile.slice().await;
-            self.plan_one(due, &mut facts).await?;
+            waits |= !self.plan_one(due, &mut facts).await?;
         }
-        // What waits for its numbers, or fell due meanwhile, is looked at in the next turn.
-        self.next_due = Some(clock.now + LOOK_AGAIN);
+        // What fell due meanwhile is looked at in the next turn; what waits for LINE's numbers when they may have come.
+        self.next_due = Some(match waits {
+            true => self.first_due_ahead(clock.now).min(clock.now + ASK_AGAIN),
+            false => clock.now + LOOK_AGAIN,
+        });
         Ok(())
     }
 
@@ -93,7 +97,8 @@ impl Engine {
         self.state.row.stopped.is_some() || self.state.row.paused.is_some()
     }
 
-    async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<(), StoreError> {
+    /// Plans one campaign's instants; `false` when one has to wait and is still due.
+    async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<bool, StoreError> {
         let mut missed = Vec::new();
         for (at, verdict) in due.instants {
             match verdict {
@@ -103,12 +108,12 @@ impl Engine {
                     let delay =
                         Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
                     if !self.freeze(&due.campaign, at, delay.effective(at), facts).await? {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
             }
         }
-        self.record_missed(&due.campaign, missed).await
+        self.record_missed(&due.campaign, missed).await.map(|()| true)
     }
 
     async fn record_missed(&mut self, campaign: &Campaign, missed: Vec<Instant>) -> Result<(), StoreError> {
@@ -250,6 +255,13 @@ impl Engine {
             first = first.min(at);
         }
         first
+    }
+
+    /// The first due instant after `now`, or a day later.
+    fn first_due_ahead(&self, now: Instant) -> Instant {
+        let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
+        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now)).min();
+        first.unwrap_or(now + Span::from_days(1))
     }
 
     /// What fell due up to `now` and was not planned, whatever stands in the way.

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, FriendId};
 use crate::domain::plan::{self, Decision, Verdict};
-use crate::domain::schedule::{Delay, Verdict as Due};
+use crate::domain::schedule::{Delay, IfMissed, Verdict as Due};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::Answer;
@@ -65,10 +65,21 @@ impl Engine {
     fn candidates(&self, wanted: &[CampaignSlug], now: Instant) -> Vec<(Campaign, Instant, Instant)> {
         let mut candidates: Vec<(Campaign, Instant, Instant)> = Vec::new();
         if wanted.is_empty() {
+            let ahead = now > self.deps.clock.now();
             for due in self.dues(now) {
                 let delay = Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
-                for (at, _) in due.instants.iter().filter(|(_, verdict)| *verdict == Due::Run) {
-                    candidates.push((due.campaign.clone(), *at, delay.effective(*at).min(now)));
+                let mut runs: Vec<Instant> = due
+                    .instants
+                    .iter()
+                    .filter(|(_, verdict)| *verdict == Due::Run)
+                    .map(|(at, _)| *at)
+                    .collect();
+                // What is planned as it comes until then is not there any more: one instant of each freezes at `now`.
+                if ahead && due.campaign.schedule.if_missed == IfMissed::Latest {
+                    runs.drain(..runs.len().saturating_sub(1));
+                }
+                for at in runs {
+                    candidates.push((due.campaign.clone(), at, delay.effective(at).min(now)));
                 }
             }
         } else {

@@ -18,7 +18,7 @@ use super::{Engine, Event};
 /// A reading is good for planning for so long.
 const FRESH: Span = Span::from_mins(1);
 /// After a failed reading, ask again this much later.
-const ASK_AGAIN: Span = Span::from_secs(30);
+pub(super) const ASK_AGAIN: Span = Span::from_secs(30);
 /// While something is held at the limit, look this often whether it rose.
 const WATCH: Span = Span::from_mins(5);
 

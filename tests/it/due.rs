@@ -3,6 +3,7 @@
 use haishin::clock::Clock;
 use haishin::domain::time::{Instant, Span};
 use haishin::protocol::Command;
+use haishin::sandbox::{Endpoint, Fault, FaultKind};
 use serde_json::Value;
 
 use crate::support::world::{World, slug};
@@ -104,4 +105,40 @@ async fn of_what_fell_due_while_the_machine_slept_the_latest_is_sent() {
         (all[0].0.as_str(), states),
         ("2026-12-02T05:00:00.000Z", vec!["finished", "missed", "missed", "missed", "missed"])
     );
+}
+
+#[tokio::test]
+async fn a_quota_that_nobody_can_read_is_waited_for_within_the_grace() {
+    let evening = daily("").replace("at = \"10:00\"", "at = \"18:00\", grace = \"10min\"");
+    for (read_again, state) in
+        [("2026-12-02T18:09:00+09:00", "finished"), ("2026-12-02T18:11:00+09:00", "missed")]
+    {
+        let mut world = World::new("2026-12-02T17:59:59+09:00", SETTINGS, &[("evening", &evening)], 3).await;
+        let until = Some(Instant::try_from(read_again.to_owned()).unwrap());
+        world.sandbox.set_faults(vec![Fault {
+            endpoint: Endpoint::Quota,
+            until,
+            ..Fault::always(FaultKind::ServerErrorBefore)
+        }]);
+        world.step = Span::from_secs(1);
+        world.until_state(1, state).await;
+        assert_eq!(world.multicasts().is_empty(), state == "missed");
+        let asked = world.sandbox.requests(0, usize::MAX);
+        let asked = asked.iter().filter(|request| request.endpoint == Some(Endpoint::Quota)).count();
+        assert!((2..=30).contains(&asked), "asked {asked} times in ten minutes");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_of_a_later_instant_decides_each_campaign_once() {
+    let hourly = daily("repeat_after = \"30min\"\n");
+    let hourly = hourly.replace("every = \"day\", at = \"10:00\"", "cron = \"0 * * * *\"");
+    let world = World::new("2026-12-02T09:30:00+09:00", SETTINGS, &[("hourly", &hourly)], 3).await;
+    let now = Some(Instant::try_from("2026-12-02T12:00:00+09:00".to_owned()).unwrap());
+    let preview = Command::CampaignPreview { campaigns: vec![], now, friends: false };
+    let decided = world.done(preview).await;
+    let due: Vec<&str> =
+        decided["decisions"].as_array().unwrap().iter().map(|one| one["due_at"].as_str().unwrap()).collect();
+    assert_eq!(due, ["2026-12-02T03:00:00.000Z"]);
+    assert_eq!(decided["decisions"][0]["recipients"], 3);
 }
