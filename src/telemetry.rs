@@ -32,7 +32,6 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("now", "the clock's instant"),
     ("occurrence", "number of the occurrence"),
     ("outcome", "what became of it"),
-    ("passed", "number of due instants passed over"),
     ("path", "file or folder"),
     ("reason", "why, in words"),
     ("recipients", "friends who get the message, after all exclusions"),

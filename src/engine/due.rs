@@ -212,17 +212,26 @@ impl Engine {
         dues
     }
 
-    /// Due instants of a campaign after the last planned one, up to `now`.
+    /// Due instants of a campaign after the last planned one, up to `now`: the last [`MOST_MISSED`] of them, looked for
+    /// backwards, so that a far `now` costs no more than a near one.
     fn instants(&self, campaign: &Campaign, now: Instant) -> Vec<Instant> {
         let after = self.due_after(campaign);
-        let mut instants: Vec<Instant> =
-            campaign.schedule.when.after(after).take_while(|at| *at <= now).collect();
-        if instants.len() > MOST_MISSED {
-            let passed = instants.len() - MOST_MISSED;
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, passed, "too many missed instants to record each");
-            instants.drain(..passed);
+        let mut back = Span::from_days(1);
+        loop {
+            let from = after.max(now - back);
+            let due = campaign.schedule.when.after(from).take_while(|at| *at <= now);
+            let mut instants: Vec<Instant> = due.collect();
+            if instants.len() > MOST_MISSED {
+                instants.drain(..instants.len() - MOST_MISSED);
+                let due_at = instants.first().copied().unwrap_or(now);
+                tracing::warn!(account = %self.slug, campaign = %campaign.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
+                return instants;
+            }
+            if from == after {
+                return instants;
+            }
+            back = Span::from_millis(back.as_millis().saturating_mul(2));
         }
-        instants
     }
 
     /// Nothing at or before this instant is due: the later of last planned and activation.

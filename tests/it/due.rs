@@ -142,3 +142,19 @@ async fn a_preview_of_a_later_instant_decides_each_campaign_once() {
     assert_eq!(due, ["2026-12-02T03:00:00.000Z"]);
     assert_eq!(decided["decisions"][0]["recipients"], 3);
 }
+
+/// Minute by minute up to the year 9999 there are four thousand million due instants.
+#[tokio::test]
+async fn a_preview_of_a_far_instant_is_answered() {
+    let often = daily("repeat_after = \"1s\"\n");
+    let often = often.replace("every = \"day\", at = \"10:00\"", "cron = \"* * * * *\", if_missed = \"all\"");
+    let world = World::new("2026-12-02T22:30:00+09:00", SETTINGS, &[("often", &often)], 3).await;
+    let now = Some(Instant::try_from("9998-12-31T12:00:00+09:00".to_owned()).unwrap());
+    let preview = Command::CampaignPreview { campaigns: vec![], now, friends: false };
+    let decided = world.done(preview).await;
+    assert_eq!(
+        decided["decisions"].as_array().unwrap().len(),
+        121,
+        "those less than the grace of two hours old"
+    );
+}
