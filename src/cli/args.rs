@@ -208,9 +208,17 @@ pub(super) enum SegmentAction {
         #[arg(long, value_parser = instant)]
         now: Option<Instant>,
     },
-    /// All segments with their titles and counts.
-    #[command(after_help = "Example:\n  haishin segment list")]
-    List,
+    /// All segments with their titles and counts, or the friends of one.
+    #[command(
+        after_help = "Examples:\n  haishin segment list\n  haishin segment list tokyo-regulars --now 2026-12-04T18:00:00+09:00"
+    )]
+    List {
+        /// Whose friends.
+        segment: Option<SegmentSlug>,
+        /// Another instant than now.
+        #[arg(long, value_parser = instant)]
+        now: Option<Instant>,
+    },
     /// The friends of a segment as CSV (user id, external id), or as JSON.
     #[command(after_help = "Example:\n  haishin segment export tokyo-regulars > regulars.csv")]
     Export {

@@ -14,7 +14,7 @@ use crate::control::client::{self, Conversation};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::lang::Lang;
-use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
+use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution, Row};
 
 /// Asks and prints.
 pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
@@ -22,17 +22,44 @@ pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
         return apply(args, yes, lang).await;
     }
     let mut session = Session::open(args, lang).await?;
-    let answer = session.ask(command(args)?, args.json).await?;
+    let rows = match &args.action {
+        _ if args.json => Rows::Json,
+        Action::Segment(SegmentAction::List { .. }) => Rows::Columns,
+        _ => Rows::Csv,
+    };
+    let answer = session.ask(command(args)?, rows).await?;
     session.close().await;
     show(args, &answer);
     Ok(answer.exit)
+}
+
+/// How the rows of a long listing are printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rows {
+    /// An object a line.
+    Json,
+    /// As a spreadsheet reads them.
+    Csv,
+    /// As a person does: user ids are all of one width.
+    Columns,
+}
+
+impl Rows {
+    fn print(self, row: &Row) {
+        let cell = |key: &str| row.json.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        match self {
+            Rows::Json => print(&row.json.to_string()),
+            Rows::Csv => print(&row.text),
+            Rows::Columns => print(format!("{}  {}", cell("user"), cell("external_id")).trim_end()),
+        }
+    }
 }
 
 /// Shows the plan, asks, and activates exactly what was shown.
 async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
     let files = Source::read_dir(&args.config)?.files;
     let mut session = Session::open(args, lang).await?;
-    let plan = session.ask(Command::Plan { files: files.clone() }, args.json).await?;
+    let plan = session.ask(Command::Plan { files: files.clone() }, Rows::Csv).await?;
     if plan.exit != 0 {
         session.close().await;
         show(args, &plan);
@@ -43,7 +70,7 @@ async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
         session.close().await;
         return Ok(0);
     }
-    let answer = session.ask(Command::Apply { files, expected }, args.json).await?;
+    let answer = session.ask(Command::Apply { files, expected }, Rows::Csv).await?;
     session.close().await;
     show(args, &answer);
     Ok(answer.exit)
@@ -114,12 +141,11 @@ impl<'a> Session<'a> {
     }
 
     /// Asks; long listings are printed as they come.
-    pub(super) async fn ask(&mut self, command: Command, json: bool) -> anyhow::Result<Answer> {
+    pub(super) async fn ask(&mut self, command: Command, how: Rows) -> anyhow::Result<Answer> {
         let mut conversation = self.converse(command).await?;
         while let Some(reply) = conversation.next().await {
             match reply {
-                Reply::Rows(rows) if json => rows.iter().for_each(|row| print(&row.json.to_string())),
-                Reply::Rows(rows) => rows.iter().for_each(|row| print(&row.text)),
+                Reply::Rows(rows) => rows.iter().for_each(|row| how.print(row)),
                 Reply::Taken(_) => {}
                 Reply::Done(answer) => return Ok(answer),
                 Reply::Error(failure) => bail!("{}", failure.message),
@@ -156,10 +182,12 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         Action::Segment(SegmentAction::Count { segments, now }) => {
             Command::SegmentCount { segments: segments.clone(), now: *now }
         }
-        Action::Segment(SegmentAction::List) => Command::SegmentCount { segments: Vec::new(), now: None },
-        Action::Segment(SegmentAction::Export { segment, now }) => {
-            Command::SegmentExport { segment: segment.clone(), now: *now }
+        Action::Segment(SegmentAction::List { segment: None, now }) => {
+            Command::SegmentCount { segments: Vec::new(), now: *now }
         }
+        Action::Segment(
+            SegmentAction::Export { segment, now } | SegmentAction::List { segment: Some(segment), now },
+        ) => Command::SegmentExport { segment: segment.clone(), now: *now },
         Action::Friend(FriendAction::Show { friend }) => Command::FriendShow { friend: friend.clone() },
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
