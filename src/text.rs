@@ -22,6 +22,12 @@ pub fn no_such<'n>(
     }
 }
 
+/// What somebody wrote, fit for terminals, logs and tables: one line of at most `max` characters.
+pub fn one_line(text: &str, max: usize) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.collect::<String>().trim().chars().take(max).collect()
+}
+
 /// An error with its causes; one that only repeats what was just said is left out.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -182,7 +182,7 @@ async fn reload(
     }
 }
 
-/// Ready when every configured account has its engine.
+/// Ready when the database answers and every configured account has its engine.
 struct NodeReady {
     node: Arc<Node>,
 }
@@ -197,6 +197,10 @@ impl http::Readiness for NodeReady {
             ok: engines.contains_key(&account),
             detail: String::new(),
         };
-        accounts.into_iter().map(check).collect()
+        // The log has the causes; what anybody may ask for names no address.
+        let reached = self.node.reach_database().await;
+        let detail = if reached.is_ok() { "" } else { "it does not answer; see the log" };
+        let database = http::Check { name: "database".into(), ok: reached.is_ok(), detail: detail.into() };
+        std::iter::once(database).chain(accounts.into_iter().map(check)).collect()
     }
 }

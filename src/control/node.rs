@@ -15,8 +15,8 @@ use crate::engine::{Active, Ask, Event, Handle};
 use crate::lang::Lang;
 use crate::line::Api;
 use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
-use crate::store::{NewInbox, Store};
-use crate::text::no_such;
+use crate::store::{NewInbox, Store, StoreError};
+use crate::text::{no_such, one_line};
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -74,6 +74,14 @@ impl Node {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn reach_database(&self) -> Result<(), StoreError> {
+        self.store.active_version().await.map(|_| ())
+    }
+
     /// Wakes every engine: the scheduler's nudge.
     pub fn nudge(&self) {
         self.engines().values().for_each(Handle::nudge);
@@ -109,11 +117,16 @@ impl Node {
         replies: mpsc::Sender<Reply>,
     ) {
         let lang = request.lang;
+        let by = one_line(&request.by, 64);
         let answered = match request.command {
             Command::Plan { files } => self.plan(files, lang).await,
-            Command::Apply { files, expected } => self.apply(files, expected, &request.by, lang).await,
+            Command::Apply { files, expected } => self.apply(files, expected, &by, lang).await,
             Command::Import => self.import(request.account, lang, uploads, &replies).await,
-            command => self.ask(request.account, command, lang, request.by, replies.clone()).await,
+            Command::Stop { reason } => {
+                let command = Command::Stop { reason: one_line(&reason, 500) };
+                self.ask(request.account, command, lang, by, replies.clone()).await
+            }
+            command => self.ask(request.account, command, lang, by, replies.clone()).await,
         };
         let last = match answered {
             Ok(answer) => Reply::Done(answer),
@@ -250,6 +263,13 @@ impl Node {
                 return Err(Failure {
                     code: "invalid".into(),
                     message: format!("more than {MAX_UPLOAD} intakes in a line"),
+                });
+            }
+            if intakes.iter().any(|intake| !intake.effect.may_be_imported()) {
+                return Err(Failure {
+                    code: "invalid".into(),
+                    message: "an import says what friends are and did; joining, quarantine and erasure are the owner's"
+                        .into(),
                 });
             }
             taken += u64::try_from(intakes.len()).unwrap_or(0);

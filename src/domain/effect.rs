@@ -63,6 +63,11 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// What an import may say of a friend. The rest is its owner's to decide.
+    pub fn may_be_imported(&self) -> bool {
+        !matches!(self, Effect::Joined { .. } | Effect::Quarantined | Effect::Erased)
+    }
+
     /// Events stay in the journal; everything else folds into the friend row and may be pruned after.
     pub fn is_event(&self) -> bool {
         matches!(self, Effect::Event { .. })
