@@ -14,9 +14,13 @@ use super::api::{Api, BotInfo, CallError, Quota, Validation};
 use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
 use crate::domain::key::RetryKey;
+use crate::domain::time::Span;
 
 const RETRY_KEY: HeaderName = HeaderName::from_static("x-line-retry-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A request that may leave now may not much later: quiet hours, a deadline, the brake, the lease were asked before a
+/// token was. One for which that took longer is asked about again.
+const TOKEN_AT_MOST: Span = Span::from_secs(1);
 /// What is read of an answer; LINE's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -58,6 +62,7 @@ pub enum BuildError {
 /// One channel over HTTP.
 pub struct HttpApi {
     client: Client,
+    clock: Arc<dyn Clock>,
     tokens: Tokens,
     multicast: Url,
     validate_multicast: Url,
@@ -75,10 +80,15 @@ impl HttpApi {
             let joined = format!("{}{path}", base.as_str().trim_end_matches('/'));
             Url::parse(&joined).map_err(|_| BuildError::ApiBase(settings.api_base.clone()))
         };
-        let tokens =
-            Tokens::new(settings.credentials.clone(), client.clone(), url("/oauth2/v3/token")?, clock)
-                .map_err(BuildError::Token)?;
+        let tokens = Tokens::new(
+            settings.credentials.clone(),
+            client.clone(),
+            url("/oauth2/v3/token")?,
+            clock.clone(),
+        )
+        .map_err(BuildError::Token)?;
         Ok(Self {
+            clock,
             tokens,
             multicast: url("/v2/bot/message/multicast")?,
             validate_multicast: url("/v2/bot/message/validate/multicast")?,
@@ -128,11 +138,15 @@ impl HttpApi {
 #[async_trait]
 impl Api for HttpApi {
     async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt {
+        let begun = self.clock.boot().since_boot;
         let token = match self.tokens.get().await {
             Ok(token) => token,
             Err(CallError::Unauthorized) => return Attempt::unanswered(Answer::Unauthorized),
             Err(_) => return Attempt::unanswered(Answer::NeverSent),
         };
+        if self.clock.boot().since_boot.as_millis() - begun.as_millis() > TOKEN_AT_MOST.as_millis() {
+            return Attempt::unanswered(Answer::NeverSent);
+        }
         let request = self
             .client
             .post(self.multicast.clone())

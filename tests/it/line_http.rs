@@ -268,6 +268,30 @@ async fn a_token_is_issued_once_for_all_who_wait_and_renewed_before_it_ends() {
 }
 
 /// LINE's token endpoint may be down for the last minute of a token's life: sending goes on with what holds.
+/// While a token is issued the quiet hours may begin or the lease end: the request is not sent before that was asked
+/// again.
+#[tokio::test]
+async fn a_request_that_waited_long_for_its_token_does_not_leave() {
+    let slow = Fault { endpoint: Endpoint::Token, ..Fault::nth(FaultKind::Slow { ms: 300 }, [1]) };
+    let served = Served::start(|settings| settings.faults = vec![slow]).await;
+    let api = Arc::new(served.client(PATIENT));
+    let waiting = tokio::spawn({
+        let api = Arc::clone(&api);
+        async move { api.multicast(key_of(&a_body()), a_body()).await }
+    });
+    while tokens_issued(&served) == 0 {
+        tokio::task::yield_now().await;
+    }
+    served.clock.advance(Span::from_millis(1_001));
+    assert_eq!(waiting.await.unwrap().answer, Answer::NeverSent);
+    assert_eq!(served.sandbox.totals().multicasts, 0);
+    assert_eq!(
+        api.multicast(key_of(&a_body()), a_body()).await.answer,
+        Answer::Accepted,
+        "the token is there now"
+    );
+}
+
 #[tokio::test]
 async fn a_failed_renewal_keeps_the_token_that_still_holds() {
     let served = Served::start(|_| {}).await;
