@@ -289,9 +289,9 @@ async fn active_version(
             configuration: Arc::new(configuration),
         });
     }
-    let source = Source::read_dir(config)
+    let files = Source::read_texts(config)
         .with_context(|| format!("cannot read the configuration in {}", config.display()))?;
-    let plan = plan::check(source.files, now);
+    let plan = plan::check(files, now);
     plan::activate(store, plan, None, "first start", now, lang)
         .await
         .map_err(|failure| anyhow::anyhow!("{}", failure.message))

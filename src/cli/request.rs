@@ -57,7 +57,7 @@ impl Rows {
 
 /// Shows the plan, asks, and activates exactly what was shown.
 async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
-    let files = Source::read_dir(&args.config)?.files;
+    let files = Source::read_texts(&args.config)?;
     let mut session = Session::open(args, lang).await?;
     let plan = session.ask(Command::Plan { files: files.clone() }, Rows::Csv).await?;
     if plan.exit != 0 {
@@ -177,7 +177,7 @@ fn user() -> String {
 
 fn command(args: &Args) -> anyhow::Result<Command> {
     Ok(match &args.action {
-        Action::Plan => Command::Plan { files: Source::read_dir(&args.config)?.files },
+        Action::Plan => Command::Plan { files: Source::read_texts(&args.config)? },
         Action::Status => Command::Status,
         Action::Segment(SegmentAction::Count { segments, now }) => {
             Command::SegmentCount { segments: segments.clone(), now: *now }

@@ -1,5 +1,6 @@
 //! Where secrets are, never what they are.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use secrecy::{ExposeSecret, SecretString};
@@ -110,10 +111,12 @@ impl SecretSource {
 
 fn read_file(path: &Path) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > SECRET_BYTES_MAX {
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(SecretError::TooLarge { path: path.to_owned() });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     not_empty(text, format!("`{}`", path.display()))
 }
 

@@ -37,6 +37,29 @@ fn plan_and_apply_show_and_activate_exactly_the_difference() {
     assert_snapshot!("plan_and_apply", text);
 }
 
+/// A file saved as Shift_JIS is not left out of what goes live: nothing of it goes live.
+#[test]
+fn a_file_that_is_not_utf_8_is_no_missing_file() {
+    let shop = stocked();
+    let mut daemon = shop.daemon(&[]);
+    let campaign = shop.config().join("campaigns/birthday.toml");
+    std::fs::write(&campaign, b"title = \"\x92a\x90\xb6\x93\xfa\"\n").unwrap();
+    for words in [&["plan"][..], &["apply", "--yes"]] {
+        let said = shop.run(words);
+        assert!(said.code == 1 && said.err.contains("birthday.toml` is not UTF-8 (byte 9)"), "{said:?}");
+    }
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("birthday.toml` is not UTF-8");
+    assert!(shop.ok(&["campaign", "list"]).contains("birthday"));
+    assert_eq!((running(&shop), daemon.terminate().0), (1, 0));
+    std::fs::remove_dir_all(shop.state()).unwrap();
+    let said = shop.run(&["status"]);
+    assert!(
+        said.code == 1 && said.err.contains("is not UTF-8"),
+        "an empty database takes no part either: {said:?}"
+    );
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_a_file_on_disk_runs_only_once_applied() {
     let shop = stocked();
