@@ -6,7 +6,7 @@ use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{
-    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write,
+    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Priority, SetKind, StoreError, Write,
 };
 
 use super::Engine;
@@ -127,18 +127,7 @@ impl Engine {
             if !ours || !resumable {
                 continue;
             }
-            if state == OccurrenceState::Paused {
-                writes.push(Write::OccurrenceState {
-                    occurrence: run.row.id,
-                    from: state,
-                    to: OccurrenceState::Sending,
-                    reason: None,
-                    finished_at: None,
-                });
-            }
-            let part = Part { from_batch: run.mark(), effective_at: now };
-            writes.push(Write::Part { occurrence: run.row.id, part });
-            run.resumed(part);
+            writes.extend(run.goes_on(now));
         }
         writes
     }
@@ -161,15 +150,7 @@ impl Engine {
             if run.row.campaign != *campaign || run.row.state != OccurrenceState::Sending {
                 continue;
             }
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: OccurrenceState::Sending,
-                to: OccurrenceState::Paused,
-                reason: Some(reason.into()),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Paused;
-            run.row.reason = Some(reason.into());
+            writes.push(run.moves(OccurrenceState::Paused, Some(reason.into())));
         }
         tracing::warn!(account = %self.slug, campaign = %campaign, by, reason, "paused");
         writes
@@ -249,15 +230,7 @@ impl Engine {
         let mut writes = vec![self.act(by, "cancel", campaign.as_str(), "")];
         for id in open {
             let Some(run) = self.state.runs.get_mut(&id) else { continue };
-            writes.push(Write::OccurrenceState {
-                occurrence: id,
-                from: run.row.state,
-                to: OccurrenceState::Cancelled,
-                reason: Some(format!("cancelled by {by}")),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Cancelled;
-            run.row.reason = Some(format!("cancelled by {by}"));
+            writes.push(run.moves(OccurrenceState::Cancelled, Some(format!("cancelled by {by}"))));
             let doubtful = run.possibly_sent();
             sent += run.ended(Outcome::Accepted);
             possibly += doubtful;
@@ -316,25 +289,12 @@ impl Engine {
                 Lang::En => format!("occurrence {id} is not held."),
             })));
         };
-        let to = if resolution == Resolution::Send {
-            OccurrenceState::Sending
+        let mut writes = if resolution == Resolution::Send {
+            run.goes_on(now)
         } else {
-            OccurrenceState::Cancelled
+            vec![run.moves(OccurrenceState::Cancelled, Some(format!("cancelled by {by}")))]
         };
-        let mut writes = vec![Write::OccurrenceState {
-            occurrence: id,
-            from: OccurrenceState::Held,
-            to,
-            reason: None,
-            finished_at: None,
-        }];
-        let part = Part { from_batch: run.mark(), effective_at: now };
-        if to == OccurrenceState::Sending {
-            writes.push(Write::Part { occurrence: id, part });
-            run.resumed(part);
-        } else {
-            run.row.state = to;
-        }
+        let to = run.row.state;
         writes.push(self.act(by, "resolve", &id.to_string(), to.as_str()));
         self.commit(Priority::Freeze, writes).await?;
         Ok(Ok(Answer {

@@ -131,20 +131,7 @@ impl Engine {
     /// Ends the occurrences whose every delivery has its outcome.
     fn finish(&mut self, clock: &Reading, heard: &mut Heard) {
         for run in self.state.runs.values_mut().filter(|run| run.is_done() && run.row.finished_at.is_none()) {
-            let to = match run.row.state {
-                OccurrenceState::Cancelled => OccurrenceState::Cancelled,
-                _ => OccurrenceState::Finished,
-            };
-            heard.writes.push(Write::Sets { occurrence: run.row.id, sets: run.outcome_sets() });
-            heard.writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: run.row.state,
-                to,
-                reason: run.row.reason.clone(),
-                finished_at: Some(clock.now),
-            });
-            run.row.state = to;
-            run.row.finished_at = Some(clock.now);
+            heard.writes.extend(run.ends(clock.now));
             tracing::info!(
                 account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id,
                 accepted = run.ended(Outcome::Accepted), unknown = run.ended(Outcome::Unknown),

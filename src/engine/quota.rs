@@ -11,7 +11,7 @@ use crate::domain::plan;
 use crate::domain::time::{Instant, Span};
 use crate::line::{Api, CallError, Quota};
 use crate::protocol::Command;
-use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
+use crate::store::{Priority, QuotaReading, StoreError, Write};
 
 use super::{Engine, Event};
 
@@ -166,15 +166,7 @@ impl Engine {
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Sending) {
             tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason, "held");
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: run.row.state,
-                to: OccurrenceState::Held,
-                reason: Some(reason.clone()),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Held;
-            run.row.reason = Some(reason.clone());
+            writes.push(run.moves(OccurrenceState::Held, Some(reason.clone())));
         }
         writes
     }
@@ -182,16 +174,7 @@ impl Engine {
     pub(super) fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Held) {
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: OccurrenceState::Held,
-                to: OccurrenceState::Sending,
-                reason: None,
-                finished_at: None,
-            });
-            let part = Part { from_batch: run.mark(), effective_at: clock.now };
-            writes.push(Write::Part { occurrence: run.row.id, part });
-            run.resumed(part);
+            writes.extend(run.goes_on(clock.now));
         }
         writes
     }

@@ -383,16 +383,14 @@ impl World {
     }
 
     fn pause(&mut self, reason: &str) {
-        self.run.row.state = OccurrenceState::Paused;
-        self.run.row.reason = Some(reason.to_owned());
-        self.ledger.row.state = OccurrenceState::Paused;
+        let _ = self.run.moves(OccurrenceState::Paused, Some(reason.to_owned()));
+        self.ledger.row = self.run.row.clone();
     }
 
     fn resume(&mut self, seen: &mut Seen) {
         self.halted = false;
         if self.run.row.state == OccurrenceState::Paused {
-            let part = Part { from_batch: self.run.mark(), effective_at: self.clock().now };
-            self.run.resumed(part);
+            assert_eq!(self.run.goes_on(self.clock().now).len(), 2, "a state and a part");
             self.ledger.row = self.run.row.clone();
             seen.resumed += 1;
         }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod open_batch;
+mod state;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
 use crate::store::{
-    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow,
+    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, SetKind, StrideRow, VariantRow,
 };
 use open_batch::{OpenBatch, add, clock_opened, ended};
 
@@ -189,14 +190,6 @@ impl Run {
         u32::try_from(self.ranges.len()).unwrap_or(u32::MAX)
     }
 
-    /// Goes on after a stop: what is sent from here counts at the part's instant.
-    pub fn resumed(&mut self, part: Part) {
-        self.row.state = OccurrenceState::Sending;
-        self.row.reason = None;
-        self.row.parts.retain(|other| other.from_batch < part.from_batch);
-        self.row.parts.push(part);
-    }
-
     /// The first batch that was surely never tried.
     pub fn mark(&self) -> u32 {
         self.mark
@@ -362,7 +355,7 @@ impl Run {
     }
 
     /// The final sets, to be stored when the occurrence ends.
-    pub fn outcome_sets(&self) -> Vec<OccurrenceSet> {
+    fn outcome_sets(&self) -> Vec<OccurrenceSet> {
         let set = |(outcome, friends): (&Outcome, &RoaringBitmap)| OccurrenceSet {
             kind: SetKind::Outcome(*outcome),
             friends: friends.clone(),
