@@ -2,6 +2,7 @@
 
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::{Answer, DueChoice, Failure, Resolution};
@@ -10,6 +11,7 @@ use crate::store::{
 };
 
 use super::Engine;
+use super::words::{Subject, outcome_words};
 
 /// An answer that was thought about, or why there is none.
 pub(super) type Answered = Result<Result<Answer, Failure>, StoreError>;
@@ -39,15 +41,13 @@ impl Engine {
     pub(super) async fn stop_account(&mut self, by: &str, reason: String, lang: Lang) -> Answered {
         let at = self.deps.clock.now();
         if let Some(halt) = &self.state.row.stopped {
-            let message = format!(
-                "{} {} ({})",
-                lang.pick("すでに停止中です:", "already stopped:"),
-                halt.at,
-                halt.reason
-            );
-            return Ok(Err(conflict(message)));
+            let told = self.words(lang).halt(halt, Subject::Account);
+            return Ok(Err(conflict(format!(
+                "{} {told}",
+                lang.pick("すでに停止中です:", "already stopped:")
+            ))));
         }
-        let halt = Halt { at, by: by.into(), reason: reason.clone() };
+        let halt = Halt { at, by: by.into(), reason: Reason::Words { words: reason.clone() } };
         let writes =
             vec![Write::Stopped(Some(halt.clone())), self.act(by, "stop", self.slug.as_str(), &reason)];
         self.commit(Priority::Freeze, writes).await?;
@@ -83,7 +83,8 @@ impl Engine {
             due.iter().map(|(slug, at)| serde_json::json!({ "campaign": slug, "due_at": at })).collect();
         let json = serde_json::json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
         if choice.is_none() && !due.is_empty() {
-            let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {at}  {slug}")).collect();
+            let lines: Vec<String> =
+                due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
             let head = lang.pick("停止中に配信時刻を過ぎたもの:", "fell due while stopped:");
             let tail = lang.pick(
                 "再開: haishin start --due judge（if_missed と grace に従う） または --due skip（送らない）",
@@ -93,7 +94,7 @@ impl Engine {
         }
         let mut writes = vec![Write::Stopped(None), Write::AccountPaused(None)];
         if choice == Some(DueChoice::Skip) {
-            writes.extend(self.skip_due(&due, now));
+            writes.extend(self.skip_due(&due, by));
         }
         writes.extend(self.resume_runs(None, now));
         writes.push(self.act(
@@ -137,10 +138,10 @@ impl Engine {
         &mut self,
         campaign: &CampaignSlug,
         by: &str,
-        reason: &str,
+        reason: &Reason,
         at: Instant,
     ) -> Vec<Write> {
-        let halt = Halt { at, by: by.into(), reason: reason.into() };
+        let halt = Halt { at, by: by.into(), reason: reason.clone() };
         let mut writes = Vec::new();
         if let Some(row) = self.state.campaigns.get_mut(campaign) {
             row.paused = Some(halt);
@@ -150,9 +151,10 @@ impl Engine {
             if run.row.campaign != *campaign || run.row.state != OccurrenceState::Sending {
                 continue;
             }
-            writes.push(run.moves(OccurrenceState::Paused, Some(reason.into())));
+            writes.push(run.moves(OccurrenceState::Paused, Some(reason.clone())));
         }
-        tracing::warn!(account = %self.slug, campaign = %campaign, by, reason, "paused");
+        let text = self.words(Lang::En).reason(reason, Subject::Campaign(campaign));
+        tracing::warn!(account = %self.slug, campaign = %campaign, by, reason = text, "paused");
         writes
     }
 
@@ -162,7 +164,8 @@ impl Engine {
         }
         let mut writes = vec![self.act(by, "pause", campaign.as_str(), "")];
         writes.extend(self.ensure_campaign_row(campaign));
-        writes.extend(self.pause_campaign_writes(campaign, by, "paused by a person", self.deps.clock.now()));
+        let now = self.deps.clock.now();
+        writes.extend(self.pause_campaign_writes(campaign, by, &Reason::PausedByPerson, now));
         self.commit(Priority::Freeze, writes).await?;
         let text = match lang {
             Lang::Ja => format!("{campaign} を一時停止しました。再開: haishin campaign resume {campaign}"),
@@ -230,7 +233,8 @@ impl Engine {
         let mut writes = vec![self.act(by, "cancel", campaign.as_str(), "")];
         for id in open {
             let Some(run) = self.state.runs.get_mut(&id) else { continue };
-            writes.push(run.moves(OccurrenceState::Cancelled, Some(format!("cancelled by {by}"))));
+            let reason = Reason::CancelledByPerson { by: by.into() };
+            writes.push(run.moves(OccurrenceState::Cancelled, Some(reason)));
             let doubtful = run.possibly_sent();
             sent += run.ended(Outcome::Accepted);
             possibly += doubtful;
@@ -292,16 +296,18 @@ impl Engine {
         let mut writes = if resolution == Resolution::Send {
             run.goes_on(now)
         } else {
-            vec![run.moves(OccurrenceState::Cancelled, Some(format!("cancelled by {by}")))]
+            vec![run.moves(OccurrenceState::Cancelled, Some(Reason::CancelledByPerson { by: by.into() }))]
         };
         let to = run.row.state;
         writes.push(self.act(by, "resolve", &id.to_string(), to.as_str()));
         self.commit(Priority::Freeze, writes).await?;
-        Ok(Ok(Answer {
-            text: to.as_str().into(),
-            json: serde_json::json!({ "occurrence": id, "state": to }),
-            exit: 0,
-        }))
+        let text = match (lang, to) {
+            (Lang::Ja, OccurrenceState::Cancelled) => format!("配信回 {id} を取り消しました。"),
+            (Lang::Ja, _) => format!("配信回 {id} の送信を続けます。"),
+            (Lang::En, OccurrenceState::Cancelled) => format!("occurrence {id} is cancelled."),
+            (Lang::En, _) => format!("occurrence {id} goes on."),
+        };
+        Ok(Ok(Answer { text, json: serde_json::json!({ "occurrence": id, "state": to }), exit: 0 }))
     }
 
     /// Unknown deliveries become accepted or rejected by a person's knowledge: batch rows, sets, caps.
@@ -340,7 +346,7 @@ impl Engine {
         });
         for end in batches.iter_mut().filter_map(|batch| batch.ended.as_mut()) {
             end.how = BatchEnding::Outcome(outcome);
-            end.detail = Some(format!("resolved by {by}"));
+            end.detail = Some(Reason::ResolvedByPerson { by: by.into() });
         }
         let settled = of(outcome) | &unknown;
         let sets = vec![
@@ -362,7 +368,9 @@ impl Engine {
         }
         let count = unknown.len();
         let text = match lang {
-            Lang::Ja => format!("配信回 {id}: 不明 {count} 人を {} にしました。", outcome.as_str()),
+            Lang::Ja => {
+                format!("配信回 {id}: 不明 {count}人を「{}」にしました。", outcome_words(outcome, lang))
+            }
             Lang::En => format!("occurrence {id}: {count} unknown deliveries are now {}.", outcome.as_str()),
         };
         Ok(Ok(Answer {

@@ -8,11 +8,14 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::effect::{Effect, Entry};
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
 use crate::line::Attempt;
 use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
+use super::words::{GUARD, Subject};
 use super::{Engine, Event};
 
 /// Requests of one account under way at once: enough for LINE's 200/s at a third of a second each.
@@ -28,8 +31,8 @@ struct Heard {
     writes: Vec<Write>,
     settled: Vec<(OccurrenceId, BatchRow)>,
     quarantined: Vec<FriendId>,
-    pause_campaigns: Vec<(CampaignSlug, String)>,
-    pause_account: Option<String>,
+    pause_campaigns: Vec<(CampaignSlug, Reason)>,
+    pause_account: Option<Reason>,
     ask_quota: bool,
 }
 
@@ -60,11 +63,12 @@ impl Engine {
             writes.push(Write::Entries(entries.clone()));
         }
         for (campaign, reason) in &heard.pause_campaigns {
-            writes.extend(self.pause_campaign_writes(campaign, "guard", reason, clock.now));
+            writes.extend(self.pause_campaign_writes(campaign, GUARD, reason, clock.now));
         }
         if let Some(reason) = heard.pause_account.take().filter(|_| self.state.row.paused.is_none()) {
-            tracing::error!(account = %self.slug, reason, "the account pauses");
-            let halt = Halt { at: clock.now, by: "guard".into(), reason };
+            let text = self.words(Lang::En).reason(&reason, Subject::Account);
+            tracing::error!(account = %self.slug, reason = text, "the account pauses");
+            let halt = Halt { at: clock.now, by: GUARD.into(), reason };
             writes.push(Write::AccountPaused(Some(halt.clone())));
             self.state.row.paused = Some(halt);
         }
@@ -118,11 +122,12 @@ impl Engine {
         for (id, run) in &mut self.state.runs {
             let mut rows = run.expire_keys(clock);
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
-                rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
+                let why = run.row.reason.clone();
+                rows.extend(run.wind_up(Outcome::Cancelled, clock, why.as_ref()));
             } else if run.in_flight() == 0
-                && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline)
+                && let Some(deadline) = run.row.deadline_at.filter(|deadline| clock.now >= *deadline)
             {
-                rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
+                rows.extend(run.wind_up(Outcome::Expired, clock, Some(&Reason::Expired { deadline })));
             }
             heard.rows(*id, rows);
         }

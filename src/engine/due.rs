@@ -9,6 +9,7 @@ use crate::domain::id::CampaignSlug;
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::domain::policy::QuietHours;
+use crate::domain::reason::Reason;
 use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, OccurrenceFilter, Priority, StoreError, Write};
@@ -103,8 +104,9 @@ impl Engine {
         let Some(last) = missed.last().copied() else { return Ok(()) };
         let mut writes = Vec::new();
         for at in &missed {
-            let row =
+            let mut row =
                 self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::NotCaughtUp);
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
@@ -241,13 +243,14 @@ impl Engine {
     }
 
     /// Records what fell due as missed, by a person's choice.
-    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], _now: Instant) -> Vec<Write> {
+    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], by: &str) -> Vec<Write> {
         let mut writes = Vec::new();
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let row =
+            let mut row =
                 self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::SkippedByPerson { by: by.into() });
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),

@@ -19,6 +19,7 @@ pub mod state;
 mod test_send;
 pub mod ticket;
 pub mod turnstile;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,11 +30,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use books::{Books, exclusion_words};
+pub use books::Books;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
@@ -44,6 +46,7 @@ use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
+use words::{GUARD, Subject};
 
 /// A lease lasts so long…
 pub const LEASE: Span = Span::from_secs(10);
@@ -350,10 +353,10 @@ impl Engine {
             return Ok(());
         }
         let at = self.deps.clock.now();
-        let reason = "the database went back in time (an old backup?); everything due before now waits. \
-                      Compare with LINE's own records, then `haishin start`";
-        tracing::error!(account = %self.slug, reason, "held");
-        let halt = Halt { at, by: "guard".into(), reason: reason.into() };
+        let reason = Reason::DatabaseWentBack;
+        let text = self.words(Lang::En).reason(&reason, Subject::Account);
+        tracing::error!(account = %self.slug, reason = text, "held");
+        let halt = Halt { at, by: GUARD.into(), reason };
         self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
         self.state.row.stopped = Some(halt);
         Ok(())

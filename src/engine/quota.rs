@@ -8,11 +8,14 @@ use chrono::FixedOffset;
 use crate::clock::Reading;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::plan;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
 use crate::line::{Api, CallError, Quota};
 use crate::protocol::Command;
 use crate::store::{Priority, QuotaReading, StoreError, Write};
 
+use super::words::Subject;
 use super::{Engine, Event};
 
 /// A reading is good for planning for so long.
@@ -160,12 +163,12 @@ impl Engine {
     }
 
     fn hold_all(&mut self, limit: u64) -> Vec<Write> {
-        let reason = format!(
-            "the monthly limit of {limit} messages is reached: it goes on when the limit rises or the month turns"
-        );
+        let reason = Reason::MonthlyLimit { limit };
+        let words = self.words(Lang::En);
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Sending) {
-            tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason, "held");
+            let text = words.reason(&reason, Subject::Occurrence(&run.row.campaign, run.row.id));
+            tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason = text, "held");
             writes.push(run.moves(OccurrenceState::Held, Some(reason.clone())));
         }
         writes

@@ -28,3 +28,4 @@ mod store_contract;
 mod support;
 mod systemd;
 mod telemetry;
+mod words;

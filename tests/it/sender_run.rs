@@ -10,6 +10,7 @@ use haishin::domain::id::{
 };
 use haishin::domain::key::{RetryKey, Run as RunKind};
 use haishin::domain::message::ContentDigest;
+use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
 use haishin::line::{Answer, Attempt, LimitHint};
 use haishin::sender::run::{BatchKey, Change, Consequence, Next, Run};
@@ -375,15 +376,15 @@ impl World {
                     assert!(self.line.refused.contains(friend.0), "{friend:?} was not to blame");
                     seen.quarantined += 1;
                 }
-                Consequence::PauseCampaign(reason) => self.pause(&reason),
+                Consequence::PauseCampaign(reason) => self.pause(reason),
                 Consequence::PauseAccount(_) => self.halted = true,
                 Consequence::AskQuota => {}
             }
         }
     }
 
-    fn pause(&mut self, reason: &str) {
-        let _ = self.run.moves(OccurrenceState::Paused, Some(reason.to_owned()));
+    fn pause(&mut self, reason: Reason) {
+        let _ = self.run.moves(OccurrenceState::Paused, Some(reason));
         self.ledger.row = self.run.row.clone();
     }
 
@@ -435,7 +436,7 @@ impl World {
             1 => Outcome::Expired,
             _ => return self.send_all(),
         };
-        let rows = self.run.wind_up(untried, &self.clock(), "the end");
+        let rows = self.run.wind_up(untried, &self.clock(), None);
         self.persist(rows);
         assert!(self.run.is_done());
     }

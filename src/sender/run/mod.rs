@@ -17,6 +17,7 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
 use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
 use crate::store::{
@@ -43,9 +44,9 @@ pub enum Consequence {
     /// LINE named a bad id: leave the friend out from now on.
     Quarantine(FriendId),
     /// The campaign pauses, and says why.
-    PauseCampaign(String),
+    PauseCampaign(Reason),
     /// The account pauses, and says why.
-    PauseAccount(String),
+    PauseAccount(Reason),
     /// Too many requests: ask quota and consumption once.
     AskQuota,
 }
@@ -294,8 +295,7 @@ impl Run {
         let digest = body_digest(&body);
         let open = self.open.get(&key)?;
         if open.digest != digest {
-            let detail = "the body is not the one that was opened (an upgrade in mid-send?): not sent again";
-            let rows = vec![self.end(key, Outcome::Unknown, clock, None, detail)?];
+            let rows = vec![self.end(key, Outcome::Unknown, clock, None, Some(Reason::BodyChanged))?];
             return Some(Next::Stopped(Change { rows, consequences: Vec::new() }));
         }
         let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
@@ -325,13 +325,13 @@ impl Run {
         };
         let keys: Vec<BatchKey> =
             self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
-        let detail = "no answer within 23 h of the first request: possibly sent, not sent again";
-        keys.into_iter().filter_map(|key| self.end(key, Outcome::Unknown, clock, None, detail)).collect()
+        let ended = |key| self.end(key, Outcome::Unknown, clock, None, Some(Reason::KeyExpired));
+        keys.into_iter().filter_map(ended).collect()
     }
 
     /// Ends everything: what was surely never tried as `untried`, the rest as unknown. Only when nothing is in
     /// flight; the caller has made sure that no attempt follows.
-    pub fn wind_up(&mut self, untried: Outcome, clock: &Reading, detail: &str) -> Vec<BatchRow> {
+    pub fn wind_up(&mut self, untried: Outcome, clock: &Reading, why: Option<&Reason>) -> Vec<BatchRow> {
         let keys: Vec<BatchKey> = self.open.keys().copied().collect();
         let mut rows = Vec::new();
         for key in keys {
@@ -339,7 +339,8 @@ impl Run {
                 .open
                 .get(&key)
                 .is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
-            rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
+            let outcome = if never { untried } else { Outcome::Unknown };
+            rows.extend(self.end(key, outcome, clock, None, why.cloned()));
         }
         for n in self.mark..self.batch_count() {
             let friends = self.friends_of((n, 0));
@@ -442,7 +443,7 @@ impl Run {
         outcome: Outcome,
         clock: &Reading,
         request_id: Option<String>,
-        detail: &str,
+        detail: Option<Reason>,
     ) -> Option<BatchRow> {
         let friends = self.friends_of(key);
         let open = self.open.remove(&key)?;

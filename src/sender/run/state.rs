@@ -1,6 +1,7 @@
 //! An occurrence's next state: what makes it durable, and memory with it, in one step.
 
 use crate::domain::delivery::OccurrenceState;
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::store::{Part, Write};
 
@@ -9,7 +10,7 @@ use super::Run;
 impl Run {
     /// Moves on. Memory changes at once: what is given must be committed, or the run be read anew.
     #[must_use = "a state that is not written is forgotten by the next start"]
-    pub fn moves(&mut self, to: OccurrenceState, reason: Option<String>) -> Write {
+    pub fn moves(&mut self, to: OccurrenceState, reason: Option<Reason>) -> Write {
         self.moved(to, reason, None)
     }
 
@@ -38,7 +39,7 @@ impl Run {
         vec![sets, self.moved(to, reason, Some(at))]
     }
 
-    fn moved(&mut self, to: OccurrenceState, reason: Option<String>, finished_at: Option<Instant>) -> Write {
+    fn moved(&mut self, to: OccurrenceState, reason: Option<Reason>, finished_at: Option<Instant>) -> Write {
         let from = std::mem::replace(&mut self.row.state, to);
         self.row.reason.clone_from(&reason);
         self.row.finished_at = finished_at;
