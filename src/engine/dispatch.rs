@@ -173,7 +173,7 @@ impl Engine {
         self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
         for stride in &strides {
             if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
-                run.stride_opened(stride, &clock);
+                run.stride_opened(stride);
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ mod import_csv;
 mod isolation;
 mod kill;
 mod lifecycle;
+mod limits;
 mod line_http;
 mod openapi;
 mod phone;

@@ -317,7 +317,7 @@ impl World {
         if self.rng.random_bool(0.05) {
             return self.restore();
         }
-        self.run.stride_opened(&stride, &clock);
+        self.run.stride_opened(&stride);
     }
 
     fn send(&mut self) {

@@ -62,7 +62,6 @@ impl Run {
     }
 
     fn accepted(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
-        self.rejected_in_a_row = 0;
         let mut row = self.end(key, Outcome::Accepted, clock, attempt.request_id.clone(), None);
         if let (Some(end), Answer::AlreadyAccepted { accepted_request_id }) =
             (row.as_mut().and_then(|row| row.ended.as_mut()), &attempt.answer)
@@ -129,14 +128,10 @@ impl Run {
         user_of: UserOf<'_>,
     ) -> Change {
         let mut change = Change { consequences: vec![Consequence::Quarantine(culprit)], ..Change::default() };
-        self.quarantined += 1;
-        if self.quarantined >= QUARANTINED {
-            let reason = Reason::ManyQuarantined { friends: self.quarantined };
-            change.consequences.push(Consequence::PauseCampaign(reason));
-        }
         let why = Some(Reason::RecipientRefused(said(&attempt.answer)));
         if rest.len() == 1 {
             change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), why));
+            change.consequences.extend(self.too_many_quarantined());
             return change;
         }
         let Some(open) = self.open.remove(&key) else { return change };
@@ -145,9 +140,16 @@ impl Run {
         let lone: RoaringBitmap = [culprit.0].into_iter().collect();
         let lone = self.open_anew(self.next_child, 0, Some(lone), Some(key.0), clock, user_of);
         change.rows.extend(self.end((lone.n, 0), Outcome::Rejected, clock, attempt.request_id.clone(), why));
+        change.consequences.extend(self.too_many_quarantined());
         rest.remove(culprit.0);
         change.rows.push(self.open_anew(self.next_child, 0, Some(rest), Some(key.0), clock, user_of));
         change
+    }
+
+    fn too_many_quarantined(&self) -> Option<Consequence> {
+        let friends = self.guards.quarantined;
+        let reason = Reason::ManyQuarantined { friends };
+        (friends >= QUARANTINED).then_some(Consequence::PauseCampaign(reason))
     }
 
     fn reject(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
@@ -155,11 +157,11 @@ impl Run {
         let said = said(&attempt.answer);
         let why = Some(Reason::LineRefused(said.clone()));
         change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), why));
-        self.rejected_in_a_row += 1;
+        let batches = self.guards.rejected_in_a_row;
         if matches!(attempt.answer, Answer::BadRequest { .. }) {
             change.consequences.push(Consequence::PauseCampaign(Reason::BatchRefused(said)));
-        } else if self.rejected_in_a_row >= REJECTED_IN_A_ROW {
-            let reason = Reason::RejectedInARow { batches: self.rejected_in_a_row, said };
+        } else if batches >= REJECTED_IN_A_ROW {
+            let reason = Reason::RejectedInARow { batches, said };
             change.consequences.push(Consequence::PauseCampaign(reason));
         }
         change

@@ -6,6 +6,7 @@ use crate::domain::time::Instant;
 use crate::store::{Part, Write};
 
 use super::Run;
+use super::ended::Guards;
 
 impl Run {
     /// Moves on. Memory changes at once: what is given must be committed, or the run be read anew.
@@ -25,6 +26,7 @@ impl Run {
         self.row.parts.retain(|other| other.from_batch < part.from_batch);
         self.row.parts.push(part);
         writes.push(Write::Part { occurrence: self.row.id, part });
+        self.guards = Guards::default();
         writes
     }
 

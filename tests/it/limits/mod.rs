@@ -1,0 +1,47 @@
+//! Every limit of sending reached once, and what people do about it.
+
+mod guards;
+mod pace;
+mod stage;
+
+use serde_json::{Value, json};
+
+use crate::support::world::World;
+
+const BEFORE: &str = "2026-12-04T17:59:59+09:00";
+const PLAIN: &str = "quiet_hours = \"off\"\nrate = 20\n";
+/// Five friends every ten seconds.
+const SLOWLY: &str = "pace = \"5/10s\"";
+
+/// A one-shot to everybody at six.
+fn campaign(more: &str) -> String {
+    format!(
+        "{more}\ntitle = \"gift\"\naudience = {{ status = \"following\" }}\nreach = \"everyone\"\n\
+         schedule = {{ at = \"2026-12-04 18:00\" }}\nmessage = [{{ type = \"text\", text = \"a gift\" }}]\n"
+    )
+}
+
+async fn gift(more: &str, friends: u8) -> World {
+    World::new(BEFORE, PLAIN, &[("gift", &campaign(more))], friends).await
+}
+
+/// The outcomes of some counts that are not zero.
+fn outcomes(counts: &Value) -> Value {
+    let names = ["accepted", "rejected", "unknown", "cancelled", "expired", "not_yet_sent"];
+    let some = names.into_iter().filter(|name| counts[name] != 0);
+    some.map(|name| (name.to_owned(), counts[name].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+async fn books(world: &World, occurrence: i64) -> Value {
+    outcomes(&world.counts(occurrence).await)
+}
+
+/// Why the campaign is paused, by its code.
+async fn paused_for(world: &World) -> Value {
+    let list = world.done(haishin::protocol::Command::CampaignList).await;
+    list["campaigns"][0]["paused"]["why"].clone()
+}
+
+fn rejected(friends: u64, open: u64) -> Value {
+    json!({ "rejected": friends, "not_yet_sent": open })
+}
