@@ -133,6 +133,16 @@ impl Engine {
         writes
     }
 
+    /// A held occurrence goes on; as long as its campaign is paused, it waits for that one's resumption.
+    pub(super) fn let_go_on(&mut self, id: OccurrenceId, now: Instant) -> Vec<Write> {
+        let Some(run) = self.state.runs.get_mut(&id) else { return Vec::new() };
+        let paused = self.state.campaigns.get(&run.row.campaign).and_then(|row| row.paused.as_ref());
+        match paused {
+            Some(halt) => vec![run.moves(OccurrenceState::Paused, Some(halt.reason.clone()))],
+            None => run.goes_on(now),
+        }
+    }
+
     /// What pausing a campaign writes, and changes in memory.
     pub(super) fn pause_campaign_writes(
         &mut self,
@@ -142,7 +152,7 @@ impl Engine {
         at: Instant,
     ) -> Vec<Write> {
         let halt = Halt { at, by: by.into(), reason: reason.clone() };
-        let mut writes = Vec::new();
+        let mut writes: Vec<Write> = self.ensure_campaign_row(campaign).into_iter().collect();
         if let Some(row) = self.state.campaigns.get_mut(campaign) {
             row.paused = Some(halt);
             writes.push(Write::Campaign(row.clone()));
@@ -163,7 +173,6 @@ impl Engine {
             return Ok(Err(failure));
         }
         let mut writes = vec![self.act(by, "pause", campaign.as_str(), "")];
-        writes.extend(self.ensure_campaign_row(campaign));
         let now = self.deps.clock.now();
         writes.extend(self.pause_campaign_writes(campaign, by, &Reason::PausedByPerson, now));
         self.commit(Priority::Freeze, writes).await?;
@@ -293,16 +302,27 @@ impl Engine {
                 Lang::En => format!("occurrence {id} is not held."),
             })));
         };
+        let campaign = run.row.campaign.clone();
         let mut writes = if resolution == Resolution::Send {
-            run.goes_on(now)
+            self.let_go_on(id, now)
         } else {
             vec![run.moves(OccurrenceState::Cancelled, Some(Reason::CancelledByPerson { by: by.into() }))]
         };
-        let to = run.row.state;
+        let to = self.state.runs.get(&id).map_or(OccurrenceState::Held, |run| run.row.state);
         writes.push(self.act(by, "resolve", &id.to_string(), to.as_str()));
         self.commit(Priority::Freeze, writes).await?;
         let text = match (lang, to) {
             (Lang::Ja, OccurrenceState::Cancelled) => format!("配信回 {id} を取り消しました。"),
+            (Lang::Ja, OccurrenceState::Paused) => {
+                format!(
+                    "{campaign} は一時停止中です。配信回 {id} は haishin campaign resume {campaign} のあとで続きます。"
+                )
+            }
+            (Lang::En, OccurrenceState::Paused) => {
+                format!(
+                    "{campaign} is paused: occurrence {id} goes on after haishin campaign resume {campaign}."
+                )
+            }
             (Lang::Ja, _) => format!("配信回 {id} の送信を続けます。"),
             (Lang::En, OccurrenceState::Cancelled) => format!("occurrence {id} is cancelled."),
             (Lang::En, _) => format!("occurrence {id} goes on."),

@@ -34,6 +34,7 @@ pub use books::Books;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
+use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
@@ -346,18 +347,23 @@ impl Engine {
         self.check_ticket().await
     }
 
-    /// A database behind the ticket went back in time: the account stands still until a person has looked.
+    /// A database behind the ticket went back in time: the account stands still until a person has looked, and what
+    /// was open then is held. It may have gone out since, so that no start lets it go together with the rest.
     async fn check_ticket(&mut self) -> Result<(), StoreError> {
         let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
-        if !behind || self.state.row.stopped.is_some() {
+        let reason = Reason::DatabaseWentBack;
+        if !behind || self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason == reason) {
             return Ok(());
         }
         let at = self.deps.clock.now();
-        let reason = Reason::DatabaseWentBack;
         let text = self.words(Lang::En).reason(&reason, Subject::Account);
         tracing::error!(account = %self.slug, reason = text, "held");
+        let open = self.state.runs.values_mut().filter(|run| run.row.state.is_open());
+        let mut writes: Vec<Write> =
+            open.map(|run| run.moves(OccurrenceState::Held, Some(reason.clone()))).collect();
         let halt = Halt { at, by: GUARD.into(), reason };
-        self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
+        writes.push(Write::Stopped(Some(halt.clone())));
+        self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = Some(halt);
         Ok(())
     }

@@ -7,12 +7,14 @@ use chrono::FixedOffset;
 
 use crate::clock::Reading;
 use crate::domain::delivery::OccurrenceState;
+use crate::domain::id::OccurrenceId;
 use crate::domain::plan;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, CallError, Quota};
 use crate::protocol::Command;
+use crate::sender::run::Run;
 use crate::store::{Priority, QuotaReading, StoreError, Write};
 
 use super::words::Subject;
@@ -139,7 +141,6 @@ impl Engine {
                 return Ok(());
             }
         };
-        self.quota.read_at = Some(clock.boot.since_boot);
         let month = month_of(clock.now);
         // LINE counts with delay: what we know was accepted since the last reading counts at least.
         let known = match &self.state.quota {
@@ -156,8 +157,9 @@ impl Engine {
         } else if !exhausted {
             writes.extend(self.release_held(&clock));
         }
-        self.quota.doubted = false;
         self.commit(Priority::Outcome, writes).await?;
+        self.quota.doubted = false;
+        self.quota.read_at = Some(clock.boot.since_boot);
         self.state.quota = Some(reading);
         Ok(())
     }
@@ -174,17 +176,23 @@ impl Engine {
         writes
     }
 
-    pub(super) fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
-        let mut writes = Vec::new();
-        for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Held) {
-            writes.extend(run.goes_on(clock.now));
-        }
-        writes
+    fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
+        let held: Vec<_> = self.held_at_the_limit().collect();
+        held.into_iter().flat_map(|id| self.let_go_on(id, clock.now)).collect()
+    }
+
+    /// What waits for the limit; what is held for another reason waits for a person.
+    fn held_at_the_limit(&self) -> impl Iterator<Item = OccurrenceId> {
+        let waits = |run: &&Run| {
+            run.row.state == OccurrenceState::Held
+                && matches!(run.row.reason, Some(Reason::MonthlyLimit { .. }))
+        };
+        self.state.runs.values().filter(waits).map(|run| run.row.id)
     }
 
     /// While something is held, looks now and then whether the limit rose.
     pub(super) fn watch_quota(&mut self, clock: &Reading) {
-        let held = self.state.runs.values().any(|run| run.row.state == OccurrenceState::Held);
+        let held = self.held_at_the_limit().next().is_some();
         let asked =
             self.quota.asked_at.map_or(i64::MAX, |at| clock.boot.since_boot.as_millis() - at.as_millis());
         if held && asked >= WATCH.as_millis() {

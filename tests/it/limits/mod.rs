@@ -2,6 +2,7 @@
 
 mod guards;
 mod pace;
+mod people;
 mod stage;
 
 use serde_json::{Value, json};
