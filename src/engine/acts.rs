@@ -1,5 +1,7 @@
 //! What people do to sends: brake, pause, resume, cancel, resolve. Each is one durable transaction, with who did it.
 
+use serde_json::json;
+
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::reason::Reason;
@@ -64,45 +66,46 @@ impl Engine {
                 self.slug
             ),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "stopped": true, "in_flight": in_flight }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "stopped": true, "in_flight": in_flight }), exit: 0 }))
     }
 
-    /// Releases the brake and the account's pause. What fell due meanwhile is listed first, and only a choice starts.
+    /// Releases the brake and the account's pause, and takes a clock that is behind as right if asked to. What fell due
+    /// meanwhile is listed first, and only a choice starts.
     pub(super) async fn start_account(
         &mut self,
         by: &str,
         choice: Option<DueChoice>,
+        accept_clock: bool,
         lang: Lang,
     ) -> Answered {
-        if self.state.row.stopped.is_none() && self.state.row.paused.is_none() {
-            return Ok(Err(conflict(lang.pick("停止していません。", "the account is not stopped.").into())));
-        }
         let now = self.deps.clock.now();
+        let halted = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
+        let behind = self.clock_behind(now);
+        let clock = self.words(lang).clock_behind(now, self.state.seen_at);
+        if !halted && !(behind && accept_clock) {
+            let idle = lang.pick("停止していません。", "the account is not stopped.");
+            return Ok(Err(conflict(if behind { clock } else { idle.into() })));
+        }
         let due = self.fallen_due(now);
-        let list: Vec<_> =
-            due.iter().map(|(slug, at)| serde_json::json!({ "campaign": slug, "due_at": at })).collect();
-        let json = serde_json::json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
+        let list: Vec<_> = due.iter().map(|(slug, at)| json!({ "campaign": slug, "due_at": at })).collect();
+        let json = json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
         if choice.is_none() && !due.is_empty() {
-            let lines: Vec<String> =
-                due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
-            let head = lang.pick("停止中に配信時刻を過ぎたもの:", "fell due while stopped:");
-            let tail = lang.pick(
-                "再開: haishin start --due judge（if_missed と grace に従う） または --due skip（送らない）",
-                "start with: haishin start --due judge (by if_missed and grace) or --due skip (send none of them)",
-            );
-            return Ok(Ok(Answer { text: format!("{head}\n{}\n{tail}", lines.join("\n")), json, exit: 3 }));
+            return Ok(Ok(Answer { text: self.ask_about(&due, accept_clock, lang), json, exit: 3 }));
         }
         let mut writes = vec![Write::Stopped(None), Write::AccountPaused(None)];
-        if choice == Some(DueChoice::Skip) {
+        let choice = if choice == Some(DueChoice::Skip) {
             writes.extend(self.skip_due(&due, by));
-        }
+            "skip"
+        } else {
+            "judge"
+        };
         writes.extend(self.resume_runs(None, now));
-        writes.push(self.act(
-            by,
-            "start",
-            self.slug.as_str(),
-            if choice == Some(DueChoice::Skip) { "skip" } else { "judge" },
-        ));
+        writes.push(self.act(by, "start", self.slug.as_str(), choice));
+        let accepted = behind && accept_clock;
+        if accepted {
+            let detail = format!("{} -> {now}", self.state.seen_at);
+            writes.extend([Write::ClockAccepted, self.act(by, "accept-clock", self.slug.as_str(), &detail)]);
+        }
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = None;
         self.state.row.paused = None;
@@ -111,8 +114,29 @@ impl Engine {
         self.up_since = now;
         self.next_due = None;
         tracing::warn!(account = %self.slug, by, "started");
-        let text = lang.pick("再開しました。", "started.").to_owned();
-        Ok(Ok(Answer { text, json, exit: 0 }))
+        if accepted {
+            tracing::warn!(account = %self.slug, by, %now, "clock accepted");
+            self.read_anew_on_this_clock().await?;
+        }
+        let mut text = lang.pick("再開しました。", "started.").to_owned();
+        if behind && !accepted {
+            text += &format!("\n⚠ {clock}");
+        }
+        Ok(Ok(Answer { text, json, exit: if behind && !accepted { 3 } else { 0 } }))
+    }
+
+    /// What fell due, and how to choose.
+    fn ask_about(&self, due: &[(CampaignSlug, Instant)], accept_clock: bool, lang: Lang) -> String {
+        let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
+        let head = lang.pick("止まっている間に配信時刻を過ぎたもの:", "fell due meanwhile:");
+        let start = if accept_clock { "haishin start --accept-clock" } else { "haishin start" };
+        let tail = lang.pick(
+            format!("再開: {start} --due judge（if_missed と grace に従う） または --due skip（送らない）"),
+            format!(
+                "start with: {start} --due judge (by if_missed and grace) or --due skip (send none of them)"
+            ),
+        );
+        format!("{head}\n{}\n{tail}", lines.join("\n"))
     }
 
     /// Open sending runs go on as a new part, whose deliveries count from the resumption (protocol §6).
@@ -180,7 +204,7 @@ impl Engine {
             Lang::Ja => format!("{campaign} を一時停止しました。再開: haishin campaign resume {campaign}"),
             Lang::En => format!("{campaign} is paused. Go on with: haishin campaign resume {campaign}"),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "campaign": campaign, "paused": true }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "campaign": campaign, "paused": true }), exit: 0 }))
     }
 
     pub(super) async fn resume(&mut self, by: &str, campaign: &CampaignSlug, lang: Lang) -> Answered {
@@ -213,7 +237,7 @@ impl Engine {
             Lang::Ja => format!("{campaign} を再開しました。"),
             Lang::En => format!("{campaign} goes on."),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "campaign": campaign, "paused": false }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "campaign": campaign, "paused": false }), exit: 0 }))
     }
 
     /// Ends what is open of a campaign. What LINE has cannot be recalled, and the answer says how much that is.
@@ -258,7 +282,8 @@ impl Engine {
                 "{campaign} is cancelled. {sent} friends already got it and cannot be recalled; {possibly} possibly got it; {released} will not get it."
             ),
         };
-        let json = serde_json::json!({ "campaign": campaign, "sent": sent, "possibly_sent": possibly, "released": released });
+        let json =
+            json!({ "campaign": campaign, "sent": sent, "possibly_sent": possibly, "released": released });
         Ok(Ok(Answer { text, json, exit: 0 }))
     }
 
@@ -327,7 +352,7 @@ impl Engine {
             (Lang::En, OccurrenceState::Cancelled) => format!("occurrence {id} is cancelled."),
             (Lang::En, _) => format!("occurrence {id} goes on."),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "occurrence": id, "state": to }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "occurrence": id, "state": to }), exit: 0 }))
     }
 
     /// Unknown deliveries become accepted or rejected by a person's knowledge: batch rows, sets, caps.
@@ -395,7 +420,7 @@ impl Engine {
         };
         Ok(Ok(Answer {
             text,
-            json: serde_json::json!({ "occurrence": id, "outcome": outcome, "friends": count }),
+            json: json!({ "occurrence": id, "outcome": outcome, "friends": count }),
             exit: 0,
         }))
     }

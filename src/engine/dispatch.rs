@@ -119,8 +119,10 @@ impl Engine {
 
     /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
     fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
+        let behind = self.clock_behind(clock.now);
         for (id, run) in &mut self.state.runs {
-            let mut rows = run.expire_keys(clock);
+            // A clock that is not believed says nothing of a key's age; nothing is sent by it either.
+            let mut rows = if behind { Vec::new() } else { run.expire_keys(clock) };
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
                 let why = run.row.reason.clone();
                 rows.extend(run.wind_up(Outcome::Cancelled, clock, why.as_ref()));

@@ -72,14 +72,7 @@ impl Engine {
     }
 
     fn may_not_plan(&self, clock: &Reading) -> bool {
-        if self.clock_behind(clock.now) {
-            tracing::error!(
-                account = %self.slug, now = %clock.now, seen = %self.seen_at,
-                "the clock is behind what was already seen: nothing is planned or sent until it catches up"
-            );
-            return true;
-        }
-        self.state.row.stopped.is_some() || self.state.row.paused.is_some()
+        self.clock_behind(clock.now) || self.state.row.stopped.is_some() || self.state.row.paused.is_some()
     }
 
     async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<(), StoreError> {

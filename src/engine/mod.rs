@@ -19,6 +19,7 @@ pub mod state;
 mod test_send;
 pub mod ticket;
 pub mod turnstile;
+mod went_back;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -34,20 +35,17 @@ pub use books::Books;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
-use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
-use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, Priority, Store, StoreError, Write};
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
-use words::{GUARD, Subject};
 
 /// A lease lasts so long…
 pub const LEASE: Span = Span::from_secs(10);
@@ -55,8 +53,6 @@ pub const LEASE: Span = Span::from_secs(10);
 const RENEW: Span = Span::from_secs(2);
 /// Requests stop when the lease could be shorter than one request still needs to leave.
 const LEASE_MARGIN: Span = Span::from_secs(2);
-/// A wall clock behind the latest instant seen by more than this stops planning and sending.
-const CLOCK_BEHIND: Span = Span::from_mins(1);
 /// The longest the loop sleeps: nudges may get lost, and other nodes append to the inbox.
 const LONGEST_SLEEP: Span = Span::from_secs(1);
 /// How long to wait before claiming again after a failure.
@@ -204,8 +200,8 @@ pub struct Engine {
     rng: StdRng,
     /// When the lease was last renewed, by both clocks.
     leased: Reading,
-    /// The latest instant any transaction of the account has seen.
-    seen_at: Instant,
+    /// When it was last told that the clock is behind, since boot; none while it is not.
+    told_behind: Option<Span>,
     /// Since when planning has run without a break.
     up_since: Instant,
     quota: quota::Desk,
@@ -254,12 +250,12 @@ impl Engine {
         let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
         let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
         let (fence, seen_at) = match claim {
-            Claim::Granted { fence, seen_at } => (fence, seen_at.unwrap_or(clock.now)),
+            Claim::Granted { fence, seen_at } => (fence, seen_at),
             Claim::Held { holder, expires_at } => {
                 return Err(EngineError::Held { account: slug, holder, expires_at });
             }
         };
-        let state = State::load(deps.store.as_ref(), account, &clock).await.map_err(failed)?;
+        let state = State::load(deps.store.as_ref(), account, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
             ticket: Ticket::new(&deps.state_dir, &slug),
@@ -275,7 +271,7 @@ impl Engine {
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
-            seen_at,
+            told_behind: None,
             quota: quota::Desk::default(),
             deferred: Vec::new(),
             rotation: None,
@@ -323,21 +319,19 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
-        self.seen_at = self.seen_at.max(now);
+        self.state.seen_at = self.state.seen_at.max(now);
         Ok(())
     }
 
     /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
     async fn reload(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        match self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await? {
-            Claim::Granted { fence, seen_at } => {
-                self.fence = fence;
-                self.seen_at = seen_at.unwrap_or(clock.now);
-            }
-            Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
-        }
-        self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        let claim = self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
+        let Claim::Granted { fence, seen_at } = claim else {
+            return Err(StoreError::Fenced { account: self.account.0 });
+        };
+        self.fence = fence;
+        self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
@@ -345,42 +339,6 @@ impl Engine {
         self.leased = clock;
         self.next_due = None;
         self.check_ticket().await
-    }
-
-    /// A database behind the ticket went back in time: the account stands still until a person has looked, and what
-    /// was open then is held. It may have gone out since, so that no start lets it go together with the rest.
-    async fn check_ticket(&mut self) -> Result<(), StoreError> {
-        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
-        let reason = Reason::DatabaseWentBack;
-        if !behind || self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason == reason) {
-            return Ok(());
-        }
-        let at = self.deps.clock.now();
-        let text = self.words(Lang::En).reason(&reason, Subject::Account);
-        tracing::error!(account = %self.slug, reason = text, "held");
-        let open = self.state.runs.values_mut().filter(|run| run.row.state.is_open());
-        let mut writes: Vec<Write> =
-            open.map(|run| run.moves(OccurrenceState::Held, Some(reason.clone()))).collect();
-        let halt = Halt { at, by: GUARD.into(), reason };
-        writes.push(Write::Stopped(Some(halt.clone())));
-        self.commit(Priority::Freeze, writes).await?;
-        self.state.row.stopped = Some(halt);
-        Ok(())
-    }
-
-    /// The number of the last transaction, durable beside the database.
-    fn write_ticket(&self) {
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(
-                account = %self.slug, %error,
-                "the state directory cannot be written: a database that goes back in time would not be noticed"
-            );
-        }
-    }
-
-    /// Whether the wall clock is behind what this account has already seen.
-    fn clock_behind(&self, now: Instant) -> bool {
-        self.seen_at - now > CLOCK_BEHIND
     }
 
     /// Whether the lease surely still holds for a request about to leave.
@@ -396,7 +354,7 @@ impl Engine {
             return Ok(());
         }
         self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
-        self.seen_at = self.seen_at.max(clock.now);
+        self.state.seen_at = self.state.seen_at.max(clock.now);
         self.leased = clock;
         Ok(())
     }
@@ -468,6 +426,7 @@ impl Engine {
             }
         }
         if self.deps.mode == Mode::Daemon && !self.draining {
+            self.watch_clock();
             self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;

@@ -69,7 +69,8 @@ impl Engine {
                 self.resolve(by, occurrence, resolution, lang).await
             }
             Command::Stop { reason } => self.stop_account(by, reason, lang).await,
-            Command::Start { due } => self.start_account(by, due, lang).await,
+            Command::Start { due } => self.start_account(by, due, false, lang).await,
+            Command::AcceptClock { due } => self.start_account(by, due, true, lang).await,
             Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),
@@ -115,7 +116,7 @@ impl Engine {
             "clock_behind": self.clock_behind(now),
             "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
-            "seen_at": self.seen_at,
+            "seen_at": state.seen_at,
         });
         let mut lines = vec![match lang {
             Lang::Ja => format!(
@@ -147,13 +148,7 @@ impl Engine {
         }
         if self.clock_behind(now) {
             exit = 3;
-            lines.push(
-                lang.pick(
-                    "  ⚠ 時計が遅れています。追いつくまで送信しません",
-                    "  ⚠ the clock is behind: nothing is sent until it catches up",
-                )
-                .into(),
-            );
+            lines.push(format!("  ⚠ {}", words.clock_behind(now, state.seen_at)));
         }
         for run in state.runs.values() {
             let row = &run.row;

@@ -113,6 +113,10 @@ impl Engine {
             );
             return Err(conflict(message.into()));
         }
+        let now = self.deps.clock.now();
+        if self.clock_behind(now) {
+            return Err(conflict(self.words(lang).clock_behind(now, self.state.seen_at)));
+        }
         if self.deps.mode == super::Mode::Command {
             let message = lang.pick(
                 "テスト送信にはデーモンが必要です: haishin run",

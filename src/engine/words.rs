@@ -126,8 +126,8 @@ impl Words {
                 format!("LINE refused it ({}) after an attempt that may have been taken", said_words(said)),
             ),
             Reason::KeyExpired => pick(
-                "最初の送信から23時間、LINE の答えがありません。届いたかもしれないので再送しません",
-                "no answer within 23 h of the first request: possibly sent, not sent again",
+                "最初の送信から23時間（または時計が戻されて経過が不明）、LINE の答えがありません。届いたかもしれないので再送しません",
+                "no answer within 23 h of the first request (or of an unknown time, by a clock set back): possibly sent, not sent again",
             ),
             Reason::BodyChanged => pick(
                 "送信内容が最初と一致しません（送信中の更新？）。届いたかもしれないので再送しません",
@@ -330,6 +330,15 @@ impl Words {
                 .pick("LINE の残り通数をまだ読み取れていません", "LINE's monthly quota has not been read yet")
                 .into(),
         }
+    }
+
+    /// The clock shows less than what was already seen.
+    pub fn clock_behind(self, now: Instant, seen: Instant) -> String {
+        let (now, seen) = (self.at(now), self.at(seen));
+        self.lang.pick(
+            format!("時計が遅れています（今 {now}、これまでの最新 {seen}）。追いつくまで何も配信しません → 時計を直すか、今の時計が正しければ haishin start --accept-clock"),
+            format!("clock behind: it shows {now}, and {seen} was seen before; nothing is planned or sent until it catches up → put the clock right, or, if it is right now: haishin start --accept-clock"),
+        )
     }
 
     /// Since when, by whom and why something stands still, and what to do next.

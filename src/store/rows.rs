@@ -360,7 +360,7 @@ pub struct ActRow {
     pub at: Instant,
     /// Who.
     pub by: String,
-    /// `stop`, `start`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
+    /// `stop`, `start`, `accept-clock`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
     pub act: String,
     /// On what.
     pub subject: String,
@@ -457,4 +457,6 @@ pub enum Write {
     Quota(QuotaReading),
     /// What a person did.
     Act(ActRow),
+    /// The instant of this transaction is the latest one seen, although later ones were: a person said so.
+    ClockAccepted,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use crate::clock::Reading;
+use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
@@ -303,11 +303,13 @@ impl Run {
         self.open.values().filter(|open| !open.in_flight).map(|open| open.not_before).min()
     }
 
-    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
+    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself. A key of another boot that
+    /// was opened ahead of a clock that is believed (somebody set it back) may be of any age.
     pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
         let old = |open: &OpenBatch| {
-            !open.in_flight
-                && clock.age(open.opened.at, &open.opened.boot_id, open.opened.since_boot) >= KEY_LIFE
+            let Opened { at, boot_id, since_boot } = &open.opened;
+            let ageless = *boot_id != clock.boot.boot_id && *at - clock.now > CLOCK_BEHIND;
+            !open.in_flight && (ageless || clock.age(*at, boot_id, *since_boot) >= KEY_LIFE)
         };
         let keys: Vec<BatchKey> =
             self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();

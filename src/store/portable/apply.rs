@@ -1,7 +1,7 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use super::{Connection, account, bulk, checkpoint, failed, lease, occurrence, sending};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
@@ -49,6 +49,7 @@ pub(super) async fn apply(
         Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
+        Write::ClockAccepted => lease::accept_clock(conn, id, now).await,
     }
 }
 

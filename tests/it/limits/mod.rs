@@ -1,10 +1,20 @@
 //! Every limit of sending reached once, and what people do about it.
 
+mod clock;
 mod guards;
 mod pace;
 mod people;
 mod stage;
 
+use haishin::domain::campaign::Pace;
+use haishin::domain::delivery::OccurrenceState;
+use haishin::domain::id::{
+    CampaignSlug, CategoryName, FriendId, OccurrenceId, UserId, VariantName, VersionId,
+};
+use haishin::domain::key::Run as RunKind;
+use haishin::domain::message::ContentDigest;
+use haishin::domain::time::Instant;
+use haishin::store::{OccurrenceRow, Part, VariantRow};
 use serde_json::{Value, json};
 
 use crate::support::world::World;
@@ -45,4 +55,49 @@ async fn paused_for(world: &World) -> Value {
 
 fn rejected(friends: u64, open: u64) -> Value {
     json!({ "rejected": friends, "not_yet_sent": open })
+}
+
+const START: Instant = Instant::from_millis(1_796_000_000_000);
+
+fn user_of(friend: FriendId) -> Option<UserId> {
+    Some(UserId(u128::from(friend.0).to_be_bytes()))
+}
+
+/// An occurrence as a freeze leaves it, at [`START`].
+fn frozen(pace: Option<Pace>, recipients: u64) -> OccurrenceRow {
+    OccurrenceRow {
+        id: OccurrenceId(1),
+        campaign: CampaignSlug::parse("gift").unwrap(),
+        step: String::new(),
+        due_at: START,
+        run: RunKind::Scheduled(0),
+        parent: None,
+        child: 0,
+        version: VersionId(1),
+        state: OccurrenceState::Sending,
+        reason: None,
+        detail: Value::Null,
+        category: CategoryName::parse("promotion").unwrap(),
+        capped: true,
+        immediate: false,
+        frozen_at: START,
+        deadline_at: None,
+        pace,
+        notify: true,
+        matched: recipients,
+        recipients,
+        parts: vec![Part { from_batch: 0, effective_at: START }],
+        finished_at: None,
+    }
+}
+
+fn arm(position: u32, friends: std::ops::Range<u32>) -> VariantRow {
+    VariantRow {
+        position,
+        name: VariantName::parse(&format!("v{position}")).unwrap(),
+        messages: "[]".into(),
+        content: ContentDigest([0; 32]),
+        unit: None,
+        recipients: friends.collect(),
+    }
 }

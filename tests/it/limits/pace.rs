@@ -4,22 +4,17 @@ use std::collections::BTreeMap;
 
 use haishin::clock::{BootTime, Reading};
 use haishin::domain::campaign::Pace;
-use haishin::domain::delivery::{OccurrenceState, Outcome};
-use haishin::domain::id::{
-    CampaignSlug, CategoryName, FriendId, OccurrenceId, UserId, VariantName, VersionId,
-};
-use haishin::domain::key::Run as RunKind;
-use haishin::domain::message::ContentDigest;
-use haishin::domain::time::{Instant, Span};
+use haishin::domain::delivery::Outcome;
+use haishin::domain::time::Span;
 use haishin::line::{Answer, Attempt};
 use haishin::sandbox::{Fault, FaultKind};
 use haishin::sender::run::{BatchKey, Next, Run};
-use haishin::store::{BatchRow, OccurrenceRow, Part, StrideRow, VariantRow};
+use haishin::store::{BatchRow, OccurrenceRow, StrideRow, VariantRow};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-use super::{books, gift};
+use super::{START, arm, books, frozen, gift, user_of};
 
 /// The most friends delivered to in any window `[t, t + per)`.
 fn fullest(deliveries: &[(i64, u64)], per: i64) -> u64 {
@@ -66,39 +61,6 @@ async fn a_pace_is_kept_up() {
     assert!((40_000..43_000).contains(&took.as_millis()), "{took}: four times ten seconds, and a little");
 }
 
-const START: Instant = Instant::from_millis(1_796_000_000_000);
-
-fn user_of(friend: FriendId) -> Option<UserId> {
-    Some(UserId(u128::from(friend.0).to_be_bytes()))
-}
-
-fn occurrence(pace: Pace, recipients: u64) -> OccurrenceRow {
-    OccurrenceRow {
-        id: OccurrenceId(1),
-        campaign: CampaignSlug::parse("gift").unwrap(),
-        step: String::new(),
-        due_at: START,
-        run: RunKind::Scheduled(0),
-        parent: None,
-        child: 0,
-        version: VersionId(1),
-        state: OccurrenceState::Sending,
-        reason: None,
-        detail: serde_json::Value::Null,
-        category: CategoryName::parse("promotion").unwrap(),
-        capped: true,
-        immediate: false,
-        frozen_at: START,
-        deadline_at: None,
-        pace: Some(pace),
-        notify: true,
-        matched: recipients,
-        recipients,
-        parts: vec![Part { from_batch: 0, effective_at: START }],
-        finished_at: None,
-    }
-}
-
 /// A sender, a LINE that takes its time, and what is durable.
 struct Life {
     rng: StdRng,
@@ -122,17 +84,10 @@ impl Life {
         let (mut variants, mut next) = (Vec::new(), 0_u32);
         for position in 0..rng.random_range(1..=4) {
             let size = rng.random_range(0..=friends * 3);
-            variants.push(VariantRow {
-                position,
-                name: VariantName::parse(&format!("v{position}")).unwrap(),
-                messages: "[]".into(),
-                content: ContentDigest([0; 32]),
-                unit: None,
-                recipients: (next..next + size).collect(),
-            });
+            variants.push(arm(position, next..next + size));
             next += size;
         }
-        let row = occurrence(pace, next.into());
+        let row = frozen(Some(pace), next.into());
         let run = Run::new(row.clone(), "1".into(), variants.clone());
         let (strides, batches, deliveries) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         Self { rng, row, variants, run, strides, batches, now: 0, deliveries, kills: 0 }

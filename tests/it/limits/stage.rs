@@ -7,7 +7,7 @@ use haishin::clock::{Clock, ManualClock};
 use haishin::config::{self, Source};
 use haishin::domain::effect::{Effect, Intake};
 use haishin::domain::friend::Status;
-use haishin::domain::id::{AccountSlug, OccurrenceId};
+use haishin::domain::id::{AccountId, AccountSlug, OccurrenceId};
 use haishin::domain::time::{Instant, Span};
 use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, Event, Handle, Mode};
@@ -34,6 +34,7 @@ pub struct Stage {
     pub clock: Arc<ManualClock>,
     pub sandbox: Arc<Sandbox>,
     pub state: tempfile::TempDir,
+    pub account: AccountId,
     deps: Deps,
     active: Active,
     handle: Handle,
@@ -70,12 +71,16 @@ impl Stage {
             mode: Mode::Daemon,
         };
         let (handle, serving) = serve(&deps, &clock, &sandbox, &active).await;
-        let stage = Self { clock, sandbox, state, deps, active, handle, serving, _test: test };
+        let stage = Self { clock, sandbox, state, account, deps, active, handle, serving, _test: test };
         // Nothing is due yet, so the clock stands still.
         while stage.done(Command::Status).await["friends"] != friends {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         stage
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        self.deps.store.as_ref()
     }
 
     /// The process dies and another takes over.

@@ -122,6 +122,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
             subject: "a".into(),
             detail: "誤配信".into(),
         }),
+        Write::ClockAccepted,
     ]
 }
 
