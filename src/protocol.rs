@@ -145,6 +145,11 @@ pub enum Command {
         /// What to do with what fell due meanwhile; absent = list it and change nothing.
         due: Option<DueChoice>,
     },
+    /// The same, on a clock that is behind what was already seen: it is taken as right.
+    AcceptClock {
+        /// What to do with what fell due meanwhile; absent = list it and change nothing.
+        due: Option<DueChoice>,
+    },
 }
 
 /// What a person decides of an occurrence.

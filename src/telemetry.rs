@@ -174,6 +174,8 @@ pub mod metric {
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
     pub const STOPPED: &str = "haishin_stopped";
+    /// How far the clock is behind.
+    pub const CLOCK_BEHIND: &str = "haishin_clock_behind_seconds";
     /// How long writes wait for the writer.
     pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
     /// Connections of the HTTP server.
@@ -209,6 +211,12 @@ pub const METRICS: &[Metric] = &[
     of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
+    of(
+        metric::CLOCK_BEHIND,
+        MetricKind::Gauge,
+        &["account"],
+        "How far the clock is behind what the account has seen. Above 60 nothing is sent: put the clock right, or `haishin start --accept-clock`.",
+    ),
     of(
         metric::WRITE_WAIT_SECONDS,
         MetricKind::Seconds,

@@ -103,11 +103,16 @@ pub(super) enum Action {
         reason: String,
     },
     /// Release the brake; lists what fell due meanwhile and asks how to go on.
-    #[command(after_help = "Examples:\n  haishin start\n  haishin start --due skip")]
+    #[command(
+        after_help = "Examples:\n  haishin start\n  haishin start --due skip\n  haishin start --accept-clock    the clock was set back, and is right now"
+    )]
     Start {
         /// What to do with what fell due: judge it by if_missed and grace, or skip it.
         #[arg(long, value_name = "judge|skip")]
         due: Option<Due>,
+        /// Take the clock as right although it is behind what was already seen.
+        #[arg(long)]
+        accept_clock: bool,
     },
 }
 

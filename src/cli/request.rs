@@ -192,12 +192,13 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },
-        Action::Start { due } => Command::Start {
-            due: due.map(|due| match due {
+        Action::Start { due, accept_clock } => {
+            let due = due.map(|due| match due {
                 Due::Judge => DueChoice::Judge,
                 Due::Skip => DueChoice::Skip,
-            }),
-        },
+            });
+            if *accept_clock { Command::AcceptClock { due } } else { Command::Start { due } }
+        }
         Action::Check
         | Action::Apply { .. }
         | Action::Run(_)

@@ -8,11 +8,14 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::effect::{Effect, Entry};
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
 use crate::line::Attempt;
 use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
+use super::words::{GUARD, Subject};
 use super::{Engine, Event};
 
 /// Requests of one account under way at once: enough for LINE's 200/s at a third of a second each.
@@ -28,8 +31,8 @@ struct Heard {
     writes: Vec<Write>,
     settled: Vec<(OccurrenceId, BatchRow)>,
     quarantined: Vec<FriendId>,
-    pause_campaigns: Vec<(CampaignSlug, String)>,
-    pause_account: Option<String>,
+    pause_campaigns: Vec<(CampaignSlug, Reason)>,
+    pause_account: Option<Reason>,
     ask_quota: bool,
 }
 
@@ -60,11 +63,12 @@ impl Engine {
             writes.push(Write::Entries(entries.clone()));
         }
         for (campaign, reason) in &heard.pause_campaigns {
-            writes.extend(self.pause_campaign_writes(campaign, "guard", reason, clock.now));
+            writes.extend(self.pause_campaign_writes(campaign, GUARD, reason, clock.now));
         }
         if let Some(reason) = heard.pause_account.take().filter(|_| self.state.row.paused.is_none()) {
-            tracing::error!(account = %self.slug, reason, "the account pauses");
-            let halt = Halt { at: clock.now, by: "guard".into(), reason };
+            let text = self.words(Lang::En).reason(&reason, Subject::Account);
+            tracing::error!(account = %self.slug, reason = text, "the account pauses");
+            let halt = Halt { at: clock.now, by: GUARD.into(), reason };
             writes.push(Write::AccountPaused(Some(halt.clone())));
             self.state.row.paused = Some(halt);
         }
@@ -115,14 +119,17 @@ impl Engine {
 
     /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
     fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
+        let behind = self.clock_behind(clock.now);
         for (id, run) in &mut self.state.runs {
-            let mut rows = run.expire_keys(clock);
+            // A clock that is not believed says nothing of a key's age; nothing is sent by it either.
+            let mut rows = if behind { Vec::new() } else { run.expire_keys(clock) };
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
-                rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
+                let why = run.row.reason.clone();
+                rows.extend(run.wind_up(Outcome::Cancelled, clock, why.as_ref()));
             } else if run.in_flight() == 0
-                && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline)
+                && let Some(deadline) = run.row.deadline_at.filter(|deadline| clock.now >= *deadline)
             {
-                rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
+                rows.extend(run.wind_up(Outcome::Expired, clock, Some(&Reason::Expired { deadline })));
             }
             heard.rows(*id, rows);
         }
@@ -131,20 +138,7 @@ impl Engine {
     /// Ends the occurrences whose every delivery has its outcome.
     fn finish(&mut self, clock: &Reading, heard: &mut Heard) {
         for run in self.state.runs.values_mut().filter(|run| run.is_done() && run.row.finished_at.is_none()) {
-            let to = match run.row.state {
-                OccurrenceState::Cancelled => OccurrenceState::Cancelled,
-                _ => OccurrenceState::Finished,
-            };
-            heard.writes.push(Write::Sets { occurrence: run.row.id, sets: run.outcome_sets() });
-            heard.writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: run.row.state,
-                to,
-                reason: run.row.reason.clone(),
-                finished_at: Some(clock.now),
-            });
-            run.row.state = to;
-            run.row.finished_at = Some(clock.now);
+            heard.writes.extend(run.ends(clock.now));
             tracing::info!(
                 account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id,
                 accepted = run.ended(Outcome::Accepted), unknown = run.ended(Outcome::Unknown),
@@ -181,7 +175,7 @@ impl Engine {
         self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
         for stride in &strides {
             if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
-                run.stride_opened(stride, &clock);
+                run.stride_opened(stride);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use crate::domain::id::CampaignSlug;
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::domain::policy::QuietHours;
+use crate::domain::reason::Reason;
 use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, OccurrenceFilter, Priority, StoreError, Write};
@@ -87,14 +88,7 @@ impl Engine {
     }
 
     fn may_not_plan(&self, clock: &Reading) -> bool {
-        if self.clock_behind(clock.now) {
-            tracing::error!(
-                account = %self.slug, now = %clock.now, seen = %self.seen_at,
-                "the clock is behind what was already seen: nothing is planned or sent until it catches up"
-            );
-            return true;
-        }
-        self.state.row.stopped.is_some() || self.state.row.paused.is_some()
+        self.clock_behind(clock.now) || self.state.row.stopped.is_some() || self.state.row.paused.is_some()
     }
 
     /// Plans one campaign's instants; `false` when one has to wait and is still due.
@@ -120,8 +114,9 @@ impl Engine {
         let Some(last) = missed.last().copied() else { return Ok(()) };
         let mut writes = Vec::new();
         for at in &missed {
-            let row =
+            let mut row =
                 self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::NotCaughtUp);
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
@@ -284,13 +279,14 @@ impl Engine {
     }
 
     /// Records what fell due as missed, by a person's choice.
-    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], _now: Instant) -> Vec<Write> {
+    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], by: &str) -> Vec<Write> {
         let mut writes = Vec::new();
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let row =
+            let mut row =
                 self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::SkippedByPerson { by: by.into() });
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),

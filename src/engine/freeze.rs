@@ -9,7 +9,7 @@ use crate::domain::campaign::Campaign;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
-use crate::domain::plan::{self, Decision, Friends, Input, Reach, Refusal, Verdict, Wait, Warning};
+use crate::domain::plan::{self, Decision, Friends, Input, Verdict};
 use crate::domain::policy::Policy;
 use crate::domain::segment::rule::Rule;
 use crate::domain::sends::{Reservation, Sends};
@@ -113,7 +113,8 @@ impl Engine {
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait, Lang::En), "waits");
+            let reason = self.words(Lang::En).wait(*wait);
+            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason, "waits");
             return Ok(false);
         }
         let mut row =
@@ -125,7 +126,7 @@ impl Engine {
         row.matched = decision.matched.len();
         if let Verdict::Refuse(refusal) = &decision.verdict {
             row.state = OccurrenceState::Refused;
-            row.reason = Some(refusal_words(refusal, Lang::En));
+            row.reason = Some(refusal.clone().into());
             row.recipients = 0;
             row.finished_at = Some(now);
             return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
@@ -155,9 +156,10 @@ impl Engine {
         writes.extend(self.planned(campaign, row.due_at));
         self.commit(Priority::Freeze, writes).await?;
         self.write_ticket();
+        let reason = self.occurrence_reason(&row, Lang::En);
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
-            state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
+            state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason, "frozen"
         );
         let took = self.deps.clock.boot().since_boot.as_millis() - begun.boot.since_boot.as_millis();
         self.count_occurrence(&row, Span::from_millis(took));
@@ -248,86 +250,11 @@ pub(super) fn detail(decision: &Decision, quota: plan::Quota) -> serde_json::Val
         plan::Quota::Known { limit, used } => json!({ "limit": limit, "used": used }),
         plan::Quota::Unlimited | plan::Quota::Unreadable => serde_json::Value::Null,
     };
-    let warnings: Vec<_> = decision.warnings.iter().map(|warning| warning_words(warning, Lang::En)).collect();
     json!({
         "matched": decision.matched.len(),
         "quota": quota,
         "exclusions": exclusions.collect::<Vec<_>>(),
         "variants": variants.collect::<Vec<_>>(),
-        "warnings": warnings,
+        "warnings": decision.warnings,
     })
-}
-
-/// A refusal in words.
-pub(super) fn refusal_words(refusal: &Refusal, lang: Lang) -> String {
-    match (refusal, lang) {
-        (Refusal::DeadlinePassed { deadline }, Lang::Ja) => {
-            format!("期限 {deadline} を過ぎたか、配信しない時間帯のうちに過ぎます")
-        }
-        (Refusal::DeadlinePassed { deadline }, Lang::En) => {
-            format!("the deadline {deadline} has passed, or passes in quiet hours")
-        }
-        (Refusal::MaxRecipients { recipients, max }, Lang::Ja) => {
-            format!(
-                "配信対象 {recipients}人が max_recipients = {max} を超えています。減らして送ることはしません"
-            )
-        }
-        (Refusal::MaxRecipients { recipients, max }, Lang::En) => {
-            format!("{recipients} recipients are more than max_recipients = {max}; nothing is truncated")
-        }
-        (Refusal::Blanket(reach), Lang::Ja) => {
-            format!("{}。そのつもりなら reach = \"everyone\" と書いてください", reach_words(reach, lang))
-        }
-        (Refusal::Blanket(reach), Lang::En) => {
-            format!("{}; say reach = \"everyone\" if that is meant", reach_words(reach, lang))
-        }
-        (Refusal::Quota(budget), Lang::Ja) => format!(
-            "配信対象 {}人が今月使える {}通を超えています(上限 {}通、うち予約・発送用に {}通)",
-            budget.recipients, budget.available, budget.limit, budget.kept
-        ),
-        (Refusal::Quota(budget), Lang::En) => format!(
-            "{} recipients are more than the {} messages left this month (limit {}, {} kept for service)",
-            budget.recipients, budget.available, budget.limit, budget.kept
-        ),
-        (Refusal::QuotaUnreadable, Lang::Ja) => "猶予のうちにLINEの残り通数を読み取れませんでした".into(),
-        (Refusal::QuotaUnreadable, Lang::En) => "LINE's quota could not be read within the grace".into(),
-    }
-}
-
-fn reach_words(reach: &Reach, lang: Lang) -> String {
-    match lang {
-        Lang::Ja => format!(
-            "条件が、届く友だち {}人のうち {}人に一致しています({} を超えます)",
-            reach.reachable, reach.matched, reach.share
-        ),
-        Lang::En => format!(
-            "the rule matches {} of {} reachable friends, more than {}",
-            reach.matched, reach.reachable, reach.share
-        ),
-    }
-}
-
-/// A warning in words.
-pub(super) fn warning_words(warning: &Warning, lang: Lang) -> String {
-    match (warning, lang) {
-        (Warning::Blanket(reach), _) => reach_words(reach, lang),
-        (Warning::Quota(budget), Lang::Ja) => format!(
-            "今月の残りは {}通(上限 {}通)で、この配信は {}通です",
-            budget.available, budget.limit, budget.recipients
-        ),
-        (Warning::Quota(budget), Lang::En) => format!(
-            "{} messages are left of {} this month before this send of {}",
-            budget.available, budget.limit, budget.recipients
-        ),
-    }
-}
-
-/// What an occurrence waits for, in words.
-pub(super) fn wait_words(wait: Wait, lang: Lang) -> &'static str {
-    match wait {
-        Wait::QuietHours { .. } => lang.pick("配信しない時間帯です", "quiet hours"),
-        Wait::QuotaUnreadable => {
-            lang.pick("LINEの残り通数をまだ読み取れていません", "LINE's monthly quota has not been read yet")
-        }
-    }
 }

@@ -54,6 +54,8 @@ impl Engine {
         for (status, count) in [("following", following), ("blocked", blocked)] {
             metrics::gauge!(metric::FRIENDS, "account" => self.label(), "status" => status).set(count as f64);
         }
+        let behind = self.state.seen_at - self.deps.clock.now();
+        metrics::gauge!(metric::CLOCK_BEHIND, "account" => self.label()).set(seconds(behind.max(Span::ZERO)));
         let stopped = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
         metrics::gauge!(metric::STOPPED, "account" => self.label()).set(f64::from(u8::from(stopped)));
     }

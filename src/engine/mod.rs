@@ -19,6 +19,8 @@ pub mod state;
 mod test_send;
 pub mod ticket;
 pub mod turnstile;
+mod went_back;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use books::{Books, exclusion_words};
+pub use books::Books;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
@@ -40,7 +42,7 @@ use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, Priority, Store, StoreError, Write};
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
@@ -51,8 +53,6 @@ pub const LEASE: Span = Span::from_secs(10);
 const RENEW: Span = Span::from_secs(2);
 /// Requests stop when the lease could be shorter than one request still needs to leave.
 const LEASE_MARGIN: Span = Span::from_secs(2);
-/// A wall clock behind the latest instant seen by more than this stops planning and sending.
-const CLOCK_BEHIND: Span = Span::from_mins(1);
 /// The longest the loop sleeps: nudges may get lost, and other nodes append to the inbox.
 const LONGEST_SLEEP: Span = Span::from_secs(1);
 /// How long to wait before claiming again after a failure.
@@ -200,8 +200,8 @@ pub struct Engine {
     rng: StdRng,
     /// When the lease was last renewed, by both clocks.
     leased: Reading,
-    /// The latest instant any transaction of the account has seen.
-    seen_at: Instant,
+    /// When it was last told that the clock is behind, since boot; none while it is not.
+    told_behind: Option<Span>,
     /// Since when planning has run without a break.
     up_since: Instant,
     /// When the planner last looked.
@@ -254,12 +254,12 @@ impl Engine {
         let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
         let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
         let (fence, seen_at) = match claim {
-            Claim::Granted { fence, seen_at } => (fence, seen_at.unwrap_or(clock.now)),
+            Claim::Granted { fence, seen_at } => (fence, seen_at),
             Claim::Held { holder, expires_at } => {
                 return Err(EngineError::Held { account: slug, holder, expires_at });
             }
         };
-        let state = State::load(deps.store.as_ref(), account, &clock).await.map_err(failed)?;
+        let state = State::load(deps.store.as_ref(), account, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
             ticket: Ticket::new(&deps.state_dir, &slug),
@@ -276,7 +276,7 @@ impl Engine {
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
-            seen_at,
+            told_behind: None,
             quota: quota::Desk::default(),
             deferred: Vec::new(),
             rotation: None,
@@ -325,21 +325,19 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
-        self.seen_at = self.seen_at.max(now);
+        self.state.seen_at = self.state.seen_at.max(now);
         Ok(())
     }
 
     /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
     async fn reload(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        match self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await? {
-            Claim::Granted { fence, seen_at } => {
-                self.fence = fence;
-                self.seen_at = seen_at.unwrap_or(clock.now);
-            }
-            Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
-        }
-        self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        let claim = self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
+        let Claim::Granted { fence, seen_at } = claim else {
+            return Err(StoreError::Fenced { account: self.account.0 });
+        };
+        self.fence = fence;
+        self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
@@ -349,37 +347,6 @@ impl Engine {
         self.next_due = None;
         self.scheduled = None;
         self.check_ticket().await
-    }
-
-    /// A database behind the ticket went back in time: the account stands still until a person has looked.
-    async fn check_ticket(&mut self) -> Result<(), StoreError> {
-        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
-        if !behind || self.state.row.stopped.is_some() {
-            return Ok(());
-        }
-        let at = self.deps.clock.now();
-        let reason = "the database went back in time (an old backup?); everything due before now waits. \
-                      Compare with LINE's own records, then `haishin start`";
-        tracing::error!(account = %self.slug, reason, "held");
-        let halt = Halt { at, by: "guard".into(), reason: reason.into() };
-        self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
-        self.state.row.stopped = Some(halt);
-        Ok(())
-    }
-
-    /// The number of the last transaction, durable beside the database.
-    fn write_ticket(&self) {
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(
-                account = %self.slug, %error,
-                "the state directory cannot be written: a database that goes back in time would not be noticed"
-            );
-        }
-    }
-
-    /// Whether the wall clock is behind what this account has already seen.
-    fn clock_behind(&self, now: Instant) -> bool {
-        self.seen_at - now > CLOCK_BEHIND
     }
 
     /// Whether the lease surely still holds for a request about to leave.
@@ -395,7 +362,7 @@ impl Engine {
             return Ok(());
         }
         self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
-        self.seen_at = self.seen_at.max(clock.now);
+        self.state.seen_at = self.state.seen_at.max(clock.now);
         self.leased = clock;
         Ok(())
     }
@@ -468,6 +435,7 @@ impl Engine {
             }
         }
         if self.deps.mode == Mode::Daemon && !self.draining {
+            self.watch_clock();
             self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;

@@ -12,9 +12,9 @@ use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
-use super::books::exclusion_words;
 use super::due::campaigns_of;
-use super::freeze::{detail, refusal_words, wait_words, warning_words};
+use super::freeze::detail;
+use super::words::{Subject, exclusion_words};
 
 impl Engine {
     /// Decides the named campaigns as if due now, or all that are due, one after the other with their reservations.
@@ -50,7 +50,7 @@ impl Engine {
                 sends.reserve(reserve.reservation);
             }
             texts.push(self.decision_text(&campaign, due, &decision, lang));
-            list.push(self.decision_json(&campaign, due, &decision, quota, friends));
+            list.push(self.decision_json(&campaign, due, &decision, (quota, friends), lang));
         }
         if texts.is_empty() {
             texts.push(
@@ -92,8 +92,8 @@ impl Engine {
     }
 
     fn decision_text(&self, campaign: &Campaign, due: Instant, decision: &Decision, lang: Lang) -> String {
-        let mut lines =
-            vec![format!("{} {}  ({})", due.rfc3339(campaign_zone(self)), campaign.title, campaign.slug)];
+        let words = self.words(lang);
+        let mut lines = vec![format!("{} {}  ({})", words.at(due), campaign.title, campaign.slug)];
         lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), decision.matched.len()));
         for (exclusion, friends) in &decision.exclusions {
             lines.push(format!("   − {} {}", exclusion_words(exclusion, lang), friends.len()));
@@ -105,17 +105,17 @@ impl Engine {
             }
         }
         for warning in &decision.warnings {
-            lines.push(format!("  ⚠ {}", warning_words(warning, lang)));
+            lines.push(format!("  ⚠ {}", words.warning(warning)));
         }
         match &decision.verdict {
             Verdict::Send => {}
             Verdict::Refuse(refusal) => lines.push(format!(
                 "  ✗ {}: {}",
                 lang.pick("見送り", "refused"),
-                refusal_words(refusal, lang)
+                words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug))
             )),
             Verdict::Wait(wait) => {
-                lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), wait_words(*wait, lang)))
+                lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), words.wait(*wait)))
             }
         }
         lines.join("\n")
@@ -126,14 +126,18 @@ impl Engine {
         campaign: &Campaign,
         due: Instant,
         decision: &Decision,
-        quota: plan::Quota,
-        friends: bool,
+        (quota, friends): (plan::Quota, bool),
+        lang: Lang,
     ) -> serde_json::Value {
         let mut json = detail(decision, quota);
+        let words = self.words(lang);
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
-            Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal, Lang::En) }),
-            Verdict::Wait(wait) => json!({ "send": false, "waits": wait_words(*wait, Lang::En) }),
+            Verdict::Refuse(refusal) => {
+                let text = words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug));
+                json!({ "send": false, "refused": text, "why": refusal })
+            }
+            Verdict::Wait(wait) => json!({ "send": false, "waits": words.wait(*wait), "why": wait }),
         };
         let Some(object) = json.as_object_mut() else { return json };
         object.insert("campaign".into(), json!(campaign.slug));
@@ -162,8 +166,4 @@ impl Engine {
         }
         json
     }
-}
-
-fn campaign_zone(engine: &Engine) -> crate::domain::time::Tz {
-    engine.config().map_or(crate::domain::time::Tz::UTC, |config| config.policy.zone)
 }

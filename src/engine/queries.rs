@@ -11,11 +11,12 @@ use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Command, Failure, Reply, Row};
-use crate::store::StoreError;
+use crate::store::{Halt, StoreError};
 use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
+use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
 /// Rows sent at a time in long listings.
@@ -68,7 +69,8 @@ impl Engine {
                 self.resolve(by, occurrence, resolution, lang).await
             }
             Command::Stop { reason } => self.stop_account(by, reason, lang).await,
-            Command::Start { due } => self.start_account(by, due, lang).await,
+            Command::Start { due } => self.start_account(by, due, false, lang).await,
+            Command::AcceptClock { due } => self.start_account(by, due, true, lang).await,
             Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),
@@ -76,12 +78,13 @@ impl Engine {
         }
     }
 
-    fn zone(&self) -> Tz {
-        self.config().map_or(Tz::UTC, |config| config.policy.zone)
+    /// A reader of this account's things.
+    pub(super) fn words(&self, lang: Lang) -> Words {
+        Words { lang, zone: self.config().map_or(Tz::UTC, |config| config.policy.zone) }
     }
 
     pub(super) fn at(&self, instant: Instant) -> String {
-        instant.rfc3339(self.zone())
+        self.words(Lang::En).at(instant)
     }
 
     /// A campaign of this account in the running configuration.
@@ -104,13 +107,16 @@ impl Engine {
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
         let now = self.deps.clock.now();
-        let open: Vec<_> = state.runs.values().map(|run| self.run_json(run)).collect();
+        let words = self.words(lang);
+        let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
+        let open: Vec<_> = state.runs.values().map(|run| self.run_json(run, lang)).collect();
         let json = json!({
             "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
-            "stopped": state.row.stopped, "paused": state.row.paused, "clock_behind": self.clock_behind(now),
+            "stopped": halt(state.row.stopped.as_ref()), "paused": halt(state.row.paused.as_ref()),
+            "clock_behind": self.clock_behind(now),
             "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
-            "seen_at": self.seen_at,
+            "seen_at": state.seen_at,
         });
         let mut lines = vec![match lang {
             Lang::Ja => format!(
@@ -136,24 +142,13 @@ impl Engine {
         {
             if let Some(halt) = halt {
                 exit = 3;
-                lines.push(format!(
-                    "  ⚠ {} {} ({}): {}  → haishin start",
-                    lang.pick(ja, en),
-                    self.at(halt.at),
-                    halt.by,
-                    halt.reason
-                ));
+                let told = words.halt(halt, Subject::Account);
+                lines.push(format!("  ⚠ {} {told}", lang.pick(ja, en)));
             }
         }
         if self.clock_behind(now) {
             exit = 3;
-            lines.push(
-                lang.pick(
-                    "  ⚠ 時計が遅れています。追いつくまで送信しません",
-                    "  ⚠ the clock is behind: nothing is sent until it catches up",
-                )
-                .into(),
-            );
+            lines.push(format!("  ⚠ {}", words.clock_behind(now, state.seen_at)));
         }
         for run in state.runs.values() {
             let row = &run.row;
@@ -161,16 +156,17 @@ impl Engine {
                 "  {} #{} {}  {} {}/{}",
                 row.campaign,
                 row.id,
-                row.state.as_str(),
+                state_words(row.state, lang),
                 lang.pick("送信", "sent"),
                 run.ended(Outcome::Accepted),
                 row.recipients
             ));
+            lines.extend(self.occurrence_reason(row, lang).map(|reason| format!("    {reason}")));
         }
         Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
     }
 
-    pub(super) fn run_json(&self, run: &crate::sender::run::Run) -> serde_json::Value {
+    pub(super) fn run_json(&self, run: &crate::sender::run::Run, lang: Lang) -> serde_json::Value {
         let (open, possibly) = run.open_batches();
         json!({
             "occurrence": run.row.id, "campaign": run.row.campaign, "state": run.row.state, "due_at": run.row.due_at,
@@ -179,7 +175,7 @@ impl Engine {
             "not_yet_sent": run.unsettled(), "batches": run.batch_count(), "mark": run.mark(),
             "open_batches": open, "possibly_sent_batches": possibly, "possibly_sent": run.possibly_sent(),
             "in_flight": run.in_flight(),
-            "reason": run.row.reason,
+            "reason": self.occurrence_reason(&run.row, lang), "why": run.row.reason,
         })
     }
 
@@ -320,32 +316,34 @@ impl Engine {
             lang.pick("区分", "category"),
             lang.pick("名前", "title"),
         ]);
-        let mut rows = Vec::new();
+        let words = self.words(lang);
+        let (mut rows, mut halts) = (Vec::new(), Vec::new());
         for campaign in campaigns_of(&self.active, &self.slug) {
             let row = self.state.campaigns.get(&campaign.slug);
-            let paused = row.and_then(|row| row.paused.clone());
-            let state = if campaign.draft {
-                "draft"
-            } else if paused.is_some() {
-                "paused"
-            } else {
-                "active"
+            let paused = row.and_then(|row| row.paused.as_ref());
+            let (state, shown) = match paused {
+                _ if campaign.draft => ("draft", lang.pick("下書き", "draft")),
+                Some(_) => ("paused", lang.pick("一時停止", "paused")),
+                None => ("active", lang.pick("有効", "active")),
             };
+            let of = Subject::Campaign(&campaign.slug);
+            halts.extend(paused.map(|halt| format!("\n⚠ {} {}", campaign.slug, words.halt(halt, of))));
             let next = campaign.schedule.when.next_after(now);
             table.row(vec![
                 campaign.slug.to_string(),
-                state.to_owned(),
+                shown.to_owned(),
                 next.map_or("–".to_owned(), |at| self.at(at)),
                 campaign.category.to_string(),
                 campaign.title.clone(),
             ]);
             rows.push(json!({
                 "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
-                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused, "category": campaign.category,
+                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.category,
                 "priority": campaign.priority,
             }));
         }
-        Answer { text: table.render(), json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
+        let text = table.render() + &halts.concat();
+        Answer { text, json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
     }
 
     fn campaign_next(

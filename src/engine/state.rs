@@ -37,13 +37,21 @@ pub struct State {
     pub next_occurrence: i64,
     /// LINE's numbers as last read.
     pub quota: Option<QuotaReading>,
+    /// The latest instant any transaction of the account has seen. What is settled counts at it at the latest: after a
+    /// clock was set back and accepted, what was sent by the old one has happened all the same.
+    pub seen_at: Instant,
     /// The entry the index's checkpoint is as of; 0 without one.
     pub checkpoint: Seq,
 }
 
 impl State {
     /// Reads everything. Call only after the claim has committed.
-    pub async fn load(store: &dyn Store, account: AccountId, clock: &Reading) -> Result<Self, StoreError> {
+    pub async fn load(
+        store: &dyn Store,
+        account: AccountId,
+        clock: &Reading,
+        seen_at: Option<Instant>,
+    ) -> Result<Self, StoreError> {
         let row = store.account(account).await?.ok_or_else(|| StoreError::Corrupt {
             what: format!("account {}", account.0),
             why: "its row is gone while its lease exists; restore the database from a backup".into(),
@@ -61,6 +69,7 @@ impl State {
             runs: BTreeMap::new(),
             next_occurrence: last.first().map_or(0, |row| row.id.0) + 1,
             quota,
+            seen_at: seen_at.map_or(clock.now, |seen| seen.max(clock.now)),
             checkpoint,
         };
         for row in store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await? {
@@ -132,7 +141,7 @@ impl State {
         at: Instant,
     ) {
         if outcome.counts() {
-            self.sends.settle(occurrence, friends, at);
+            self.sends.settle(occurrence, friends, at.min(self.seen_at));
         } else {
             self.sends.release(occurrence, friends);
         }

@@ -54,9 +54,15 @@ impl Engine {
         if let plan::Quota::Known { limit, used } = quota
             && limit.saturating_sub(used) < recipients.len()
         {
-            return Ok(Err(conflict(
-                lang.pick("今月の残り通数が足りません。", "the month's messages are used up.").into(),
-            )));
+            let (left, wanted) = (limit.saturating_sub(used), recipients.len());
+            return Ok(Err(conflict(match lang {
+                Lang::Ja => format!(
+                    "今月の残りは {left}通で、{wanted}人に送れません（上限 {limit}通）。LINE Official Account Manager で上限を上げるか、月が替わるのを待ってください。"
+                ),
+                Lang::En => format!(
+                    "{left} messages are left of {limit} this month, too few for {wanted}: raise the limit in LINE Official Account Manager, or wait for the month to turn"
+                ),
+            })));
         }
         let mut row =
             self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(clock.now));
@@ -101,10 +107,15 @@ impl Engine {
 
     fn may_test(&self, lang: Lang) -> Result<(), Failure> {
         if self.state.row.stopped.is_some() || self.state.row.paused.is_some() {
-            return Err(conflict(
-                lang.pick("アカウントは停止中です。haishin start", "the account is stopped: haishin start")
-                    .into(),
-            ));
+            let message = lang.pick(
+                "アカウントは停止中です。再開してから送ってください: haishin start",
+                "the account is stopped; let it go on first: haishin start",
+            );
+            return Err(conflict(message.into()));
+        }
+        let now = self.deps.clock.now();
+        if self.clock_behind(now) {
+            return Err(conflict(self.words(lang).clock_behind(now, self.state.seen_at)));
         }
         if self.deps.mode == super::Mode::Command {
             let message = lang.pick(
@@ -118,14 +129,22 @@ impl Engine {
 
     fn named_friends(&self, to: &[String], lang: Lang) -> Result<RoaringBitmap, Failure> {
         if to.is_empty() || to.len() > MOST {
-            return Err(Failure { code: "invalid".into(), message: format!("1–{MOST}") });
+            let message = lang.pick(
+                format!("テスト送信の宛先は 1～{MOST}人です。"),
+                format!("a test send goes to 1 to {MOST} friends"),
+            );
+            return Err(Failure { code: "invalid".into(), message });
         }
         let mut friends = RoaringBitmap::new();
         for name in to {
             let Some(friend) = self.state.find_friend(name) else {
                 return Err(not_found(match lang {
-                    Lang::Ja => format!("友だち「{name}」は見つかりません。"),
-                    Lang::En => format!("there is no friend `{name}`"),
+                    Lang::Ja => format!(
+                        "友だち「{name}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"
+                    ),
+                    Lang::En => {
+                        format!("there is no friend `{name}`: name a LINE user id (U…) or an external id")
+                    }
                 }));
             };
             friends.insert(friend.0);

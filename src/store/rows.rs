@@ -14,6 +14,7 @@ use crate::domain::id::{
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 
 /// A configuration version: text and digest of all files.
@@ -45,14 +46,14 @@ pub struct NewVersion {
 }
 
 /// Why, since when and by whom something stands still.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Halt {
     /// Since when.
     pub at: Instant,
     /// A user's name, or the guard that did it.
     pub by: String,
-    /// For people: what happened and what to do next.
-    pub reason: String,
+    /// What happened.
+    pub reason: Reason,
 }
 
 /// An account's row.
@@ -177,9 +178,9 @@ pub struct OccurrenceRow {
     pub version: VersionId,
     /// Where it stands.
     pub state: OccurrenceState,
-    /// Why it stands there: refusal, pause, hold; JSON for machines is in `detail`.
-    pub reason: Option<String>,
-    /// Counts at the decision, warnings, the refusal: JSON, so that `why` can always be told.
+    /// Why it stands there: refused, missed, paused, held, cancelled.
+    pub reason: Option<Reason>,
+    /// Counts at the decision, LINE's month, warnings: JSON, so that "why" can always be told.
     pub detail: serde_json::Value,
     /// The category when sent.
     pub category: CategoryName,
@@ -326,8 +327,8 @@ pub struct BatchEnd {
     pub request_id: Option<String>,
     /// `X-Line-Accepted-Request-Id` of a 409.
     pub accepted_request_id: Option<String>,
-    /// LINE's words, or ours.
-    pub detail: Option<String>,
+    /// Why, where it was not simply accepted.
+    pub detail: Option<Reason>,
 }
 
 /// What became of a batch.
@@ -359,7 +360,7 @@ pub struct ActRow {
     pub at: Instant,
     /// Who.
     pub by: String,
-    /// `stop`, `start`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
+    /// `stop`, `start`, `accept-clock`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
     pub act: String,
     /// On what.
     pub subject: String,
@@ -431,7 +432,7 @@ pub enum Write {
         /// Where to.
         to: OccurrenceState,
         /// Why.
-        reason: Option<String>,
+        reason: Option<Reason>,
         /// When its last outcome came, if this ends it.
         finished_at: Option<Instant>,
     },
@@ -458,4 +459,6 @@ pub enum Write {
     Quota(QuotaReading),
     /// What a person did.
     Act(ActRow),
+    /// The instant of this transaction is the latest one seen, although later ones were: a person said so.
+    ClockAccepted,
 }

@@ -116,9 +116,8 @@ async fn set_halt(
     account: AccountId,
     halt: Option<&Halt>,
 ) -> Result<(), StoreError> {
-    let (at, by, reason) = halt_cells(halt);
-    let query =
-        sqlx::query(sql).bind(account.0).bind(at).bind(by.map(String::from)).bind(reason.map(String::from));
+    let (at, by, reason) = halt_cells(halt)?;
+    let query = sqlx::query(sql).bind(account.0).bind(at).bind(by).bind(reason);
     query.execute(conn).await.map(drop).map_err(failed("stop or pause an account"))
 }
 
@@ -217,7 +216,7 @@ pub(super) async fn set_campaign(
     account: AccountId,
     row: &CampaignRow,
 ) -> Result<(), StoreError> {
-    let (at, by, reason) = halt_cells(row.paused.as_ref());
+    let (at, by, reason) = halt_cells(row.paused.as_ref())?;
     let query = sqlx::query(SET_CAMPAIGN)
         .bind(account.0)
         .bind(row.campaign.as_str())
@@ -226,7 +225,7 @@ pub(super) async fn set_campaign(
         .bind(row.activated_at.as_millis())
         .bind(row.last_planned_at.map(Instant::as_millis))
         .bind(at)
-        .bind(by.map(String::from))
-        .bind(reason.map(String::from));
+        .bind(by)
+        .bind(reason);
     query.execute(conn).await.map(drop).map_err(failed("write a campaign"))
 }

@@ -1,7 +1,7 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use super::{Connection, account, bulk, checkpoint, failed, lease, occurrence, sending};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
@@ -35,7 +35,7 @@ pub(super) async fn apply(
                 occurrence: *occurrence,
                 from: *from,
                 to: *to,
-                reason: reason.as_deref(),
+                reason: reason.as_ref(),
                 finished_at: *finished_at,
             };
             occurrence::move_on(conn, id, step).await
@@ -43,12 +43,13 @@ pub(super) async fn apply(
         Write::Part { occurrence, part } => occurrence::set_part(conn, id, *occurrence, *part).await,
         Write::Stride(row) => sending::open_stride(conn, id, row).await,
         Write::Batches(rows) => {
-            let cells = rows.iter().map(BatchCells::of).collect();
-            bulk::set_batches(conn, id, cells).await.map_err(failed("write batches"))
+            let cells: Result<Vec<_>, _> = rows.iter().map(BatchCells::of).collect();
+            bulk::set_batches(conn, id, cells?).await.map_err(failed("write batches"))
         }
         Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
+        Write::ClockAccepted => lease::accept_clock(conn, id, now).await,
     }
 }
 

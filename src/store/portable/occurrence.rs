@@ -3,10 +3,11 @@
 use super::{Connection, failed};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{AccountId, OccurrenceId};
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::store::codec::{
-    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, bitmap_in, corrupt, count, gather, set_key,
-    set_kind, text, text_or_none,
+    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, bitmap_in, corrupt, count, gather, reason_cell,
+    set_key, set_kind, text_or_none,
 };
 use crate::store::{
     NewOccurrence, OccurrenceFilter, OccurrenceRow, OccurrenceSet, Part, StoreError, VariantRow,
@@ -170,7 +171,7 @@ pub(super) struct Move<'a> {
     pub(super) occurrence: OccurrenceId,
     pub(super) from: OccurrenceState,
     pub(super) to: OccurrenceState,
-    pub(super) reason: Option<&'a str>,
+    pub(super) reason: Option<&'a Reason>,
     pub(super) finished_at: Option<Instant>,
 }
 
@@ -185,7 +186,7 @@ pub(super) async fn move_on(
         .bind(step.occurrence.0)
         .bind(step.from.as_str())
         .bind(step.to.as_str())
-        .bind(step.reason.map(|reason| text(reason).into_owned()))
+        .bind(reason_cell(step.reason)?)
         .bind(step.finished_at.map(Instant::as_millis));
     let moved = query.execute(&mut *conn).await.map_err(failed(MOVING))?;
     if moved.rows_affected() == 1 {

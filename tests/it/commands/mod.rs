@@ -1,6 +1,7 @@
 //! The program as a stranger uses it, from outside: every answer, every mistake, and what never happens.
 
 mod answers;
+mod clock;
 mod mistakes;
 mod service;
 mod versions;

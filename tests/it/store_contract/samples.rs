@@ -14,6 +14,8 @@ use haishin::domain::id::{
 };
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
+use haishin::domain::plan::{Budget, Refusal};
+use haishin::domain::reason::{Reason, Said};
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -160,8 +162,42 @@ pub fn bitmap() -> impl Strategy<Value = RoaringBitmap> {
     ]
 }
 
+/// Every kind of reason with whatever texts; JSON keeps U+0000 too.
+pub fn reason() -> impl Strategy<Value = Reason> {
+    let said = (any::<u16>(), text()).prop_map(|(status, message)| Said { status, message });
+    let texts = prop_oneof![text(), Just("nul \0 inside".to_owned())];
+    (0..21, said, texts, any::<u32>(), any::<[u64; 4]>(), instant()).prop_map(
+        |(which, said, text, few, many, at)| match which {
+            0 => Reason::DatabaseWentBack,
+            1 => Reason::TokenRefused,
+            2 => Reason::AccountForbidden,
+            3 => Reason::PausedByPerson,
+            4 => Reason::BatchRefused(said),
+            5 => Reason::RejectedInARow { batches: few, said },
+            6 => Reason::ManyQuarantined { friends: few },
+            7 => Reason::MonthlyLimit { limit: many[0] },
+            8 => Reason::CancelledByPerson { by: text },
+            9 => Reason::SkippedByPerson { by: text },
+            10 => Reason::NotCaughtUp,
+            11 => Reason::LineRefused(said),
+            12 => Reason::RecipientRefused(said),
+            13 => Reason::RefusedAfterDoubt(said),
+            14 => Reason::KeyExpired,
+            15 => Reason::BodyChanged,
+            16 => Reason::Expired { deadline: at },
+            17 => Reason::ResolvedByPerson { by: text },
+            18 => Refusal::MaxRecipients { recipients: many[0], max: many[1] }.into(),
+            19 => {
+                let [recipients, available, limit, kept] = many;
+                Refusal::Quota(Budget { recipients, available, limit, kept }).into()
+            }
+            _ => Reason::Words { words: text },
+        },
+    )
+}
+
 pub fn halt() -> impl Strategy<Value = Halt> {
-    (instant(), text(), text()).prop_map(|(at, by, reason)| Halt { at, by, reason })
+    (instant(), text(), reason()).prop_map(|(at, by, reason)| Halt { at, by, reason })
 }
 
 pub fn campaign() -> impl Strategy<Value = CampaignRow> {
@@ -201,7 +237,7 @@ pub fn occurrence_row() -> impl Strategy<Value = OccurrenceRow> {
     let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), text(), instant(), run());
     let family = (option::of(1_i64..1_000_000), any::<u32>(), 1_i64..1_000);
     let decision =
-        (state(), option::of(text()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
+        (state(), option::of(reason()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
     let pace = option::of((any::<u32>(), span()).prop_map(|(friends, per)| Pace { friends, per }));
     let times = (instant(), option::of(instant()), option::of(instant()), pace, parts());
     let counts = (0_u64..1 << 40, 0_u64..1 << 40);
@@ -306,7 +342,7 @@ fn ended() -> impl Strategy<Value = BatchEnd> {
         proptest::sample::select(Outcome::ALL.to_vec()).prop_map(BatchEnding::Outcome),
         Just(BatchEnding::Superseded),
     ];
-    (how, instant(), any::<u32>(), option::of(text()), option::of(text()), option::of(text())).prop_map(
+    (how, instant(), any::<u32>(), option::of(text()), option::of(text()), option::of(reason())).prop_map(
         |(how, at, attempts, request_id, accepted_request_id, detail)| BatchEnd {
             how,
             at,
