@@ -13,6 +13,7 @@ use crate::domain::effect::Intake;
 use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, SegmentSlug, VersionId};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
+use crate::text::{Told, causes};
 
 /// The longest line either side reads.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
@@ -229,7 +230,10 @@ pub struct Failure {
 
 impl Failure {
     /// Something outside failed: the message and its causes.
-    pub fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { code: "unavailable".into(), message: crate::text::causes(error) }
+    pub fn unavailable<E: Told>(error: &E, lang: Lang) -> Self {
+        let said = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<E>().map_or_else(|| cause.to_string(), |own| own.told(lang))
+        };
+        Self { code: "unavailable".into(), message: causes(error, &said) }
     }
 }

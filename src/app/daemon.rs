@@ -70,15 +70,20 @@ impl Daemon {
         .await?;
         if let ClockKind::Set(began) = self.kind {
             let path = self.paths.set_clock();
-            std::fs::write(&path, format!("{began}\n"))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(&path, format!("{began}\n")).with_context(|| {
+                self.lang.pick(
+                    format!("{} に書き込めません", path.display()),
+                    format!("cannot write {}", path.display()),
+                )
+            })?;
         }
         let tasks = TaskTracker::new();
         let soft = shutdown.soft().clone();
         let socket = server::bind(&self.paths.socket()).with_context(|| {
-            format!(
-                "cannot listen on {}; a state directory with a shorter path may help",
-                self.paths.socket().display()
+            let socket = self.paths.socket();
+            self.lang.pick(
+                format!("ソケット {} を開けません", socket.display()),
+                format!("cannot listen on {}", socket.display()),
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));

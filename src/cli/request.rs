@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
             return Ok(Self { args, lang, socket: paths.socket(), here: None });
         }
         let mut rng = app::machine_rng();
-        let Some(lock) = app::lock_state(&paths.state, &mut rng)? else {
+        let Some(lock) = app::lock_state(&paths.state, &mut rng, lang)? else {
             bail!("{}", lang.pick(
                 "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
                 "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
@@ -135,9 +135,14 @@ impl<'a> Session<'a> {
         if let Some(here) = &self.here {
             return Ok(Conversation::here(here.node.clone(), request));
         }
-        let conversation =
-            Conversation::with_daemon(&self.socket, &request).await.context("the daemon's socket failed")?;
-        conversation.context("the daemon has just ended: try again")
+        let lang = self.lang;
+        let conversation = Conversation::with_daemon(&self.socket, &request)
+            .await
+            .with_context(|| lang.pick("デーモンのソケットにつながりません", "the daemon's socket failed"))?;
+        conversation.context(lang.pick(
+            "デーモンが終了したところです。もう一度実行してください",
+            "the daemon has just ended: try again",
+        ))
     }
 
     /// Asks; long listings are printed as they come.

@@ -8,6 +8,8 @@ pub use secrecy::{ExposeSecret, SecretString};
 use super::problem::{Expected, Problem};
 use super::suggest;
 use super::tree::{Item, Table};
+use crate::lang::Lang;
+use crate::text::Told;
 
 /// Where a secret is kept. The secret itself is read when it is needed and never printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,27 @@ pub enum SecretError {
         /// The credential.
         name: String,
     },
+}
+
+impl Told for SecretError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::Read { path, .. } => {
+                format!("秘密の値「{}」を読めません。場所と読み取り権限を確かめてください", path.display())
+            }
+            Self::TooLarge { path } => {
+                format!("「{}」は秘密の値にしては大きすぎます。ファイルを確かめてください", path.display())
+            }
+            Self::Empty { place } => format!("{place} の秘密の値が空です"),
+            Self::NoVariable { name } => format!("環境変数 {name} がありません"),
+            Self::NoCredentials { name } => format!(
+                "$CREDENTIALS_DIRECTORY がありません。systemd のユニットに LoadCredential={name}:パス を書いてください"
+            ),
+        }
+    }
 }
 
 const SECRET_BYTES_MAX: u64 = 16 * 1024;

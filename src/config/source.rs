@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::lang::Lang;
+use crate::text::Told;
+
 /// At most so many files: a wrong directory (a home, a disk) must not be read to its end.
 pub const FILES_MAX: usize = 5_000;
 /// The largest file, in bytes.
@@ -79,6 +82,35 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl Told for SourceError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::Read { path, .. } => {
+                format!("「{}」を読めません。場所と読み取り権限を確かめてください", path.display())
+            }
+            Self::TooManyFiles { path } => format!(
+                "「{}」には {FILES_MAX}個を超える .toml ファイルがあります。設定フォルダですか",
+                path.display()
+            ),
+            Self::TooLarge { path } => format!(
+                "「{}」が大きすぎます（1ファイル {} KiB、全部で {} MiB まで）",
+                path.display(),
+                FILE_BYTES_MAX / 1024,
+                TOTAL_BYTES_MAX / 1024 / 1024
+            ),
+            Self::TooDeep { path } => {
+                format!("「{}」は深すぎます。上のフォルダへのリンクがありませんか", path.display())
+            }
+            Self::Name { path } => {
+                format!("「{}」の名前が UTF-8 ではありません。名前を変えてください", path.display())
+            }
+        }
+    }
 }
 
 impl Source {

@@ -33,6 +33,8 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// A failure of these, with its causes, in the reader's language.
+    fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
 
 /// One process's accounts and configuration.
@@ -146,10 +148,8 @@ impl Node {
                 let running = lang.pick("動いているもの", "running");
                 Failure { code: "not_found".into(), message: format!("{message} ({running}: {})", names()) }
             }),
-            None if engines.len() == 1 => {
-                Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs))
-            }
-            None if engines.is_empty() => Err(none_runs()),
+            None if engines.len() == 1 => engines.into_values().next().ok_or_else(|| none_runs(lang)),
+            None if engines.is_empty() => Err(none_runs(lang)),
             None => Err(Failure {
                 code: "ambiguous_account".into(),
                 message: match lang {
@@ -190,7 +190,7 @@ impl Node {
     }
 
     async fn plan(&self, files: BTreeMap<String, String>, lang: Lang) -> Result<Answer, Failure> {
-        let active = self.store.active_version().await.map_err(|error| Failure::unavailable(&error))?;
+        let active = self.store.active_version().await.map_err(|error| Failure::unavailable(&error, lang))?;
         let checked = plan::check(files, self.clock.now());
         Ok(plan::describe(active.as_ref(), &checked, lang))
     }
@@ -205,7 +205,8 @@ impl Node {
         let _one = self.activating.lock().await;
         let checked = plan::check(files, self.clock.now());
         if let Some(configuration) = &checked.checked.configuration {
-            let refused = |error| Failure { code: "invalid".into(), message: format!("{error:#}") };
+            let refused =
+                |error| Failure { code: "invalid".into(), message: self.starter.told(&error, lang) };
             self.starter.admit(configuration, lang).map_err(refused)?;
         }
         let active =
@@ -225,13 +226,13 @@ impl Node {
             };
             let line = line.unwrap_or_else(|error| {
                 tracing::error!(%account, error = format!("{error:#}"), "the account keeps its connection to LINE");
-                lines.push(format!("{account}: {error:#}"));
+                lines.push(self.starter.told(&error, lang));
                 None
             });
             handle.send(Event::Activated { active: active.clone(), line }).await;
         }
-        for (account, error) in self.start_accounts().await {
-            lines.push(format!("{account}: {error:#}"));
+        for (_, error) in self.start_accounts().await {
+            lines.push(self.starter.told(&error, lang));
         }
         tracing::info!(version = %active.version, by, "configuration activated");
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
@@ -245,9 +246,9 @@ impl Node {
         replies: &mpsc::Sender<Reply>,
     ) -> Result<Answer, Failure> {
         let handle = self.account(account, lang)?;
-        let rows = self.store.accounts().await.map_err(|error| Failure::unavailable(&error))?;
+        let rows = self.store.accounts().await.map_err(|error| Failure::unavailable(&error, lang))?;
         let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
-            return Err(none_runs());
+            return Err(none_runs(lang));
         };
         let mut taken: u64 = 0;
         while let Some(upload) = uploads.recv().await {
@@ -275,13 +276,18 @@ impl Node {
             taken += u64::try_from(intakes.len()).unwrap_or(0);
             let inbox =
                 NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
-            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error))?;
+            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error, lang))?;
             handle.nudge();
             let _ = replies.send(Reply::Taken(taken)).await;
         }
         Err(Failure {
             code: "invalid".into(),
-            message: "the import ended without its last line; what was taken is durable".into(),
+            message: lang
+                .pick(
+                    "取り込みが途中で終わりました。受け付けた行は保存済みです。同じ取り込みをもう一度実行してください（二重にはなりません）。",
+                    "the import ended without its last line; what was taken is durable: run it again, nothing is added twice",
+                )
+                .into(),
         })
     }
 
@@ -292,7 +298,7 @@ impl Node {
         handle: &Handle,
         lang: Lang,
     ) -> Result<(), Failure> {
-        while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error))? > 0 {
+        while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error, lang))? > 0 {
             if !handle.send(Event::Nudge).await {
                 return Err(Failure {
                     code: "unavailable".into(),
@@ -334,9 +340,10 @@ async fn ask_engine(
     answered.await.map_err(|_| gone())?
 }
 
-fn none_runs() -> Failure {
-    Failure {
-        code: "not_found".into(),
-        message: "no account runs here; see `haishin check` and the log".into(),
-    }
+fn none_runs(lang: Lang) -> Failure {
+    let message = lang.pick(
+        "動いているアカウントがありません。haishin check とログを確かめてください。",
+        "no account runs here; see `haishin check` and the log",
+    );
+    Failure { code: "not_found".into(), message: message.into() }
 }

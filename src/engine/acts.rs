@@ -82,7 +82,8 @@ impl Engine {
         let halted = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
         let behind = self.clock_behind(now);
         let clock = self.words(lang).clock_behind(now, self.state.seen_at);
-        if !halted && !(behind && accept_clock) {
+        let accepted = behind && accept_clock;
+        if !(halted || accepted) {
             let idle = lang.pick("停止していません。", "the account is not stopped.");
             return Ok(Err(conflict(if behind { clock } else { idle.into() })));
         }
@@ -101,7 +102,6 @@ impl Engine {
         };
         writes.extend(self.resume_runs(None, now));
         writes.push(self.act(by, "start", self.slug.as_str(), choice));
-        let accepted = behind && accept_clock;
         if accepted {
             let detail = format!("{} -> {now}", self.state.seen_at);
             writes.extend([Write::ClockAccepted, self.act(by, "accept-clock", self.slug.as_str(), &detail)]);

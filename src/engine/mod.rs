@@ -43,6 +43,7 @@ use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, Priority, Store, StoreError, Write};
+use crate::text::Told;
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
@@ -184,6 +185,21 @@ pub enum EngineError {
         /// Until when.
         expires_at: Instant,
     },
+}
+
+impl Told for EngineError {
+    fn told(&self, lang: Lang) -> String {
+        match (self, lang) {
+            (_, Lang::En) => self.to_string(),
+            (Self::Unconfigured(account), Lang::Ja) => {
+                format!("アカウント「{account}」は有効な設定にありません")
+            }
+            (Self::Claim { account, .. }, Lang::Ja) => format!("アカウント「{account}」を開始できません"),
+            (Self::Held { account, holder, expires_at }, Lang::Ja) => format!(
+                "アカウント「{account}」は {holder} が {expires_at} まで担当しています。そちらの haishin に尋ねるか、終わるのを待ってください"
+            ),
+        }
+    }
 }
 
 /// The owner of one account.

@@ -15,6 +15,8 @@ use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
 use crate::domain::key::RetryKey;
 use crate::domain::time::Span;
+use crate::lang::Lang;
+use crate::text::Told;
 
 const RETRY_KEY: HeaderName = HeaderName::from_static("x-line-retry-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -57,6 +59,24 @@ pub enum BuildError {
     /// The configured token cannot be sent.
     #[error("the access token cannot be sent")]
     Token(#[source] CallError),
+}
+
+impl Told for BuildError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::ApiBase(base) => {
+                format!("api_base「{base}」は URL ではありません。LINE 本来のものは https://api.line.me です")
+            }
+            Self::PlainHttp(base) => format!(
+                "api_base「{base}」は暗号化されない http で他のマシンを指しています。https にしてください"
+            ),
+            Self::Client(_) => "HTTP の準備ができません。ca-certificates はインストールされていますか".into(),
+            Self::Token(_) => "アクセストークンが送れない形をしています".into(),
+        }
+    }
 }
 
 /// One channel over HTTP.

@@ -73,19 +73,14 @@ pub(super) async fn ensure_account(
     let found: Vec<(i64, String, String)> = find.fetch_all(conn).await.map_err(failed(ENSURING))?;
     let mut ours = None;
     for (id, known_slug, known_channel) in found {
-        if known_slug != slug.as_str() {
-            let why = format!(
-                "channel {channel_id} is that of account `{known_slug}`, whose history it carries: \
-                 call the account `{known_slug}` again"
-            );
-            return Err(corrupt(format!("account `{slug}`"), why));
+        let slug = slug.as_str().to_owned();
+        if known_slug != slug {
+            let channel = channel_id.to_owned();
+            return Err(StoreError::SlugChanged { slug, known: known_slug, channel });
         }
         if known_channel != channel_id {
-            let why = format!(
-                "it was channel {known_channel} before and is {channel_id} now: set channel_id back, \
-                 or give the new channel a slug of its own"
-            );
-            return Err(corrupt(format!("account `{slug}`"), why));
+            let now = channel_id.to_owned();
+            return Err(StoreError::ChannelChanged { slug, before: known_channel, now });
         }
         ours = Some(AccountId(id));
     }

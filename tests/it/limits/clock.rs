@@ -166,7 +166,8 @@ fn a_key_of_unknown_age_is_not_used_again() {
     ] {
         let clock = reading(boot, opened - back);
         let row = run.row.clone();
-        let mut restored = Run::restore(row, "1".into(), variants.clone(), &[stride.clone()], vec![], &clock);
+        let mut restored =
+            Run::restore(row, "1".into(), variants.clone(), std::slice::from_ref(&stride), vec![], &clock);
         restored.expire_keys(&clock);
         assert_eq!(restored.ended(Outcome::Unknown), expired, "{boot}, {back} back");
         assert_eq!(restored.has_ready(&clock), expired == 0);

@@ -2,6 +2,7 @@
 
 mod clock;
 mod guards;
+mod lost;
 mod pace;
 mod people;
 mod stage;

@@ -91,11 +91,16 @@ impl Stage {
     }
 
     pub async fn ask(&self, command: Command) -> Result<Answer, Failure> {
+        self.try_ask(command).await.expect("the engine answers")
+    }
+
+    /// Asks; none if the turn failed before there was an answer.
+    pub async fn try_ask(&self, command: Command) -> Option<Result<Answer, Failure>> {
         let (answer, answered) = oneshot::channel();
         let (rows, _listing) = mpsc::channel(64);
         let ask = Ask { command, lang: Lang::En, by: "hana".into(), rows, answer };
         assert!(self.handle.send(Event::Ask(ask)).await, "the engine ended");
-        answered.await.expect("the engine answers")
+        answered.await.ok()
     }
 
     pub async fn done(&self, command: Command) -> Value {
@@ -103,7 +108,8 @@ impl Stage {
     }
 
     pub async fn occurrence(&self) -> Option<Value> {
-        self.ask(Command::OccurrenceShow { occurrence: OccurrenceId(1) }).await.ok().map(|one| one.json)
+        let show = Command::OccurrenceShow { occurrence: OccurrenceId(1) };
+        self.try_ask(show).await?.ok().map(|one| one.json)
     }
 
     /// What became of the friends of the first occurrence so far.
