@@ -84,16 +84,19 @@ pub(super) enum Action {
     )]
     Import(ImportOptions),
     /// Count, list or export segments.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  haishin segment count")]
     Segment(SegmentAction),
     /// Look at friends.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  haishin friend show c-001")]
     Friend(FriendAction),
     /// Campaigns: when, to whom, pause, cancel, test.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  haishin campaign list\n  haishin campaign preview winter-coupon\n  haishin campaign pause winter-coupon"
+    )]
     Campaign(CampaignAction),
     /// What was sent, what is open, and the books.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  haishin occurrence list\n  haishin occurrence show 12")]
     Occurrence(OccurrenceAction),
     /// The emergency brake: nothing of the account is sent until `start`.
     #[command(after_help = "Example:\n  haishin stop --reason \"wrong coupon\"")]

@@ -7,9 +7,11 @@ use toml::de::DeValue;
 use super::layers::Layers;
 use super::problem::{Expected, Noun, Problem};
 use super::scalar::parse_time;
+use super::suggest::half_width;
 use super::tree::Item;
 use crate::domain::id::{CategoryName, TagName};
 use crate::domain::policy::{BlanketGuard, Cap, CapWindow, Category, Policy, QuietHours, QuotaPolicy};
+use crate::domain::schedule::TimeOfDay;
 use crate::domain::time::{Span, Tz};
 
 /// The category whose flags a category of the shop's own begins with.
@@ -191,12 +193,29 @@ fn quiet_hours(layers: &Layers<'_>, zone: Tz) -> Option<Option<QuietHours>> {
     if item.is_off() {
         return Some(None);
     }
-    item.parse(Expected::TimeRange, |text| {
+    let read = |text: &str| {
         let (start, end) = text.split_once('-')?;
         let (start, end) = (parse_time(start.trim())?, parse_time(end.trim())?);
         (start != end).then_some(QuietHours { start, end, zone })
-    })
-    .map(Some)
+    };
+    let text = item.text_as(Expected::TimeRange)?;
+    match read(text) {
+        Some(hours) => Some(Some(hours)),
+        None => {
+            item.bad_but(Expected::TimeRange, text, hours_meant(text).filter(|meant| read(meant).is_some()))
+        }
+    }
+}
+
+/// `22時〜8時`, `22:00~8:00`: the hours as they are written here.
+fn hours_meant(text: &str) -> Option<String> {
+    let plain = half_width(text).replace(['〜', '~', '～'], "-").replace(['時', ' '], "");
+    let (start, end) = plain.split_once('-')?;
+    let full = |time: &str| {
+        let time = if time.contains(':') { time.to_owned() } else { format!("{time}:00") };
+        TimeOfDay::parse(&time).ok()
+    };
+    Some(format!("{}-{}", full(start)?, full(end)?))
 }
 
 fn blanket(layers: &Layers<'_>) -> Option<BlanketGuard> {

@@ -355,8 +355,7 @@ impl Engine {
         self.fence = fence;
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
-        self.bucket =
-            Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
+        self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
         self.up_since = clock.now;
         self.looked_at = clock.now;
         self.leased = clock;
@@ -469,10 +468,15 @@ impl Engine {
         }
         self.next_due = None;
         let clock = self.deps.clock.read();
-        match self.config().and_then(|config| config.rate.per_second()) {
+        match self.rate() {
             Some(rate) => self.bucket.set_rate(Some(rate)),
             None => self.bucket = Bucket::new(None, clock.boot.since_boot),
         }
+    }
+
+    /// Requests a second. Where the account is gone from the configuration, what is open finishes at the rate it had.
+    fn rate(&self) -> Option<u32> {
+        self.config().map_or(self.bucket.rate(), |config| config.rate.per_second())
     }
 
     /// After a failure: wait, claim again, reload; for as long as it takes.

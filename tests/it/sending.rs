@@ -244,6 +244,24 @@ async fn quiet_hours_stop_a_run_and_it_goes_on_when_they_end() {
     assert_eq!(world.received(), [(1, 20)].into());
 }
 
+/// What is open of an account that left the configuration finishes, and no faster than before.
+#[tokio::test]
+async fn an_account_that_is_gone_keeps_its_rate() {
+    let slugs: Vec<String> = (0..20).map(|n| format!("gift-{n}")).collect();
+    let service = GIFT.replace("message =", "category = \"service\"\nmessage =");
+    let texts: Vec<String> = (0..20).map(|n| service.replace("a gift", &format!("gift {n}"))).collect();
+    let campaigns: Vec<(&str, &str)> =
+        slugs.iter().zip(&texts).map(|(slug, text)| (slug.as_str(), text.as_str())).collect();
+    let mut world = World::new(BEFORE, "quiet_hours = \"off\"\nrate = 2\n", &campaigns, FRIENDS).await;
+    world.until("all are frozen", async || world.occurrence(20).await.map(drop)).await;
+    world.leave().await;
+    let left = world.clock.now();
+    world.until_requests(20).await;
+    let after = world.multicasts().into_iter().filter(|request| request.at >= left).count() as i64;
+    let took = (world.clock.now() - left).as_millis();
+    assert!(after >= 10 && took >= (after - 2) * 500, "{after} requests in {took} ms");
+}
+
 #[tokio::test]
 async fn silent_delivery_is_said_in_the_body() {
     let world = gift_with("notify = false", vec![]).await;

@@ -97,6 +97,17 @@ impl World {
         self.status().await;
     }
 
+    /// Makes a version live in which the account is no more.
+    pub async fn leave(&mut self) {
+        let main = "[accounts.other]\nchannel_id = \"2000000009\"\nchannel_secret = { env = \"UNUSED\" }\n";
+        let source: Source = [("haishin.toml", main)].into_iter().collect();
+        let now = self.clock.now();
+        self.active = activate_files(self.deps.store.as_ref(), source, Some(self.active.version), now).await;
+        let active = self.active.clone();
+        assert!(self.handle.send(Event::Activated { active, line: None }).await, "the engine ended");
+        self.status().await;
+    }
+
     /// Ends the engine and starts another on what the first has stored.
     pub async fn restart(&mut self) {
         let ended = CancellationToken::new().drop_guard();
@@ -239,6 +250,15 @@ async fn activate(
     for (slug, text) in campaigns {
         source.files.insert(format!("campaigns/{slug}.toml"), (*text).to_owned());
     }
+    activate_files(store, source, before, now).await
+}
+
+async fn activate_files(
+    store: &dyn Store,
+    source: Source,
+    before: Option<VersionId>,
+    now: Instant,
+) -> Active {
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
     let new = NewVersion {
