@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
             match reply {
                 Reply::Rows(rows) if json => rows.iter().for_each(|row| print(&row.json.to_string())),
                 Reply::Rows(rows) => rows.iter().for_each(|row| print(&row.text)),
-                Reply::Taken(_) => {}
+                Reply::Terms(_) | Reply::Taken(_) => {}
                 Reply::Done(answer) => return Ok(answer),
                 Reply::Error(failure) => bail!("{}", failure.message),
             }
@@ -161,6 +161,9 @@ fn command(args: &Args) -> anyhow::Result<Command> {
             Command::SegmentExport { segment: segment.clone(), now: *now }
         }
         Action::Friend(FriendAction::Show { friend }) => Command::FriendShow { friend: friend.clone() },
+        Action::Friend(FriendAction::Strays { limit, forget }) => {
+            Command::FriendStrays { limit: *limit, forget: *forget }
+        }
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },

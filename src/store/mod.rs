@@ -174,6 +174,10 @@ pub trait Store: Send + Sync + 'static {
     /// How many rows wait.
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError>;
     /// Which of these have been applied before.
+    /// The newest strays, at most `limit`.
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
+    /// How many strays there are.
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
 
     // ---- the owner's transaction ---------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
@@ -14,6 +14,8 @@ statements! {
     // The plus keeps the planner from walking all of the account's rows for the few ids.
     DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value), $2, $3 FROM json_each($4)";
+    INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) SELECT $1, $2, \
+                     value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($3)";
     KNOWN = "SELECT hex(id) FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
                       SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
@@ -100,6 +102,16 @@ pub(super) async fn known(
 ) -> Result<Vec<DedupeId>, sqlx::Error> {
     let query = sqlx::query_as(KNOWN).bind(account.0).bind(json(&ids)?);
     let found: Vec<(String,)> = query.fetch_all(conn).await?;
+pub(super) async fn insert_strays(
+    conn: &mut SqliteConnection,
+    account: AccountId,
+    now: Instant,
+    cells: Vec<StrayCells>,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_STRAYS).bind(account.0).bind(now.as_millis()).bind(json(&cells)?);
+    query.execute(conn).await.map(drop)
+}
+
     found
         .into_iter()
         .map(|(id,)| DedupeId::try_from(id).map_err(|error| sqlx::Error::Decode(Box::new(error))))
