@@ -10,12 +10,14 @@ use crate::store::{Priority, StoreError, Write};
 use super::Engine;
 use super::numbering::{Numbered, number};
 
-/// Inbox rows taken in one transaction.
-const ROWS_A_SLICE: u32 = 16;
+/// Inbox rows taken in one transaction, where they are small: webhooks, API calls. Imports end a slice by their bytes.
+const ROWS_A_SLICE: u32 = 512;
 /// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
 const BULK: usize = 1_000;
-/// Journal entries folded into friend rows in one transaction.
-const FOLD_A_SLICE: u32 = 1_000;
+/// Changes folded into friend rows in one transaction, each perhaps of another friend.
+const FOLD_A_SLICE: u32 = 2_000;
+/// Journal entries looked through for them: events change no row.
+const FOLD_SPAN: i64 = 20_000;
 
 impl Engine {
     /// Applies one slice of the inbox: entries, identities, strays and the deletion of the rows in one transaction.
@@ -39,10 +41,10 @@ impl Engine {
         let numbered = number(rows, known, &self.state.index, self.state.row.journal_seq);
         let Numbered { entries, fresh, strays } = numbered;
         let last = entries.last().map(|entry| entry.seq);
-        if !entries.is_empty() {
-            writes.push(Write::Entries(entries.clone()));
         let astray = strays.len() as u64;
         let mut writes = vec![Write::ConsumeInbox(consumed)];
+        if !entries.is_empty() {
+            writes.push(Write::Entries(entries.clone()));
         }
         if !fresh.is_empty() {
             writes.push(Write::Known { kind: "event".into(), ids: fresh });
@@ -73,17 +75,23 @@ impl Engine {
         }
         let turnstile = self.deps.turnstile.clone();
         let _slice = turnstile.slice().await;
-        let entries = self.deps.store.entries(self.account, self.state.row.folded_seq, FOLD_A_SLICE).await?;
-        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(()) };
-        let ids: Vec<FriendId> = {
-            let mut ids: Vec<FriendId> = entries.iter().map(|entry| entry.friend).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
+        let folded = self.state.row.folded_seq;
+        let upto = self.state.row.journal_seq.min(Seq(folded.0.saturating_add(FOLD_SPAN)));
+        let changes = self.deps.store.changes(self.account, (folded, upto), FOLD_A_SLICE).await?;
+        // As many as asked for: there may be more of them in the span.
+        let last = match changes.last() {
+            Some(last) if changes.len() == FOLD_A_SLICE as usize => last.seq,
+            _ => upto,
         };
-        let rows = self.deps.store.friends_by_id(self.account, &ids).await?;
+        let mut ids: Vec<FriendId> = changes.iter().map(|entry| entry.friend).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = match ids.as_slice() {
+            [] => Vec::new(),
+            ids => self.deps.store.friends_by_id(self.account, ids).await?,
+        };
         let mut rows: BTreeMap<FriendId, Friend> = rows.into_iter().map(|row| (row.friend, row)).collect();
-        for entry in entries.iter().filter(|entry| !entry.effect.is_event()) {
+        for entry in &changes {
             fold_one(&mut rows, entry);
         }
         let write = Write::Fold { friends: rows.into_values().collect(), folded_seq: last };

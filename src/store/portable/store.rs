@@ -190,6 +190,18 @@ impl Store for Backend {
         rows.into_iter().map(EntryCells::read).collect()
     }
 
+    async fn changes(
+        &self,
+        account: AccountId,
+        (after, upto): (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::changes(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
+        })?;
+        rows.into_iter().map(EntryCells::read).collect()
+    }
+
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
         read!(self, |conn| super::checkpoint(conn, account).await)
     }

@@ -52,6 +52,10 @@ fn entries(#[case] database: Database) {
         let events: Vec<_> = of_range.filter(|entry| entry.effect.is_event()).cloned().collect();
         assert_eq!(store.events(account, range, 100).await.unwrap(), events);
         assert_eq!(store.events(account, range, 1).await.unwrap(), events[..events.len().min(1)]);
+        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1);
+        let changes: Vec<_> = of_range.filter(|entry| !entry.effect.is_event()).cloned().collect();
+        assert_eq!(store.changes(account, range, 100).await.unwrap(), changes);
+        assert_eq!(store.changes(account, range, 2).await.unwrap(), changes[..changes.len().min(2)]);
         let after = store.entries(account, Seq(1), 2).await.unwrap();
         assert_eq!(after, entries.iter().skip(1).take(2).cloned().collect::<Vec<_>>());
     });
@@ -163,10 +167,6 @@ fn strides_and_batches(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
-fn configurations(#[case] database: Database) {
-#[rstest]
-#[case::sqlite(Database::Sqlite)]
-#[case::postgres(Database::Postgres)]
 fn strays(#[case] database: Database) {
     let drawn = (samples::strays(), samples::strays());
     for_each(database, drawn, async |store, account, (first, later)| {
@@ -197,6 +197,10 @@ fn strays(#[case] database: Database) {
     });
 }
 
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+fn configurations(#[case] database: Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let test = runtime.block_on(TestStore::new(database));
     let mut active = None;
