@@ -43,6 +43,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("signal", "signal the process got"),
     ("state", "state of an occurrence"),
     ("status", "HTTP status"),
+    ("strays", "changes that named no friend"),
     ("task", "name of one of the daemon's loops"),
     ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
     ("version", "number of a configuration version, or of the program"),
@@ -170,6 +171,8 @@ pub mod metric {
     pub const INBOX_ROWS: &str = "haishin_inbox_rows";
     /// Rows the owner applied.
     pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
+    /// What named no one friend.
+    pub const STRAYS: &str = "haishin_strays_total";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
@@ -209,6 +212,12 @@ pub const METRICS: &[Metric] = &[
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
     of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),
     of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
+    of(
+        metric::STRAYS,
+        MetricKind::Counter,
+        &["account"],
+        "Changes that were acknowledged and named no friend.",
+    ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
     of(

@@ -23,7 +23,6 @@ use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
 use crate::protocol::{Command, Reply, Request};
 use crate::telemetry;
-use crate::text::causes;
 
 /// An account that could not be claimed is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -170,7 +169,7 @@ async fn reload(
     // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
     while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
-            let files = Source::read_texts(&paths.config).map_err(|error| causes(&error))?;
+            let files = Source::read_texts(&paths.config).map_err(|error| super::causes(&error.into(), lang))?;
             let command = Command::Apply { files, expected: Some(node.active().version) };
             let request = Request { lang, by: "SIGHUP".into(), account: None, command };
             let (replying, mut replies) = mpsc::channel(4);

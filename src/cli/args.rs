@@ -80,7 +80,7 @@ pub(super) enum Action {
     Sandbox(SandboxOptions),
     /// Bring friends, tags or events in from a CSV file.
     #[command(
-        after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column tag=ラベル --column at=日時"
+        after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column external_id=会員番号 --column tag=ラベル --column at=日時"
     )]
     Import(ImportOptions),
     /// Count, list or export segments.
@@ -194,6 +194,9 @@ pub(super) struct ImportOptions {
     /// The zone of instants without offset; the account's if absent.
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<Tz>,
+    /// Where bad rows go; FILE.rejects.csv beside the file if absent.
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -247,6 +250,18 @@ pub(super) enum FriendAction {
     Show {
         /// User id or external id.
         friend: String,
+    },
+    /// What was taken in for a customer id that no friend, or more than one, had when it was applied.
+    #[command(
+        after_help = "Examples:\n  haishin friend strays\n  haishin friend strays --forget    they are dealt with"
+    )]
+    Strays {
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Forget all of them instead of listing them.
+        #[arg(long)]
+        forget: bool,
     },
 }
 

@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
         while let Some(reply) = conversation.next().await {
             match reply {
                 Reply::Rows(rows) => rows.iter().for_each(|row| how.print(row)),
-                Reply::Taken(_) => {}
+                Reply::Terms(_) | Reply::Taken(_) => {}
                 Reply::Done(answer) => return Ok(answer),
                 Reply::Error(failure) => bail!("{}", failure.message),
             }
@@ -194,6 +194,9 @@ fn command(args: &Args) -> anyhow::Result<Command> {
             SegmentAction::Export { segment, now } | SegmentAction::List { segment: Some(segment), now },
         ) => Command::SegmentExport { segment: segment.clone(), now: *now },
         Action::Friend(FriendAction::Show { friend }) => Command::FriendShow { friend: friend.clone() },
+        Action::Friend(FriendAction::Strays { limit, forget }) => {
+            Command::FriendStrays { limit: *limit, forget: *forget }
+        }
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },

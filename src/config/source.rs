@@ -106,6 +106,14 @@ impl Told for SourceError {
             Self::TooDeep { path } => {
                 format!("「{}」は深すぎます。上のフォルダへのリンクがありませんか", path.display())
             }
+            Self::NotAFile { path } => format!(
+                "「{}」はふつうのファイルではありません。取り除くか、.toml で終わらない名前にしてください",
+                path.display()
+            ),
+            Self::NotUtf8 { path, offset } => format!(
+                "「{}」は UTF-8 ではありません（{offset}バイト目）。UTF-8 で保存し、haishin check で確かめてください",
+                path.display()
+            ),
             Self::Name { path } => {
                 format!("「{}」の名前が UTF-8 ではありません。名前を変えてください", path.display())
             }

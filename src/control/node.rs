@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::domain::effect::Intake;
+use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
-use crate::engine::{Active, Ask, Event, Handle};
+use crate::engine::{Active, Ask, Event, Handle, LookUp};
 use crate::lang::Lang;
 use crate::line::Api;
-use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
+use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Missed, Reply, Request, Terms, Upload};
 use crate::store::{NewInbox, Store, StoreError};
 use crate::text::{no_such, one_line};
 
@@ -250,15 +252,21 @@ impl Node {
         let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
             return Err(none_runs(lang));
         };
-        let mut taken: u64 = 0;
+        let strays =
+            || async { self.store.stray_count(row.id).await.map_err(|error| Failure::unavailable(&error, lang)) };
+        let strays_before = strays().await?;
+        let _ = replies.send(Reply::Terms(self.terms(&handle.account, lang)?)).await;
+        let mut taken: usize = 0;
         while let Some(upload) = uploads.recv().await {
-            let Upload::Intakes(intakes) = upload else {
-                self.applied(row.id, &handle, lang).await?;
-                return Ok(Answer {
-                    text: String::new(),
-                    json: serde_json::json!({ "taken": taken }),
-                    exit: 0,
-                });
+            let intakes = match upload {
+                Upload::Intakes(intakes) => intakes,
+                Upload::End => {
+                    self.applied(row.id, &handle, lang).await?;
+                    let strays = strays().await?.saturating_sub(strays_before);
+                    let json = serde_json::json!({ "taken": taken, "strays": strays });
+                    return Ok(Answer { text: String::new(), json, exit: 0 });
+                }
+                Upload::Unreadable(message) => return Err(Failure { code: "invalid".into(), message }),
             };
             if intakes.len() > MAX_UPLOAD {
                 return Err(Failure {
@@ -273,12 +281,16 @@ impl Node {
                         .into(),
                 });
             }
-            taken += u64::try_from(intakes.len()).unwrap_or(0);
-            let inbox =
-                NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
-            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error, lang))?;
-            handle.nudge();
-            let _ = replies.send(Reply::Taken(taken)).await;
+            let (intakes, missed) = look_up(&handle, intakes, lang).await?;
+            taken += intakes.len();
+            if !intakes.is_empty() {
+                let received_at = self.clock.now();
+                let inbox = NewInbox { account: row.id, received_at, source: "import".into(), intakes };
+                let appended = self.store.append_inbox(vec![inbox]).await;
+                appended.map_err(|error| Failure::unavailable(&error, lang))?;
+                handle.nudge();
+            }
+            let _ = replies.send(Reply::Taken(missed)).await;
         }
         Err(Failure {
             code: "invalid".into(),
@@ -288,6 +300,18 @@ impl Node {
                     "the import ended without its last line; what was taken is durable: run it again, nothing is added twice",
                 )
                 .into(),
+        })
+    }
+
+    /// What an import into this account goes by.
+    fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
+        let active = self.active();
+        let configured = active.configuration.accounts.get(account).ok_or_else(|| none_runs(lang))?;
+        Ok(Terms {
+            zone: configured.policy.zone,
+            attributes: active.configuration.attributes.clone(),
+            rehearsal: configured.is_loopback(),
+            now: self.clock.now(),
         })
     }
 
@@ -316,6 +340,39 @@ impl Node {
     }
 }
 
+/// Leaves out the intakes that name no one friend, and says which they were. Asks nobody where all name users: those
+/// the account has not met yet become its friends.
+async fn look_up(
+    handle: &Handle,
+    intakes: Vec<Intake>,
+    lang: Lang,
+) -> Result<(Vec<Intake>, Vec<Missed>), Failure> {
+    if !intakes.iter().any(|intake| matches!(intake.friend, FriendRef::External(_))) {
+        return Ok((intakes, Vec::new()));
+    }
+    let (answer, answered) = oneshot::channel();
+    if !handle.send(Event::LookUp(LookUp { intakes, answer })).await {
+        return Err(gone(lang));
+    }
+    let (intakes, missed) = answered.await.map_err(|_| gone(lang))?;
+    let mut misses = missed.iter().map(|missed| missed.intake).peekable();
+    let found = intakes.into_iter().enumerate().filter(|(n, _)| misses.next_if_eq(n).is_none());
+    Ok((found.map(|(_, intake)| intake).collect(), missed))
+}
+
+/// The engine did not answer.
+fn gone(lang: Lang) -> Failure {
+    Failure {
+        code: "unavailable".into(),
+        message: lang
+            .pick(
+                "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
+                "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
+            )
+            .into(),
+    }
+}
+
 async fn ask_engine(
     handle: &Handle,
     command: Command,
@@ -324,20 +381,10 @@ async fn ask_engine(
     rows: mpsc::Sender<Reply>,
 ) -> Result<Answer, Failure> {
     let (answer, answered) = oneshot::channel();
-    let gone = || {
-        Failure {
-        code: "unavailable".into(),
-        message: lang.pick(
-                "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
-                "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
-            )
-            .into(),
-    }
-    };
     if !handle.send(Event::Ask(Ask { command, lang, by, rows, answer })).await {
-        return Err(gone());
+        return Err(gone(lang));
     }
-    answered.await.map_err(|_| gone())?
+    answered.await.map_err(|_| gone(lang))?
 }
 
 fn none_runs(lang: Lang) -> Failure {

@@ -33,8 +33,15 @@ impl Engine {
         metrics::histogram!(metric::FREEZE_SECONDS, "account" => self.label()).record(seconds(took));
     }
 
-    pub(super) fn count_applied(&self, rows: usize) {
-        metrics::counter!(metric::INBOX_APPLIED, "account" => self.label()).increment(rows as u64);
+    pub(super) fn count_applied(&self, rows: u64) {
+        metrics::counter!(metric::INBOX_APPLIED, "account" => self.label()).increment(rows);
+    }
+
+    pub(super) fn count_strays(&self, strays: u64) {
+        metrics::counter!(metric::STRAYS, "account" => self.label()).increment(strays);
+        if strays > 0 {
+            tracing::warn!(account = %self.slug, strays, "named no friend: see `haishin friend strays`");
+        }
     }
 
     pub(super) fn gauge_inbox(&self, rows: u64) {

@@ -10,12 +10,15 @@ mod dispatch;
 mod due;
 mod freeze;
 mod inbox;
+mod look_up;
 mod measures;
+mod numbering;
 pub mod occurrences;
 mod preview;
 mod queries;
 mod quota;
 pub mod state;
+mod strays;
 mod test_send;
 pub mod ticket;
 pub mod turnstile;
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use books::Books;
+pub use look_up::LookUp;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
@@ -122,6 +126,8 @@ pub enum Event {
     },
     /// Somebody asks.
     Ask(Ask),
+    /// Somebody asks who is meant.
+    LookUp(LookUp),
 }
 
 /// A question to an engine.
@@ -225,6 +231,8 @@ pub struct Engine {
     quota: quota::Desk,
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
+    /// Look-ups that wait for rows acknowledged before them.
+    look_ups: Vec<look_up::Waiting>,
     checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -295,6 +303,7 @@ impl Engine {
             told_behind: None,
             quota: quota::Desk::default(),
             deferred: Vec::new(),
+            look_ups: Vec::new(),
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
@@ -419,8 +428,7 @@ impl Engine {
     /// One turn: hear, decide, commit, act.
     async fn turn(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
         self.renew_if_due().await?;
-        let mut asks = Vec::new();
-        let mut attempts = Vec::new();
+        let (mut asks, mut look_ups, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
         let mut numbers_came = false;
         for event in events {
             match event {
@@ -437,11 +445,14 @@ impl Engine {
                 }
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
+                Event::LookUp(look_up) => look_ups.push(look_up),
             }
         }
         self.activate_schedules().await?;
         self.hear(attempts).await?;
-        self.apply_inbox().await?;
+        self.hear_look_ups(look_ups).await?;
+        let applied = self.apply_inbox().await?;
+        self.answer_look_ups(applied);
         for ask in asks {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
                 self.deferred.push(ask);

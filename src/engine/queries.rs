@@ -50,6 +50,7 @@ impl Engine {
                 Ok(self.segment_export(&segment, now, lang, rows).await)
             }
             Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
+            Command::FriendStrays { limit, forget } => self.strays(by, limit, forget, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
             Command::CampaignNext { campaign, from, until } => {
                 Ok(self.campaign_next(&campaign, from, until, lang))
@@ -106,6 +107,7 @@ impl Engine {
     async fn status(&self, lang: Lang) -> Answered {
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
+        let strays = self.deps.store.stray_count(self.account).await?;
         let now = self.deps.clock.now();
         let words = self.words(lang);
         let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
@@ -113,8 +115,8 @@ impl Engine {
         let json = json!({
             "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
             "stopped": halt(state.row.stopped.as_ref()), "paused": halt(state.row.paused.as_ref()),
-            "clock_behind": self.clock_behind(now),
-            "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
+            "clock_behind": self.clock_behind(now), "inbox": inbox, "strays": strays,
+            "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
             "seen_at": state.seen_at,
         });
@@ -149,6 +151,13 @@ impl Engine {
         if self.clock_behind(now) {
             exit = 3;
             lines.push(format!("  ⚠ {}", words.clock_behind(now, state.seen_at)));
+        }
+        if strays > 0 {
+            exit = 3;
+            lines.push(lang.pick(
+                format!("  ⚠ 宛先不明の変更 {strays}件  → haishin friend strays"),
+                format!("  ⚠ changes that named no friend: {strays}  → haishin friend strays"),
+            ));
         }
         for run in state.runs.values() {
             let row = &run.row;
@@ -252,15 +261,9 @@ impl Engine {
     }
 
     async fn friend_show(&self, text: &str, lang: Lang) -> Answered {
-        let Some(id) = self.state.find_friend(text) else {
-            return Ok(Err(not_found(match lang {
-                Lang::Ja => format!(
-                    "友だち「{text}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"
-                ),
-                Lang::En => {
-                    format!("there is no friend `{text}`: name a LINE user id (U…) or an external id")
-                }
-            })));
+        let id = match self.find_friend(text, lang) {
+            Ok(id) => id,
+            Err(failure) => return Ok(Err(failure)),
         };
         // Rows may lag behind the journal by what is not folded yet: apply the rest here.
         let rows = self.deps.store.friends_by_id(self.account, &[id]).await?;
@@ -285,7 +288,7 @@ impl Engine {
         let user = friend.user.map_or_else(String::new, |user| user.to_string());
         let mut lines = vec![format!("{user}  {status}")];
         if let Some(external) = &friend.external_id {
-            lines.push(format!("  {}  {external}", lang.pick("顧客番号", "external id")));
+            lines.push(format!("  {}  {external}", lang.pick("顧客ID", "external id")));
         }
         if let Some(at) = friend.followed_at {
             lines.push(format!("  {}  {}", lang.pick("友だち追加", "followed"), self.at(at)));

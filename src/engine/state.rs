@@ -7,7 +7,8 @@ use roaring::RoaringBitmap;
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
-use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq};
+use crate::domain::friend::Miss;
+use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, UserId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::Instant;
@@ -158,9 +159,14 @@ impl State {
     }
 
     /// A friend by user id or external id.
-    pub fn find_friend(&self, text: &str) -> Option<FriendId> {
-        let by_user = crate::domain::id::UserId::parse(text).ok().and_then(|user| self.index.friend_of(user));
-        by_user.or_else(|| self.index.with_external_id(text).min().map(FriendId))
+    ///
+    /// # Errors
+    /// It is nobody's, or several friends have that external id.
+    pub fn find_friend(&self, text: &str) -> Result<FriendId, Miss> {
+        match UserId::parse(text).ok().and_then(|user| self.index.friend_of(user)) {
+            Some(friend) => Ok(friend),
+            None => Miss::unless_one(self.index.with_external_id(text).iter().map(FriendId)),
+        }
     }
 }
 

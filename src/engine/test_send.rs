@@ -137,17 +137,7 @@ impl Engine {
         }
         let mut friends = RoaringBitmap::new();
         for name in to {
-            let Some(friend) = self.state.find_friend(name) else {
-                return Err(not_found(match lang {
-                    Lang::Ja => format!(
-                        "友だち「{name}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"
-                    ),
-                    Lang::En => {
-                        format!("there is no friend `{name}`: name a LINE user id (U…) or an external id")
-                    }
-                }));
-            };
-            friends.insert(friend.0);
+            friends.insert(self.find_friend(name, lang)?.0);
         }
         Ok(friends)
     }

@@ -194,10 +194,15 @@ pub trait Store: Send + Sync + 'static {
     // ---- inbox ---------------------------------------------------------------------------------------------
     /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
     async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
-    /// Up to `limit` rows of the account, oldest receipt first. They stay until a commit consumes them by id.
+    /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
+    /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
     /// How many rows wait.
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// The newest strays, at most `limit`.
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
+    /// How many strays there are.
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
 
@@ -233,6 +238,13 @@ pub trait Store: Send + Sync + 'static {
     /// The events among the journal entries of `(after, upto]`, in order, at most `limit`: what friend rows do not
     /// hold.
     async fn events(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
+    /// The other entries of `(after, upto]`, in order, at most `limit`: what friend rows hold.
+    async fn changes(
         &self,
         account: AccountId,
         range: (Seq, Seq),

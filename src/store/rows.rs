@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::campaign::Pace;
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::effect::{DedupeId, Entry, Intake};
-use crate::domain::friend::Friend;
+use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
     AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, VariantName, VersionId,
 };
@@ -112,6 +112,36 @@ pub struct InboxRow {
     pub source: String,
     /// What it says.
     pub intakes: Vec<Intake>,
+}
+
+/// What an inbox row said of no one friend: kept where a person finds it, applied to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewStray {
+    /// When its row was received.
+    pub received_at: Instant,
+    /// Where its row came from.
+    pub source: String,
+    /// Why no one friend is meant.
+    pub reason: Miss,
+    /// What was said.
+    pub intake: Intake,
+}
+
+/// A stray as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrayRow {
+    /// Its number; later ones have higher ones.
+    pub id: i64,
+    /// When its row was applied.
+    pub at: Instant,
+    /// When its row was received.
+    pub received_at: Instant,
+    /// Where its row came from.
+    pub source: String,
+    /// Why no one friend was meant then.
+    pub reason: Miss,
+    /// What was said.
+    pub intake: Intake,
 }
 
 /// A checkpoint of the index: complete or not at all.
@@ -403,6 +433,10 @@ pub enum Write {
     },
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
+    /// What inbox rows applied by this transaction said of no one friend.
+    Strays(Vec<NewStray>),
+    /// Strays up to this number were dealt with.
+    ForgetStrays(i64),
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
         /// Whole rows, replacing those there.

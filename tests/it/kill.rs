@@ -334,7 +334,12 @@ impl Frozen {
 fn friends(account: AccountId, at: Instant) -> Vec<NewInbox> {
     let intake = |n| {
         let status = if is_blocked(n) { Status::Blocked } else { Status::Following };
-        Intake { user: user(n), at, effect: Effect::Status { status, followed_at: Some(at) }, dedupe: None }
+        Intake {
+            friend: user(n).into(),
+            at,
+            effect: Effect::Status { status, followed_at: Some(at) },
+            dedupe: None,
+        }
     };
     let intakes: Vec<Intake> = (0..FRIENDS).map(intake).collect();
     let row = |chunk: &[Intake]| NewInbox {

@@ -38,7 +38,8 @@ fn friends(account: AccountId, now: Instant) -> Vec<NewInbox> {
     let intakes = (0..FRIENDS).flat_map(|n| {
         let mut id = [0; 16];
         id[..2].copy_from_slice(&n.to_be_bytes());
-        let intake = |effect| Intake { user: UserId(id), at: now - Span::from_days(2), effect, dedupe: None };
+        let intake =
+            |effect| Intake { friend: UserId(id).into(), at: now - Span::from_days(2), effect, dedupe: None };
         let follow = Effect::Status { status: Status::Following, followed_at: None };
         let tag = Effect::TagAdded { tag: TagName::parse("member").unwrap() };
         let name = "purchase".parse().unwrap();

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use super::{Halt, NewInbox, StoreError};
+use super::{Halt, NewInbox, NewStray, StoreError};
+use crate::domain::friend::Miss;
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 
@@ -31,6 +32,21 @@ impl InboxCells {
     pub(super) fn of(row: &NewInbox) -> Result<Self, StoreError> {
         let intakes = json("inbox.intakes", &row.intakes)?;
         Ok(Self(row.account.0, row.received_at.as_millis(), text(&row.source).into_owned(), intakes))
+    }
+}
+
+/// The columns of `stray` after the instant: received_at, source, friends, intake. As JSON an array.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct StrayCells(pub i64, pub String, pub i64, pub String);
+
+impl StrayCells {
+    pub(super) fn of(stray: &NewStray) -> Result<Self, StoreError> {
+        let friends = match stray.reason {
+            Miss::Unknown => 0,
+            Miss::Shared { friends } => count(friends),
+        };
+        let intake = json("stray.intake", &stray.intake)?;
+        Ok(Self(stray.received_at.as_millis(), text(&stray.source).into_owned(), friends, intake))
     }
 }
 

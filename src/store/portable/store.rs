@@ -116,6 +116,14 @@ impl Store for Backend {
         read!(self, |conn| super::inbox_len(conn, account).await)
     }
 
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError> {
+        read!(self, |conn| super::strays(conn, account, limit).await)
+    }
+
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
+        read!(self, |conn| super::stray_count(conn, account).await)
+    }
+
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
         let known = read!(self, |conn| {
@@ -178,6 +186,18 @@ impl Store for Backend {
     ) -> Result<Vec<Entry>, StoreError> {
         let rows = read!(self, |conn| {
             bulk::events(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
+        })?;
+        rows.into_iter().map(EntryCells::read).collect()
+    }
+
+    async fn changes(
+        &self,
+        account: AccountId,
+        (after, upto): (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::changes(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
         })?;
         rows.into_iter().map(EntryCells::read).collect()
     }

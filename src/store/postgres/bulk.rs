@@ -5,13 +5,15 @@ use sqlx::postgres::PgConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) \
                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
     DELETE_INBOX = "DELETE FROM inbox WHERE account = $1 AND id = ANY($2)";
+    INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) \
+                     SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::text[])";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, id, $2, $3 FROM unnest($4::bytea[]) AS u (id)";
     KNOWN = "SELECT id FROM known WHERE account = $1 AND id = ANY($2)";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
@@ -21,6 +23,8 @@ statements! {
                WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3";
     EVENTS = "SELECT seq, friend, at, kind, name, value, event_id, properties FROM journal \
               WHERE account = $1 AND seq > $2 AND seq <= $3 AND kind = 'event' ORDER BY seq LIMIT $4";
+    CHANGES = "SELECT seq, friend, at, kind, name, value, event_id, properties FROM journal \
+               WHERE account = $1 AND seq > $2 AND seq <= $3 AND kind <> 'event' ORDER BY seq LIMIT $4";
     SET_FRIENDS = "INSERT INTO friend (account, friend, user_id, status, status_at, followed_at, external_id, \
                    tags, attributes, erased_at, quarantined_at) SELECT $1, * FROM unnest($2::bigint[], $3::text[], \
                    $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::bigint[], \
@@ -73,6 +77,22 @@ pub(super) async fn delete_inbox(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(DELETE_INBOX).bind(account.0).bind(ids);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn insert_strays(
+    conn: &mut PgConnection,
+    account: AccountId,
+    now: Instant,
+    rows: Vec<StrayCells>,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_STRAYS)
+        .bind(account.0)
+        .bind(now.as_millis())
+        .bind(column(&rows, |row| row.0))
+        .bind(column(&rows, |row| row.1.clone()))
+        .bind(column(&rows, |row| row.2))
+        .bind(column(&rows, |row| row.3.clone()));
+    query.execute(conn).await.map(drop)
 }
 
 pub(super) async fn insert_known(
@@ -141,6 +161,16 @@ pub(super) async fn events(
     limit: u32,
 ) -> Result<Vec<EntryCells>, sqlx::Error> {
     let query = sqlx::query_as(EVENTS).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
+    query.fetch_all(conn).await
+}
+
+pub(super) async fn changes(
+    conn: &mut PgConnection,
+    account: AccountId,
+    (after, upto): (Seq, Seq),
+    limit: u32,
+) -> Result<Vec<EntryCells>, sqlx::Error> {
+    let query = sqlx::query_as(CHANGES).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
     query.fetch_all(conn).await
 }
 

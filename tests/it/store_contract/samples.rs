@@ -7,7 +7,7 @@ use haishin::domain::attribute::Value;
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
-use haishin::domain::friend::{Friend, Status};
+use haishin::domain::friend::{Friend, FriendRef, Miss, Status};
 use haishin::domain::id::{
     AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
     UserId, VariantName, VersionId,
@@ -122,9 +122,23 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
     let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
-    vec((user(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
-        intakes.into_iter().map(|(user, at, effect, dedupe)| Intake { user, at, effect, dedupe }).collect()
+    vec((friend_ref(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
+        let intake = |(friend, at, effect, dedupe)| Intake { friend, at, effect, dedupe };
+        intakes.into_iter().map(intake).collect()
     })
+}
+
+pub fn friend_ref() -> impl Strategy<Value = FriendRef> {
+    prop_oneof![user().prop_map(FriendRef::User), text().prop_map(FriendRef::External)]
+}
+
+pub fn strays() -> impl Strategy<Value = Vec<NewStray>> {
+    let reason = prop_oneof![Just(Miss::Unknown), (2..9_u64).prop_map(|friends| Miss::Shared { friends })];
+    let intake = intakes().prop_filter_map("one", |intakes| intakes.into_iter().next());
+    let stray = (instant(), text(), reason, intake).prop_map(|(received_at, source, reason, intake)| {
+        NewStray { received_at, source: source.replace('\0', "␀"), reason, intake }
+    });
+    vec(stray, 0..5)
 }
 
 /// Friends with distinct ids and user ids, in order.

@@ -110,6 +110,7 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "CAMPAIGNS",
         "QUOTA",
         "ACTS",
+        "SIZES",
         "OLDEST",
         "LEN",
         "LAST",

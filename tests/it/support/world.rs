@@ -119,7 +119,7 @@ impl World {
 
     async fn befriend(&self, friends: u8, at: Instant) {
         let status = Effect::Status { status: Status::Following, followed_at: Some(at) };
-        let intake = |n| Intake { user: user(n), at, effect: status.clone(), dedupe: None };
+        let intake = |n| Intake { friend: user(n).into(), at, effect: status.clone(), dedupe: None };
         let account = self._test.store.accounts().await.unwrap()[0].id;
         let intakes = (0..friends).map(intake).collect();
         let row = NewInbox { account, received_at: at, source: "import".into(), intakes };
