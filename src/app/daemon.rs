@@ -169,7 +169,8 @@ async fn reload(
     // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
     while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
-            let files = Source::read_texts(&paths.config).map_err(|error| super::causes(&error.into(), lang))?;
+            let files =
+                Source::read_texts(&paths.config).map_err(|error| super::causes(&error.into(), lang))?;
             let command = Command::Apply { files, expected: Some(node.active().version) };
             let request = Request { lang, by: "SIGHUP".into(), account: None, command };
             let (replying, mut replies) = mpsc::channel(4);

@@ -20,6 +20,9 @@ use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Missed, Reply, Reque
 use crate::store::{NewInbox, Store, StoreError};
 use crate::text::{no_such, one_line};
 
+/// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
+const INTAKES_A_ROW: usize = 1_000;
+
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
 pub trait Starter: Send + Sync {
@@ -252,8 +255,9 @@ impl Node {
         let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
             return Err(none_runs(lang));
         };
-        let strays =
-            || async { self.store.stray_count(row.id).await.map_err(|error| Failure::unavailable(&error, lang)) };
+        let strays = || async {
+            self.store.stray_count(row.id).await.map_err(|error| Failure::unavailable(&error, lang))
+        };
         let strays_before = strays().await?;
         let _ = replies.send(Reply::Terms(self.terms(&handle.account, lang)?)).await;
         let mut taken: usize = 0;
@@ -285,8 +289,14 @@ impl Node {
             taken += intakes.len();
             if !intakes.is_empty() {
                 let received_at = self.clock.now();
-                let inbox = NewInbox { account: row.id, received_at, source: "import".into(), intakes };
-                let appended = self.store.append_inbox(vec![inbox]).await;
+                let inbox = |intakes: &[Intake]| NewInbox {
+                    account: row.id,
+                    received_at,
+                    source: "import".into(),
+                    intakes: intakes.to_vec(),
+                };
+                let appended =
+                    self.store.append_inbox(intakes.chunks(INTAKES_A_ROW).map(inbox).collect()).await;
                 appended.map_err(|error| Failure::unavailable(&error, lang))?;
                 handle.nudge();
             }

@@ -95,7 +95,7 @@ pub struct Intake {
     pub friend: FriendRef,
     /// When it happened.
     pub at: Instant,
-    /// What happened; never `Joined`, which is the owner's.
+    /// What happened; never what is the owner's to say.
     pub effect: Effect,
     /// What makes a second arrival of the same thing the same thing: an event's id or digest.
     /// State effects are absolute and need none.

@@ -4,8 +4,10 @@
 //! acts. Whatever goes wrong with a commit, the answer is the same: claim again and reload from the truth.
 
 mod acts;
+mod beside;
 mod books;
 mod checkpoint;
+mod decide;
 mod dispatch;
 mod due;
 mod freeze;
@@ -25,7 +27,7 @@ pub mod turnstile;
 mod went_back;
 pub mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,7 +48,7 @@ use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
 use crate::text::Told;
 use state::State;
 use ticket::Ticket;
@@ -56,7 +58,7 @@ use turnstile::Turnstile;
 pub const LEASE: Span = Span::from_secs(10);
 /// …and is renewed this often.
 const RENEW: Span = Span::from_secs(2);
-/// Requests stop when the lease could be shorter than one request still needs to leave.
+/// Requests stop when the lease could be shorter than one request still needs to leave, which it does within this.
 const LEASE_MARGIN: Span = Span::from_secs(2);
 /// The longest the loop sleeps: nudges may get lost, and other nodes append to the inbox.
 const LONGEST_SLEEP: Span = Span::from_secs(1);
@@ -216,6 +218,8 @@ pub struct Engine {
     line: Arc<dyn Api>,
     active: Active,
     fence: Fence,
+    /// The number of the last transaction that this process knows to have landed.
+    committed: Option<i64>,
     state: State,
     ticket: Ticket,
     bucket: Bucket,
@@ -242,6 +246,10 @@ pub struct Engine {
     next_due: Option<Instant>,
     /// The version whose schedules have their rows.
     scheduled: Option<VersionId>,
+    /// Due campaigns that have to wait, until all others have been looked at.
+    waiting: BTreeSet<crate::domain::id::CampaignSlug>,
+    /// Inbox rows that were read and not applied yet.
+    inbox: VecDeque<InboxRow>,
     /// Journal entries applied since the inbox was last empty.
     applied_at_a_stretch: usize,
     /// Set by SIGTERM: no new requests.
@@ -297,6 +305,7 @@ impl Engine {
             line,
             active,
             fence,
+            committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
@@ -308,6 +317,8 @@ impl Engine {
             resumed: BTreeMap::new(),
             next_due: None,
             scheduled: None,
+            waiting: BTreeSet::new(),
+            inbox: VecDeque::new(),
             applied_at_a_stretch: 0,
             draining: false,
             attempts: TaskTracker::new(),
@@ -350,6 +361,7 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
+        self.committed = Some(self.fence.seq);
         self.state.seen_at = self.state.seen_at.max(now);
         Ok(())
     }
@@ -365,27 +377,39 @@ impl Engine {
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
-        self.up_since = clock.now;
+        // A commit that failed is no downtime: what falls due in that moment is not missed.
+        if self.lease_age(&clock).as_millis() >= LEASE.as_millis() {
+            self.up_since = clock.now;
+        }
         self.looked_at = clock.now;
         self.leased = clock;
         self.next_due = None;
         self.scheduled = None;
-        self.check_ticket().await
+        self.inbox.clear();
+        // An answer about the quota may have been lost with the turn, and with it what waited for it.
+        self.quota = quota::Desk::default();
+        self.deferred.clear();
+        let _ = self.events.try_send(Event::Nudge);
+        self.check_history().await
+    }
+
+    fn lease_age(&self, clock: &Reading) -> Span {
+        clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot)
     }
 
     /// Whether the lease surely still holds for a request about to leave.
     fn lease_is_safe(&self, clock: &Reading) -> bool {
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
-        age.as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
+        self.lease_age(clock).as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
     }
 
     async fn renew_if_due(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
+        let age = self.lease_age(&clock);
         if age < RENEW && age >= Span::ZERO {
             return Ok(());
         }
         self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
+        self.committed = Some(self.fence.seq);
         self.state.seen_at = self.state.seen_at.max(clock.now);
         self.leased = clock;
         Ok(())
@@ -396,7 +420,7 @@ impl Claimed {
     /// Serves until told to stop, then drains what is in flight and gives the lease up.
     pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
         let Claimed { mut engine, handle: _handle, mut queue } = self;
-        if let Err(error) = engine.check_ticket().await {
+        if let Err(error) = engine.check_history().await {
             engine.recover(error, &stop).await;
         }
         loop {
@@ -427,9 +451,9 @@ impl Claimed {
 impl Engine {
     /// One turn: hear, decide, commit, act.
     async fn turn(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.renew_if_due().await?;
-        let (mut asks, mut look_ups, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut numbers_came = false;
+        // All of it is sorted before anything can fail: a configuration that went live is not lost with a commit.
+        let (mut asks, mut look_ups) = (Vec::new(), Vec::new());
+        let (mut attempts, mut numbers) = (Vec::new(), None);
         for event in events {
             match event {
                 Event::Nudge => {}
@@ -437,18 +461,20 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
-                Event::Quota(reading) => {
-                    // They are answered now, with whatever came: LINE may hang for longer than a person waits.
-                    asks.append(&mut self.deferred);
-                    numbers_came = true;
-                    self.quota_came(reading).await?;
-                }
+                Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
                 Event::LookUp(look_up) => look_ups.push(look_up),
             }
         }
+        self.renew_if_due().await?;
         self.activate_schedules().await?;
+        let numbers_came = numbers.is_some();
+        if let Some(reading) = numbers {
+            // They are answered now, with whatever came: LINE may hang for longer than a person waits.
+            asks.append(&mut self.deferred);
+            self.quota_came(reading).await?;
+        }
         self.hear(attempts).await?;
         self.hear_look_ups(look_ups).await?;
         let applied = self.apply_inbox().await?;
@@ -478,11 +504,7 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
-        let clock = self.deps.clock.read();
-        match self.rate() {
-            Some(rate) => self.bucket.set_rate(Some(rate)),
-            None => self.bucket = Bucket::new(None, clock.boot.since_boot),
-        }
+        self.bucket.set_rate(self.rate());
     }
 
     /// Requests a second. Where the account is gone from the configuration, what is open finishes at the rate it had.

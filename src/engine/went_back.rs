@@ -15,12 +15,14 @@ use super::{Engine, quota};
 const TELL_AGAIN: Span = Span::from_mins(1);
 
 impl Engine {
-    /// A database behind the ticket went back in time: the account stands still until a person has looked, and what
-    /// was open then is held. It may have gone out since, so that no start lets it go together with the rest.
-    pub(super) async fn check_ticket(&mut self) -> Result<(), StoreError> {
-        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
+    /// A database behind the ticket, or behind what this process saw committed, went back in time: the account stands
+    /// still until a person has looked, and what was open then is held. It may have gone out since, so that no start
+    /// lets it go together with the rest. Only right after a claim, whose own number is above both.
+    pub(super) async fn check_history(&mut self) -> Result<(), StoreError> {
+        let behind = self.ticket.read().max(self.committed).is_some_and(|seq| self.fence.seq <= seq);
         let reason = Reason::DatabaseWentBack;
         if !behind || self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason == reason) {
+            self.committed = Some(self.fence.seq);
             return Ok(());
         }
         let at = self.deps.clock.now();

@@ -21,7 +21,7 @@ impl Bucket {
         Self { rate: rate.map(|rate| rate.max(1)), level: 0, at: since_boot }
     }
 
-    /// The rate.
+    /// Requests a second.
     pub fn rate(&self) -> Option<u32> {
         self.rate
     }

@@ -1,9 +1,11 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod accounts;
 mod architecture;
 mod commands;
 mod config;
 mod control;
+mod crash_points;
 mod demo;
 mod docs;
 mod due;
@@ -19,6 +21,7 @@ mod openapi;
 mod phone;
 mod planner;
 mod restart;
+mod rough_times;
 mod sandbox;
 mod schedule;
 mod segments_oracle;

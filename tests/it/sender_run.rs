@@ -436,9 +436,14 @@ impl World {
             1 => Outcome::Expired,
             _ => return self.send_all(),
         };
+        let (possibly, unsettled) = (self.run.possibly_sent(), self.run.unsettled());
+        let (unknown, released) = (self.run.ended(Outcome::Unknown), self.run.ended(untried));
         let rows = self.run.wind_up(untried, &self.clock(), None);
         self.persist(rows);
         assert!(self.run.is_done());
+        // What a cancellation tells beforehand is what it comes to.
+        assert_eq!(self.run.ended(Outcome::Unknown) - unknown, possibly);
+        assert_eq!(self.run.ended(untried) - released, unsettled - possibly);
     }
 
     fn send_all(&mut self) {

@@ -29,7 +29,7 @@ fn resolve(resolution: Resolution) -> Command {
     Command::OccurrenceResolve { occurrence: OccurrenceId(1), resolution }
 }
 
-fn test_send(to: u8) -> Command {
+fn test_send(to: u32) -> Command {
     Command::CampaignTestSend { campaign: slug("gift"), to: vec![user(to).to_string()], variant: None }
 }
 

@@ -58,7 +58,7 @@ impl Stage {
         let account = store.ensure_account(&slug(), CHANNEL, now).await.unwrap();
         let status = Effect::Status { status: Status::Following, followed_at: Some(now) };
         let intake = |n| Intake { friend: user(n).into(), at: now, effect: status.clone(), dedupe: None };
-        let intakes = (0..friends).map(intake).collect();
+        let intakes = (0..u32::from(friends)).map(intake).collect();
         let row = NewInbox { account, received_at: now, source: "import".into(), intakes };
         store.append_inbox(vec![row]).await.unwrap();
         let active = activate(store.as_ref(), campaign, now).await;
