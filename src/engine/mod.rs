@@ -8,6 +8,7 @@ mod books;
 mod checkpoint;
 mod dispatch;
 mod due;
+mod export;
 mod freeze;
 mod inbox;
 mod measures;
@@ -209,6 +210,8 @@ pub struct Engine {
     quota: quota::Desk,
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
+    /// Long listings under way.
+    exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -279,6 +282,7 @@ impl Engine {
             seen_at,
             quota: quota::Desk::default(),
             deferred: Vec::new(),
+            exports: Vec::new(),
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
@@ -466,6 +470,7 @@ impl Engine {
                 self.answer(ask).await?;
             }
         }
+        self.continue_exports();
         if self.deps.mode == Mode::Daemon && !self.draining {
             self.load_versions().await?;
             self.plan().await?;
@@ -528,6 +533,9 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+        }
+        if !self.exports.is_empty() {
+            wait = wait.min(export::READER);
         }
         wait.max(Span::from_millis(1))
     }
