@@ -312,6 +312,11 @@ async fn a_test_send_goes_to_whom_it_names_and_counts_in_no_cap() {
     let to = vec![user(1).to_string()];
     let told = world.done(Command::CampaignTestSend { campaign: slug("gift"), to, variant: None }).await;
     assert_eq!(told, json!({ "occurrence": 1, "friends": 1 }));
+    let list = Command::OccurrenceList { campaign: None, limit: 5 };
+    assert!(
+        world.ask(list).await.unwrap().text.contains("gift (test send)"),
+        "no report takes it for a send"
+    );
     world.until_state(2, "finished").await;
     only(&world.counts(2).await, &[("accepted", 20)]);
     assert_eq!(world.received(), [(1, 19), (2, 1)].into());
