@@ -80,7 +80,8 @@ impl Engine {
     /// A machine that slept, or a clock that jumped ahead: what fell due meanwhile is judged as after any downtime.
     fn notice_break(&mut self, now: Instant) {
         if now - self.looked_at > BREAK {
-            tracing::warn!(account = %self.slug, seen = %self.looked_at, %now, "nothing could be planned for a while");
+            let duration_ms = (now - self.looked_at).as_millis();
+            tracing::warn!(account = %self.slug, %now, duration_ms, "nothing could be planned for a while");
             self.up_since = now;
             self.next_due = None;
         }

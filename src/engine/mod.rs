@@ -10,6 +10,7 @@ mod checkpoint;
 mod decide;
 mod dispatch;
 mod due;
+mod export;
 mod freeze;
 mod inbox;
 mod look_up;
@@ -237,6 +238,8 @@ pub struct Engine {
     deferred: Vec<Ask>,
     /// Look-ups that wait for rows acknowledged before them.
     look_ups: Vec<look_up::Waiting>,
+    /// Long listings under way.
+    exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -313,6 +316,7 @@ impl Engine {
             quota: quota::Desk::default(),
             deferred: Vec::new(),
             look_ups: Vec::new(),
+            exports: Vec::new(),
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
@@ -486,6 +490,7 @@ impl Engine {
                 self.answer(ask).await?;
             }
         }
+        self.continue_exports();
         if self.deps.mode == Mode::Daemon && !self.draining {
             self.watch_clock();
             self.load_versions().await?;
@@ -545,6 +550,9 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+        }
+        if !self.exports.is_empty() {
+            wait = wait.min(export::READER);
         }
         wait.max(Span::from_millis(1))
     }

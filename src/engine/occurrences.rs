@@ -42,7 +42,7 @@ impl Engine {
         for row in &rows {
             table.row(vec![
                 row.id.to_string(),
-                row.campaign.to_string(),
+                name_of(row, lang),
                 self.at(row.due_at),
                 state_words(row.state, lang).to_owned(),
                 row.matched.to_string(),
@@ -139,7 +139,7 @@ impl Engine {
         let mut lines = vec![format!(
             "#{} {}  {}  {}",
             row.id,
-            row.campaign,
+            name_of(row, lang),
             self.at(row.due_at),
             state_words(row.state, lang)
         )];
@@ -157,6 +157,14 @@ impl Engine {
         }
         lines.push(format!("  {}", books.line(lang)));
         lines.join("\n")
+    }
+}
+
+/// The campaign, and whether it is only a test of it.
+fn name_of(row: &OccurrenceRow, lang: Lang) -> String {
+    match row.run {
+        RunKind::Scheduled(_) => row.campaign.to_string(),
+        RunKind::Test(_) => format!("{} {}", row.campaign, lang.pick("(テスト送信)", "(test send)")),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
-use crate::protocol::{Answer, Command, Failure, Reply, Row};
+use crate::protocol::{Answer, Command, Failure};
 use crate::store::{Halt, StoreError};
 use crate::text::{Table, no_such};
 
@@ -19,8 +19,6 @@ use super::due::campaigns_of;
 use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
-/// Rows sent at a time in long listings.
-const ROWS: usize = 1_000;
 /// Due instants listed when no end is named.
 const NEXT: usize = 100;
 /// The most due instants one answer lists.
@@ -30,25 +28,20 @@ impl Engine {
     /// Answers a question. A failing store fails the turn; the asker is told to try again.
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
         let Ask { command, lang, by, rows, answer } = ask;
-        let answered = self.decide_answer(command, lang, &by, rows).await?;
+        if let Command::SegmentExport { segment, now } = command {
+            self.begin_export(segment, now, lang, (rows, answer));
+            return Ok(());
+        }
+        let answered = self.decide_answer(command, lang, &by).await?;
         // A client that hung up needs no answer.
         let _ = answer.send(answered);
         Ok(())
     }
 
-    async fn decide_answer(
-        &mut self,
-        command: Command,
-        lang: Lang,
-        by: &str,
-        rows: tokio::sync::mpsc::Sender<Reply>,
-    ) -> Answered {
+    async fn decide_answer(&mut self, command: Command, lang: Lang, by: &str) -> Answered {
         match command {
             Command::Status => self.status(lang).await,
             Command::SegmentCount { segments, now } => Ok(self.segment_count(&segments, now, lang)),
-            Command::SegmentExport { segment, now } => {
-                Ok(self.segment_export(&segment, now, lang, rows).await)
-            }
             Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
             Command::FriendStrays { limit, forget } => self.strays(by, limit, forget, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
@@ -72,7 +65,10 @@ impl Engine {
             Command::Stop { reason } => self.stop_account(by, reason, lang).await,
             Command::Start { due } => self.start_account(by, due, false, lang).await,
             Command::AcceptClock { due } => self.start_account(by, due, true, lang).await,
-            Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
+            Command::Plan { .. }
+            | Command::Apply { .. }
+            | Command::Import
+            | Command::SegmentExport { .. } => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),
             })),
@@ -188,7 +184,7 @@ impl Engine {
         })
     }
 
-    fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
+    pub(super) fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
         let segments = &self.active.configuration.segments;
         segments.get(slug).map(|segment| &segment.rule).ok_or_else(|| {
             let known = segments.keys().map(SegmentSlug::as_str);
@@ -226,36 +222,6 @@ impl Engine {
         Ok(Answer {
             text: table.render(),
             json: json!({ "account": self.slug, "now": now, "segments": rows }),
-            exit: 0,
-        })
-    }
-
-    async fn segment_export(
-        &self,
-        slug: &SegmentSlug,
-        now: Option<Instant>,
-        lang: Lang,
-        rows: tokio::sync::mpsc::Sender<Reply>,
-    ) -> Result<Answer, Failure> {
-        let now = now.unwrap_or_else(|| self.deps.clock.now());
-        let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
-        let mut page = Vec::with_capacity(ROWS);
-        for friend in &set {
-            let friend = crate::domain::id::FriendId(friend);
-            let Some(user) = self.state.index.user(friend) else { continue };
-            let external = self.state.index.external_id(friend);
-            let text = format!("{user},{}", csv_field(external.unwrap_or("")));
-            page.push(Row { text, json: json!({ "user": user, "external_id": external }) });
-            if page.len() == ROWS && rows.send(Reply::Rows(std::mem::take(&mut page))).await.is_err() {
-                break;
-            }
-        }
-        if !page.is_empty() {
-            let _ = rows.send(Reply::Rows(page)).await;
-        }
-        Ok(Answer {
-            text: String::new(),
-            json: json!({ "segment": slug, "now": now, "friends": set.len() }),
             exit: 0,
         })
     }
@@ -371,13 +337,5 @@ impl Engine {
         }
         let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
-    }
-}
-
-fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }

@@ -2,11 +2,12 @@
 
 use haishin::clock::Clock;
 use haishin::domain::delivery::Outcome;
-use haishin::domain::id::OccurrenceId;
+use haishin::domain::id::{OccurrenceId, SegmentSlug};
 use haishin::domain::time::Span;
-use haishin::protocol::{Command, DueChoice, Resolution};
+use haishin::protocol::{Command, DueChoice, Reply, Resolution};
 use haishin::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::world::{CHANNEL, World, slug, user};
 
@@ -244,6 +245,26 @@ async fn quiet_hours_stop_a_run_and_it_goes_on_when_they_end() {
     assert_eq!(world.received(), [(1, 20)].into());
 }
 
+/// Whoever lists a segment into a pager and goes to lunch stops nobody's messages.
+#[tokio::test]
+async fn a_reader_that_does_not_read_holds_nothing_up() {
+    let world = gift(vec![]).await;
+    let (rows, mut listing) = mpsc::channel(1);
+    rows.try_send(Reply::Taken(Vec::new())).unwrap();
+    let export = Command::SegmentExport { segment: SegmentSlug::parse("everybody").unwrap(), now: None };
+    let mut answered = world.account(0).begin(export, rows).await;
+    world.until_state(1, "finished").await;
+    assert_eq!(world.received(), [(1, 20)].into());
+    let mut told = 0;
+    let answer = world.until("the listing is told", async || {
+        while let Ok(reply) = listing.try_recv() {
+            told += if let Reply::Rows(page) = reply { page.len() } else { 0 };
+        }
+        answered.try_recv().ok()
+    });
+    assert_eq!((answer.await.unwrap().json["friends"].clone(), told), (json!(20), 20));
+}
+
 /// What is open of an account that left the configuration finishes, and no faster than before.
 #[tokio::test]
 async fn an_account_that_is_gone_keeps_its_rate() {
@@ -291,6 +312,11 @@ async fn a_test_send_goes_to_whom_it_names_and_counts_in_no_cap() {
     let to = vec![user(1).to_string()];
     let told = world.done(Command::CampaignTestSend { campaign: slug("gift"), to, variant: None }).await;
     assert_eq!(told, json!({ "occurrence": 1, "friends": 1 }));
+    let list = Command::OccurrenceList { campaign: None, limit: 5 };
+    assert!(
+        world.ask(list).await.unwrap().text.contains("gift (test send)"),
+        "no report takes it for a send"
+    );
     world.until_state(2, "finished").await;
     only(&world.counts(2).await, &[("accepted", 20)]);
     assert_eq!(world.received(), [(1, 19), (2, 1)].into());

@@ -15,7 +15,7 @@ use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, EngineError, Event, Handle, Mode};
 use haishin::lang::Lang;
 use haishin::line::Api;
-use haishin::protocol::{Answer, Command, Failure};
+use haishin::protocol::{Answer, Command, Failure, Reply};
 use haishin::sandbox::{ChannelSettings, Endpoint, InProcess, RequestRecord, Sandbox, Settings, UnknownIds};
 use haishin::store::{NewInbox, NewVersion, Store};
 use rand::SeedableRng;
@@ -388,6 +388,19 @@ impl View<'_> {
         self.world.at_once("an answer", async || self.ask_once(command.clone()).await).await
     }
 
+    /// Asks without waiting for the answer, which comes after what goes to `rows`.
+    pub async fn begin(
+        &self,
+        command: Command,
+        rows: mpsc::Sender<Reply>,
+    ) -> oneshot::Receiver<Result<Answer, Failure>> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { command, lang: Lang::En, by: "test".into(), rows, answer };
+        let handle = &self.account.running.as_ref().expect("the engine runs").handle;
+        assert!(handle.send(Event::Ask(ask)).await, "the engine ended");
+        answered
+    }
+
     /// Asks what must be possible.
     pub async fn done(&self, command: Command) -> Value {
         self.ask(command).await.expect("it is possible").json
@@ -519,6 +532,8 @@ async fn activate(
     }
     let mut source = Source::default();
     source.files.insert("haishin.toml".into(), main);
+    let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
+    source.files.insert("segments/everybody.toml".into(), everybody.into());
     for (slug, text) in campaigns {
         source.files.insert(format!("campaigns/{slug}.toml"), text.clone());
     }
