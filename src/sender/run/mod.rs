@@ -314,13 +314,13 @@ impl Run {
         keys.into_iter().filter_map(ended).collect()
     }
 
-    /// Ends everything: what was surely not sent as `unsent`, the rest as unknown. Only when nothing is in flight; the
+    /// Ends everything: what was surely never tried as `unsent`, the rest as unknown. Only when nothing is in flight; the
     /// caller has made sure that no attempt follows.
     pub fn wind_up(&mut self, unsent: Outcome, clock: &Reading, why: Option<&Reason>) -> Vec<BatchRow> {
         let keys: Vec<BatchKey> = self.open.keys().copied().collect();
         let mut rows = Vec::new();
         for key in keys {
-            let never = self.open.get(&key).is_some_and(|open| open.history == History::SurelyNotSent);
+            let never = self.open.get(&key).is_some_and(OpenBatch::is_untried);
             let outcome = if never { unsent } else { Outcome::Unknown };
             rows.extend(self.end(key, outcome, clock, None, why.cloned()));
         }

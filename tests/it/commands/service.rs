@@ -243,7 +243,7 @@ fn what_a_person_says_is_kept_as_one_line() {
     Line::to(&shop).say(format!("{said}\n").as_bytes()).end();
     let status = serde_json::from_str::<Value>(&shop.run(&["status", "--json"]).out).unwrap();
     let stopped = &status["accounts"][0]["stopped"];
-    assert_eq!(stopped["reason"], "wrong coupon");
+    assert_eq!(stopped["why"], json!({ "code": "words", "words": "wrong coupon" }));
     let by = stopped["by"].as_str().unwrap();
     assert!(by.starts_with("[31mhana xx") && by.chars().count() == 64, "{by:?}");
     assert_eq!(daemon.terminate().0, 0);

@@ -28,8 +28,10 @@ fn fullest(deliveries: &[(i64, u64)], per: i64) -> u64 {
 
 #[tokio::test]
 async fn no_window_holds_more_than_the_pace_allows() {
-    let arms = "pace = \"5/10s\"\n[[variant]]\nname = \"a\"\nshare = \"40%\"\nmessage = [{ type = \"text\", text = \"a\" }]\n\
-                [[variant]]\nname = \"b\"\nshare = \"60%\"\nmessage = [{ type = \"text\", text = \"b\" }]\n";
+    let arm = |name: &str| {
+        format!("[[variant]]\nname = \"{name}\"\nmessage = [{{ type = \"text\", text = \"{name}\" }}]\n")
+    };
+    let arms = format!("pace = \"5/10s\"\n{}", ["a", "b", "c"].map(arm).concat());
     let text = "title = \"gift\"\naudience = { status = \"following\" }\nreach = \"everyone\"\n\
                 schedule = { at = \"2026-12-04 18:00\" }\n";
     let text = format!("{text}{arms}");

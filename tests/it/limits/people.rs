@@ -66,13 +66,13 @@ async fn a_held_occurrence_goes_on_when_a_person_says_so() {
 }
 
 #[tokio::test]
-async fn a_held_occurrence_ends_when_a_person_says_so_and_what_line_refused_is_released() {
+async fn a_held_occurrence_ends_when_a_person_says_so_and_what_was_tried_is_unknown() {
     let world = held().await;
     let answer = world.ask(resolve(Resolution::Cancel)).await.unwrap();
     assert_eq!(answer.json["state"], "cancelled");
     ended(&world).await;
-    // The second batch was only ever answered 429: surely nobody has it.
-    assert_eq!(books(&world, 1).await, json!({ "accepted": 5, "cancelled": 15 }));
+    // The second batch was only ever answered 429, which settles nothing.
+    assert_eq!(books(&world, 1).await, json!({ "accepted": 5, "unknown": 5, "cancelled": 10 }));
     let why = world.occurrence(1).await.unwrap()["why"].clone();
     assert_eq!(why, json!({ "code": "cancelled_by_person", "by": "test" }));
     world.sandbox.set_quota(CHANNEL, Some(200), Some(100), world.clock.now()).unwrap();

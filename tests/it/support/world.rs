@@ -31,7 +31,7 @@ use super::store::{Database, TestStore};
 /// The channel of the account `shop`.
 pub const CHANNEL: &str = "2000000115";
 /// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a request waits for its answer.
 const TIMEOUT: Span = Span::from_secs(10);
 /// Intakes of one append, as an import makes them.
