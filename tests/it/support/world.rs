@@ -292,6 +292,9 @@ impl World {
                 if let Some(found) = look().await {
                     return found;
                 }
+                // One that was about to go to sleep just when the clock was set would sleep on for ever.
+                let running = self.accounts.iter().filter_map(|account| account.running.as_ref());
+                running.for_each(|running| running.handle.nudge());
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
