@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::domain::effect::Intake;
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
 use crate::engine::{Active, Ask, Event, Handle};
@@ -17,6 +18,9 @@ use crate::line::Api;
 use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
 use crate::store::{NewInbox, Store};
 use crate::text::no_such;
+
+/// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
+const INTAKES_A_ROW: usize = 1_000;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -253,9 +257,15 @@ impl Node {
                 });
             }
             taken += u64::try_from(intakes.len()).unwrap_or(0);
-            let inbox =
-                NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
-            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error))?;
+            let received_at = self.clock.now();
+            let inbox = |intakes: &[Intake]| NewInbox {
+                account: row.id,
+                received_at,
+                source: "import".into(),
+                intakes: intakes.to_vec(),
+            };
+            let rows = intakes.chunks(INTAKES_A_ROW).map(inbox).collect();
+            self.store.append_inbox(rows).await.map_err(|error| Failure::unavailable(&error))?;
             handle.nudge();
             let _ = replies.send(Reply::Taken(taken)).await;
         }

@@ -33,7 +33,8 @@ pub(super) struct Due {
 }
 
 impl Engine {
-    /// Plans everything due now, in order, one slice each.
+    /// Plans one occurrence of what is due, the first in the order of precedence: the next turn plans the next, after
+    /// it has renewed the lease, heard what came in, and sent on.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
         if self.next_due.is_some_and(|due| due > clock.now) {
@@ -44,12 +45,14 @@ impl Engine {
             return Ok(());
         }
         self.activate_schedules().await?;
-        let mut dues = self.dues(clock.now);
-        if dues.is_empty() {
+        let dues = self.dues(clock.now).into_iter().filter(|due| !self.waiting.contains(&due.campaign.slug));
+        let first = dues.min_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
+        let Some(due) = first else {
+            self.waiting.clear();
             self.next_due = Some(self.first_due_after(clock.now));
             return Ok(());
-        }
-        let sends = dues.iter().any(|due| due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run));
+        };
+        let sends = due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run);
         let facts = match self.quota_numbers(&clock).await? {
             Numbers::Known(facts) => facts,
             Numbers::Asked if sends => {
@@ -58,15 +61,12 @@ impl Engine {
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        dues.sort_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
-        let mut facts = facts;
-        for due in dues {
-            let turnstile = self.deps.turnstile.clone();
-            let _slice = turnstile.slice().await;
-            self.plan_one(due, &mut facts).await?;
+        let slug = due.campaign.slug.clone();
+        if !self.plan_one(due, facts).await? {
+            // It must not keep those behind it waiting as well: it has its turn again when all have been looked at.
+            self.waiting.insert(slug);
         }
-        // What waits for its numbers, or fell due meanwhile, is looked at in the next turn.
-        self.next_due = Some(clock.now + LOOK_AGAIN);
+        self.next_due = Some(clock.now);
         Ok(())
     }
 
@@ -81,26 +81,23 @@ impl Engine {
         self.state.row.stopped.is_some() || self.state.row.paused.is_some()
     }
 
-    async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<(), StoreError> {
-        let mut missed = Vec::new();
-        for (at, verdict) in due.instants {
-            match verdict {
-                Verdict::Missed => missed.push(at),
-                Verdict::Run => {
-                    self.record_missed(&due.campaign, std::mem::take(&mut missed)).await?;
-                    let delay =
-                        Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
-                    if !self.freeze(&due.campaign, at, delay.effective(at), facts).await? {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        self.record_missed(&due.campaign, missed).await
+    /// Records what a campaign missed and freezes the first instant after that; `false` when that has to wait.
+    async fn plan_one(&mut self, due: Due, facts: plan::Quota) -> Result<bool, StoreError> {
+        let Due { campaign, instants, up_since } = due;
+        let missed = instants.iter().take_while(|(_, verdict)| *verdict == Verdict::Missed);
+        let missed: Vec<Instant> = missed.map(|(at, _)| *at).collect();
+        let run = instants.get(missed.len()).copied();
+        self.record_missed(&campaign, missed).await?;
+        let Some((at, _)) = run else { return Ok(true) };
+        let delay = Delay { quiet_hours: self.quiet_hours(&campaign), up_since };
+        let effective = delay.effective(at);
+        self.freeze(&campaign, at, effective, facts).await
     }
 
     async fn record_missed(&mut self, campaign: &Campaign, missed: Vec<Instant>) -> Result<(), StoreError> {
         let Some(last) = missed.last().copied() else { return Ok(()) };
+        let turnstile = self.deps.turnstile.clone();
+        let _slice = turnstile.slice().await;
         let mut writes = Vec::new();
         for at in &missed {
             let row =

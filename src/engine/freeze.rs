@@ -1,6 +1,5 @@
 //! The freeze: a decision made durable, with everything the sending will need (protocol §4).
 
-use roaring::RoaringBitmap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -9,10 +8,7 @@ use crate::domain::campaign::Campaign;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
-use crate::domain::plan::{self, Decision, Friends, Input, Reach, Refusal, Verdict, Wait, Warning};
-use crate::domain::policy::Policy;
-use crate::domain::segment::rule::Rule;
-use crate::domain::sends::{Reservation, Sends};
+use crate::domain::plan::{self, Decision, Reach, Refusal, Verdict, Wait, Warning};
 use crate::domain::time::{Instant, Span, Tz};
 use crate::lang::Lang;
 use crate::sender::run::Run;
@@ -20,80 +16,17 @@ use crate::store::{
     NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
 };
 
-use super::{Engine, Failure};
-
-/// What a freeze takes.
-pub(super) struct Reserve {
-    /// The places in the caps.
-    pub(super) reservation: Reservation,
-    /// Whether caps count it.
-    pub(super) capped: bool,
-}
+use super::Engine;
+use super::decide::When;
 
 impl Engine {
-    /// Evaluates a rule over the account's friends.
-    pub(super) fn evaluate(
-        &self,
-        rule: &Rule,
-        sends: &Sends,
-        now: Instant,
-    ) -> Result<RoaringBitmap, Failure> {
-        let segments = &self.active.configuration.segments;
-        let evaluated = self.state.index.evaluate(rule, segments, sends, now);
-        evaluated.map_err(|error| Failure { code: "invalid".into(), message: error.to_string() })
-    }
-
-    /// Decides one occurrence against `sends`, without acting.
-    pub(super) fn decide<'a>(
-        &'a self,
-        campaign: &'a Campaign,
-        policy: &'a Policy,
-        when: (Instant, Instant, Instant),
-        sends: &Sends,
-        quota: plan::Quota,
-    ) -> Result<(Decision, Reserve), Failure> {
-        let (due, effective, now) = when;
-        let matched = self.evaluate(&campaign.audience, sends, now)?;
-        let opted_out = self.opted_out(campaign, policy, now);
-        let index = &self.state.index;
-        let user_of = |friend| index.user(friend);
-        let friends = Friends {
-            following: index.following(),
-            erased: index.erased(),
-            quarantined: index.quarantined(),
-            opted_out: &opted_out,
-        };
-        let input = Input {
-            campaign,
-            policy,
-            due,
-            effective,
-            now,
-            matched: &matched,
-            friends,
-            quota,
-            user_of: &user_of,
-        };
-        let decision = plan::decide(&input, sends);
-        let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
-        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
-    }
-
-    /// Holders of the opt-out tag of the campaign or of its category.
-    fn opted_out(&self, campaign: &Campaign, policy: &Policy, now: Instant) -> RoaringBitmap {
-        let category =
-            policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
-        let tags = campaign.opt_out.iter().chain(category);
-        tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
-    }
-
     /// Decides and freezes one occurrence; `false` when it has to wait and is still due.
     pub(super) async fn freeze(
         &mut self,
         campaign: &Campaign,
         due: Instant,
         effective: Instant,
-        quota: &mut plan::Quota,
+        quota: plan::Quota,
     ) -> Result<bool, StoreError> {
         if self.has_run(campaign).await? {
             let write = self.planned(campaign, due);
@@ -103,8 +36,8 @@ impl Engine {
         let begun = self.deps.clock.read();
         let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let decided =
-            self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
+        let when = When { due, effective: effective.min(now), now };
+        let decided = self.decide(campaign, &policy, when, self.state.sends.clone(), quota).await;
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
             Err(failure) => {
@@ -120,8 +53,8 @@ impl Engine {
             self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
         row.capped = reserve.capped;
         row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
-        row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
-        row.detail = detail(&decision, *quota);
+        row.parts = vec![Part { from_batch: 0, effective_at: when.effective }];
+        row.detail = detail(&decision, quota);
         row.matched = decision.matched.len();
         if let Verdict::Refuse(refusal) = &decision.verdict {
             row.state = OccurrenceState::Refused;
@@ -132,10 +65,7 @@ impl Engine {
         }
         row.recipients = decision.recipients();
         let variants = variant_rows(campaign, &decision, due, policy.zone);
-        if let plan::Quota::Known { used, .. } = quota {
-            *used = used.saturating_add(row.recipients);
-        }
-        self.state.sends.reserve(reserve.reservation);
+        self.state.sends_mut().reserve(reserve.reservation);
         self.commit_frozen(campaign, &begun, row, decision, variants).await.map(|()| true)
     }
 
@@ -153,7 +83,10 @@ impl Engine {
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, row.due_at));
+        let turnstile = self.deps.turnstile.clone();
+        let slice = turnstile.slice().await;
         self.commit(Priority::Freeze, writes).await?;
+        drop(slice);
         self.write_ticket();
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,

@@ -1,7 +1,9 @@
 //! From the inbox to the journal, and from the journal to friend rows: in bounded slices.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
+use crate::audience::Index;
 use crate::domain::effect::{DedupeId, Effect, Entry, Intake};
 use crate::domain::friend::Friend;
 use crate::domain::id::{FriendId, Seq, UserId};
@@ -9,9 +11,12 @@ use crate::domain::time::Instant;
 use crate::store::{InboxRow, Priority, StoreError, Write};
 
 use super::Engine;
+use super::beside::beside;
 
-/// Inbox rows taken in one transaction.
-const ROWS_A_SLICE: u32 = 16;
+/// Inbox rows read at a time.
+const ROWS_READ: u32 = 16;
+/// A slice ends at so many intakes, so that its transaction holds nobody up; one row's are never divided.
+const INTAKES_A_SLICE: usize = 2_000;
 /// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
 const BULK: usize = 1_000;
 /// Journal entries folded into friend rows in one transaction.
@@ -20,11 +25,11 @@ const FOLD_A_SLICE: u32 = 1_000;
 impl Engine {
     /// Applies one slice of the inbox: entries, dedupe ids and the deletion of the rows in one transaction.
     pub(super) async fn apply_inbox(&mut self) -> Result<bool, StoreError> {
-        let rows = self.deps.store.inbox(self.account, ROWS_A_SLICE).await?;
+        let rows = self.inbox_slice().await?;
         if rows.is_empty() {
             self.gauge_inbox(0);
             if std::mem::take(&mut self.applied_at_a_stretch) >= BULK {
-                self.state.index.settle();
+                self.change_index(Index::settle).await;
             }
             return Ok(false);
         }
@@ -46,16 +51,41 @@ impl Engine {
         self.commit(Priority::Fold, writes).await?;
         self.count_applied(rows.len());
         self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
-        for entry in &entries {
-            self.state.index.apply(entry);
-        }
         self.applied_at_a_stretch += entries.len();
+        self.change_index(move |index| entries.iter().for_each(|entry| index.apply(entry))).await;
         if let Some(last) = last {
             self.state.row.journal_seq = last;
         }
         // There may be more: come back at once, after whoever else waits.
         let _ = self.events.try_send(super::Event::Nudge);
         Ok(true)
+    }
+
+    /// The oldest rows, as many as one slice may hold. What was read beyond it waits for the next: nobody else
+    /// consumes the account's rows.
+    async fn inbox_slice(&mut self) -> Result<Vec<InboxRow>, StoreError> {
+        if self.inbox.is_empty() {
+            self.inbox = self.deps.store.inbox(self.account, ROWS_READ).await?.into();
+        }
+        let (mut rows, mut intakes) = (Vec::new(), 0);
+        while let Some(row) = self.inbox.front() {
+            intakes += row.intakes.len();
+            if intakes > INTAKES_A_SLICE && !rows.is_empty() {
+                break;
+            }
+            rows.extend(self.inbox.pop_front());
+        }
+        Ok(rows)
+    }
+
+    /// Changes the index beside the runtime: among the entries may be the one that has a column merged.
+    async fn change_index(&mut self, change: impl FnOnce(&mut Index) + Send + 'static) {
+        let mut index = std::mem::take(&mut self.state.index);
+        self.state.index = beside(move || {
+            change(Arc::make_mut(&mut index));
+            index
+        })
+        .await;
     }
 
     /// Numbers the intakes that are new, giving dense ids to users met for the first time.

@@ -4,8 +4,10 @@
 //! acts. Whatever goes wrong with a commit, the answer is the same: claim again and reload from the truth.
 
 mod acts;
+mod beside;
 mod books;
 mod checkpoint;
+mod decide;
 mod dispatch;
 mod due;
 mod freeze;
@@ -20,7 +22,7 @@ mod test_send;
 pub mod ticket;
 pub mod turnstile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, Halt, InboxRow, Priority, Store, StoreError, Write};
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
@@ -214,6 +216,10 @@ pub struct Engine {
     resumed: BTreeMap<crate::domain::id::CampaignSlug, Instant>,
     /// Nothing is due before; `None` when it must be computed.
     next_due: Option<Instant>,
+    /// Due campaigns that have to wait, until all others have been looked at.
+    waiting: BTreeSet<crate::domain::id::CampaignSlug>,
+    /// Inbox rows that were read and not applied yet.
+    inbox: VecDeque<InboxRow>,
     /// Journal entries applied since the inbox was last empty.
     applied_at_a_stretch: usize,
     /// Set by SIGTERM: no new requests.
@@ -277,6 +283,8 @@ impl Engine {
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
+            waiting: BTreeSet::new(),
+            inbox: VecDeque::new(),
             applied_at_a_stretch: 0,
             draining: false,
             attempts: TaskTracker::new(),
@@ -340,6 +348,7 @@ impl Engine {
         self.up_since = clock.now;
         self.leased = clock;
         self.next_due = None;
+        self.inbox.clear();
         self.check_ticket().await
     }
 

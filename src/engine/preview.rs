@@ -1,5 +1,7 @@
 //! Who would get what if everything due at an instant froze then, in its order, without acting.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::domain::campaign::Campaign;
@@ -13,6 +15,7 @@ use crate::protocol::Answer;
 use super::Engine;
 use super::acts::Answered;
 use super::books::exclusion_words;
+use super::decide::When;
 use super::due::campaigns_of;
 use super::freeze::{detail, refusal_words, wait_words, warning_words};
 
@@ -39,7 +42,8 @@ impl Engine {
         let mut sends = self.state.sends.clone();
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
-            let decided = self.decide(&campaign, &policy, (due, effective, now), &sends, quota);
+            let when = When { due, effective, now };
+            let decided = self.decide(&campaign, &policy, when, sends.clone(), quota).await;
             let (decision, mut reserve) = match decided {
                 Ok(decided) => decided,
                 Err(failure) => return Ok(Err(failure)),
@@ -47,7 +51,7 @@ impl Engine {
             if decision.verdict == Verdict::Send {
                 let number = i64::try_from(n).unwrap_or(i64::MAX);
                 reserve.reservation.occurrence.0 = self.state.next_occurrence.saturating_add(number);
-                sends.reserve(reserve.reservation);
+                Arc::make_mut(&mut sends).reserve(reserve.reservation);
             }
             texts.push(self.decision_text(&campaign, due, &decision, lang));
             list.push(self.decision_json(&campaign, due, &decision, quota, friends));

@@ -1,6 +1,7 @@
 //! What the owner of an account holds in memory: all of it a function of the truth, so that reloading is always right.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
@@ -26,9 +27,9 @@ pub struct State {
     /// The account's row.
     pub row: AccountRow,
     /// Friends as bitmaps and columns.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// Past and reserved sends.
-    pub sends: Sends,
+    pub sends: Arc<Sends>,
     /// What is stored of each campaign.
     pub campaigns: BTreeMap<CampaignSlug, CampaignRow>,
     /// Occurrences that can still change.
@@ -56,8 +57,8 @@ impl State {
         let highest = store.occurrences(account, newest).await?;
         let mut state = Self {
             row,
-            index,
-            sends: Sends::default(),
+            index: Arc::new(index),
+            sends: Arc::default(),
             campaigns,
             runs: BTreeMap::new(),
             next_occurrence: highest.iter().map(|row| row.id.0).max().unwrap_or(0) + 1,
@@ -81,7 +82,7 @@ impl State {
         let variants = store.variants(account, row.id).await?;
         let scheduled = matches!(row.run, RunKind::Scheduled(_));
         if scheduled {
-            self.sends.reserve(reservation(&row, &variants));
+            self.sends_mut().reserve(reservation(&row, &variants));
         }
         let id = row.id;
         let open = row.finished_at.is_none();
@@ -100,6 +101,16 @@ impl State {
             self.runs.insert(id, run);
         }
         Ok(())
+    }
+
+    /// The index, to change it. Nobody else reads it by then: a decision under way would make this a copy.
+    pub fn index_mut(&mut self) -> &mut Index {
+        Arc::make_mut(&mut self.index)
+    }
+
+    /// The sends, to change them.
+    pub fn sends_mut(&mut self) -> &mut Sends {
+        Arc::make_mut(&mut self.sends)
     }
 
     /// A finished occurrence's sets say what no batch row does: what was cancelled or expired above the mark, and
@@ -134,9 +145,9 @@ impl State {
         at: Instant,
     ) {
         if outcome.counts() {
-            self.sends.settle(occurrence, friends, at);
+            self.sends_mut().settle(occurrence, friends, at);
         } else {
-            self.sends.release(occurrence, friends);
+            self.sends_mut().release(occurrence, friends);
         }
     }
 

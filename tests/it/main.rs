@@ -1,5 +1,6 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod accounts;
 mod architecture;
 mod commands;
 mod config;
