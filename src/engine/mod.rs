@@ -51,7 +51,7 @@ use turnstile::Turnstile;
 pub const LEASE: Span = Span::from_secs(10);
 /// …and is renewed this often.
 const RENEW: Span = Span::from_secs(2);
-/// Requests stop when the lease could be shorter than one request still needs to leave.
+/// Requests stop when the lease could be shorter than one request still needs to leave, which it does within this.
 const LEASE_MARGIN: Span = Span::from_secs(2);
 /// A wall clock behind the latest instant seen by more than this stops planning and sending.
 const CLOCK_BEHIND: Span = Span::from_mins(1);
@@ -196,6 +196,8 @@ pub struct Engine {
     line: Arc<dyn Api>,
     active: Active,
     fence: Fence,
+    /// The number of the last transaction that this process knows to have landed.
+    committed: Option<i64>,
     state: State,
     ticket: Ticket,
     bucket: Bucket,
@@ -274,6 +276,7 @@ impl Engine {
             line,
             active,
             fence,
+            committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
@@ -327,6 +330,7 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
+        self.committed = Some(self.fence.seq);
         self.seen_at = self.seen_at.max(now);
         Ok(())
     }
@@ -343,19 +347,27 @@ impl Engine {
         }
         self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
-        self.bucket =
-            Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
-        self.up_since = clock.now;
+        self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
+        // A commit that failed is no downtime: what falls due in that moment is not missed.
+        if self.lease_age(&clock).as_millis() >= LEASE.as_millis() {
+            self.up_since = clock.now;
+        }
         self.leased = clock;
         self.next_due = None;
         self.inbox.clear();
-        self.check_ticket().await
+        // An answer about the quota may have been lost with the turn, and with it what waited for it.
+        self.quota = quota::Desk::default();
+        self.deferred.clear();
+        let _ = self.events.try_send(Event::Nudge);
+        self.check_history().await
     }
 
-    /// A database behind the ticket went back in time: the account stands still until a person has looked.
-    async fn check_ticket(&mut self) -> Result<(), StoreError> {
-        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
+    /// A database behind the ticket, or behind what this process saw committed, went back in time: the account stands
+    /// still until a person has looked. Only right after a claim, whose own number is above both.
+    async fn check_history(&mut self) -> Result<(), StoreError> {
+        let behind = self.ticket.read().max(self.committed).is_some_and(|seq| self.fence.seq <= seq);
         if !behind || self.state.row.stopped.is_some() {
+            self.committed = Some(self.fence.seq);
             return Ok(());
         }
         let at = self.deps.clock.now();
@@ -383,19 +395,28 @@ impl Engine {
         self.seen_at - now > CLOCK_BEHIND
     }
 
+    /// Requests a second; those of the last configuration that had the account, if it is in none any more.
+    fn rate(&self) -> Option<u32> {
+        self.config().map_or(self.bucket.rate(), |config| config.rate.per_second())
+    }
+
+    fn lease_age(&self, clock: &Reading) -> Span {
+        clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot)
+    }
+
     /// Whether the lease surely still holds for a request about to leave.
     fn lease_is_safe(&self, clock: &Reading) -> bool {
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
-        age.as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
+        self.lease_age(clock).as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
     }
 
     async fn renew_if_due(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
+        let age = self.lease_age(&clock);
         if age < RENEW && age >= Span::ZERO {
             return Ok(());
         }
         self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
+        self.committed = Some(self.fence.seq);
         self.seen_at = self.seen_at.max(clock.now);
         self.leased = clock;
         Ok(())
@@ -406,7 +427,7 @@ impl Claimed {
     /// Serves until told to stop, then drains what is in flight and gives the lease up.
     pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
         let Claimed { mut engine, handle: _handle, mut queue } = self;
-        if let Err(error) = engine.check_ticket().await {
+        if let Err(error) = engine.check_history().await {
             engine.recover(error, &stop).await;
         }
         loop {
@@ -437,10 +458,8 @@ impl Claimed {
 impl Engine {
     /// One turn: hear, decide, commit, act.
     async fn turn(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.renew_if_due().await?;
-        let mut asks = Vec::new();
-        let mut attempts = Vec::new();
-        let mut numbers_came = false;
+        // All of it is sorted before anything can fail: a configuration that went live is not lost with a commit.
+        let (mut asks, mut attempts, mut numbers) = (Vec::new(), Vec::new(), None);
         for event in events {
             match event {
                 Event::Nudge => {}
@@ -448,15 +467,17 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
-                Event::Quota(reading) => {
-                    // They are answered now, with whatever came: LINE may hang for longer than a person waits.
-                    asks.append(&mut self.deferred);
-                    numbers_came = true;
-                    self.quota_came(reading).await?;
-                }
+                Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
             }
+        }
+        self.renew_if_due().await?;
+        let numbers_came = numbers.is_some();
+        if let Some(reading) = numbers {
+            // They are answered now, with whatever came: LINE may hang for longer than a person waits.
+            asks.append(&mut self.deferred);
+            self.quota_came(reading).await?;
         }
         self.hear(attempts).await?;
         self.apply_inbox().await?;
@@ -484,11 +505,7 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
-        let clock = self.deps.clock.read();
-        match self.config().and_then(|config| config.rate.per_second()) {
-            Some(rate) => self.bucket.set_rate(Some(rate)),
-            None => self.bucket = Bucket::new(None, clock.boot.since_boot),
-        }
+        self.bucket.set_rate(self.rate());
     }
 
     /// After a failure: wait, claim again, reload; for as long as it takes.
