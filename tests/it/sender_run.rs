@@ -395,6 +395,7 @@ impl World {
             self.run.resumed(part);
             self.ledger.row = self.run.row.clone();
             seen.resumed += 1;
+            self.check_parts();
         }
     }
 
@@ -425,6 +426,21 @@ impl World {
         let batches = batches.values().cloned().collect();
         let clock = self.clock();
         self.run = Run::restore(row.clone(), CHANNEL.into(), variants.clone(), strides, batches, &clock);
+        self.check_parts();
+    }
+
+    /// Each batch counts at the instant of the part that the frozen batch it comes from belongs to, before and after a
+    /// restart alike.
+    fn check_parts(&self) {
+        for (n, _) in self.ledger.batches.keys() {
+            let mut frozen = *n;
+            while let Some(parent) = self.ledger.batches.get(&(frozen, 0)).and_then(|row| row.parent) {
+                frozen = parent;
+            }
+            let parts = self.run.row.parts.iter().filter(|part| part.from_batch <= frozen);
+            let expected = parts.last().map(|part| part.effective_at);
+            assert_eq!(Some(self.run.effective_at(*n)), expected, "batch {n}, cut from {frozen}");
+        }
     }
 
     /// Ends the occurrence as one can end: sent to the last, cancelled, or past its deadline.
@@ -437,9 +453,14 @@ impl World {
             1 => Outcome::Expired,
             _ => return self.send_all(),
         };
+        let (possibly, unsettled) = (self.run.possibly_sent(), self.run.unsettled());
+        let (unknown, released) = (self.run.ended(Outcome::Unknown), self.run.ended(untried));
         let rows = self.run.wind_up(untried, &self.clock(), "the end");
         self.persist(rows);
         assert!(self.run.is_done());
+        // What a cancellation tells beforehand is what it comes to.
+        assert_eq!(self.run.ended(Outcome::Unknown) - unknown, possibly);
+        assert_eq!(self.run.ended(untried) - released, unsettled - possibly);
     }
 
     fn send_all(&mut self) {

@@ -202,19 +202,15 @@ impl Run {
         self.mark
     }
 
-    /// Open batches without an outcome, and how many of them were possibly sent.
+    /// Open batches without an outcome, and how many of them were tried or possibly tried.
     pub fn open_batches(&self) -> (usize, usize) {
-        (
-            self.open.len(),
-            self.open.values().filter(|open| open.history == History::PossiblySent || open.in_flight).count(),
-        )
+        (self.open.len(), self.open.values().filter(|open| !open.is_untried()).count())
     }
 
-    /// Friends in open batches that LINE may have.
+    /// Friends in open batches that were tried or possibly tried: unknown if the occurrence ended now.
     pub fn possibly_sent(&self) -> u64 {
-        let doubtful =
-            self.open.iter().filter(|(_, open)| open.history == History::PossiblySent || open.in_flight);
-        doubtful.map(|(key, _)| self.friends_of(*key).len()).sum()
+        let tried = self.open.iter().filter(|(_, open)| !open.is_untried());
+        tried.map(|(key, _)| self.friends_of(*key).len()).sum()
     }
 
     /// Requests under way.
@@ -227,8 +223,10 @@ impl Run {
         &self.variants
     }
 
-    /// The instant at which a batch's deliveries count (protocol §6).
+    /// The instant at which a batch's deliveries count (protocol §6): a child's are of the part of the frozen batch it
+    /// was cut from.
     pub fn effective_at(&self, n: u32) -> Instant {
+        let n = self.frozen_batch_of(n);
         let part = self.row.parts.iter().rev().find(|part| part.from_batch <= n).or(self.row.parts.first());
         part.map_or(self.row.due_at, |part| part.effective_at)
     }
@@ -239,12 +237,11 @@ impl Run {
     /// a second of sending. A paced occurrence opens one batch at a time, when the pace allows it.
     pub fn next_stride(&self, length: u32, clock: &Reading, user_of: UserOf<'_>) -> Option<StrideRow> {
         let count = self.batch_count();
-        let untried = self
-            .open
-            .values()
-            .filter(|open| open.attempts == 0 && open.history == History::SurelyNotSent)
-            .count();
-        if self.mark >= count || untried > usize::try_from(length / 2).unwrap_or(usize::MAX) {
+        let untried = self.open.values().filter(|open| open.is_untried()).count();
+        let enough = |batches: usize, limit: u32| batches > usize::try_from(limit).unwrap_or(usize::MAX);
+        // While LINE is away, nobody gains by more batches in doubt: what is above the mark stays surely unsent.
+        let failing = self.open.values().filter(|open| open.failures > 0).count();
+        if self.mark >= count || enough(untried, length / 2) || enough(failing, length) {
             return None;
         }
         let length = match self.row.pace {
@@ -342,10 +339,7 @@ impl Run {
         let keys: Vec<BatchKey> = self.open.keys().copied().collect();
         let mut rows = Vec::new();
         for key in keys {
-            let never = self
-                .open
-                .get(&key)
-                .is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
+            let never = self.open.get(&key).is_some_and(OpenBatch::is_untried);
             rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
         }
         for n in self.mark..self.batch_count() {
@@ -388,13 +382,18 @@ impl Run {
         self.ranges.get(usize::try_from(n).ok()?)
     }
 
-    /// The arm of a batch: that of the frozen batch it was cut from, however often.
-    fn variant_of(&self, n: u32) -> Option<&VariantRow> {
+    /// The frozen batch that a batch was cut from, however often; itself if it was not.
+    fn frozen_batch_of(&self, n: u32) -> u32 {
         let mut n = n;
-        while self.range(n).is_none() {
-            n = *self.parents.get(&n)?;
+        while let Some(parent) = self.parents.get(&n) {
+            n = *parent;
         }
-        self.variants.get(self.range(n)?.variant)
+        n
+    }
+
+    /// The arm of a batch: that of the frozen batch it was cut from.
+    fn variant_of(&self, n: u32) -> Option<&VariantRow> {
+        self.variants.get(self.range(self.frozen_batch_of(n))?.variant)
     }
 
     fn friends_of(&self, key: BatchKey) -> RoaringBitmap {

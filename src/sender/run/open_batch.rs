@@ -50,6 +50,11 @@ impl OpenBatch {
         }
     }
 
+    /// Whether no request of it was ever made: neither by this process nor, possibly, by one before.
+    pub(super) fn is_untried(&self) -> bool {
+        self.attempts == 0 && self.history == History::SurelyNotSent
+    }
+
     pub(super) fn is_ready(&self, clock: &Reading) -> bool {
         !self.in_flight && self.not_before <= clock.boot.since_boot
     }
