@@ -8,8 +8,9 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::effect::{Effect, Entry};
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
+use crate::domain::policy::QuietHours;
 use crate::domain::time::{Instant, Span};
-use crate::line::Attempt;
+use crate::line::{Answer as LineAnswer, Attempt};
 use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
@@ -21,6 +22,24 @@ const MAX_IN_FLIGHT: usize = 64;
 const A_SLICE: usize = 128;
 /// Batches in a stride where no rate is set.
 const UNLIMITED_STRIDE: u32 = 400;
+
+/// A request's permission to leave, asked for once more when it does: between the decision and the network lie a
+/// token that may have to be issued, and a process that may be stopped for a day.
+struct Leave {
+    decided: Reading,
+    deadline: Option<Instant>,
+    quiet: Option<QuietHours>,
+}
+
+impl Leave {
+    /// The lease, the key's age and the owner's own will were looked at when it was decided, with time to spare.
+    fn is_allowed(&self, clock: &Reading) -> bool {
+        let Reading { now, boot } = &self.decided;
+        clock.age(*now, &boot.boot_id, boot.since_boot) <= super::LEASE_MARGIN
+            && self.deadline.is_none_or(|deadline| clock.now < deadline)
+            && !self.quiet.as_ref().is_some_and(|quiet| quiet.is_quiet(clock.now))
+    }
+}
 
 /// What one turn's answers come to, before it is committed.
 #[derive(Default)]
@@ -70,7 +89,7 @@ impl Engine {
         }
         self.commit(Priority::Outcome, writes).await?;
         for entry in &entries {
-            self.state.index.apply(entry);
+            self.state.index_mut().apply(entry);
             self.state.row.journal_seq = entry.seq;
         }
         self.count(&heard);
@@ -156,10 +175,7 @@ impl Engine {
     /// Whether a request of this run may leave now, as far as anybody but the rate says.
     fn gate(&self, run: &Run, clock: &Reading) -> bool {
         let row = &run.row;
-        let quiet = || {
-            let test = matches!(row.run, RunKind::Test(_));
-            !row.immediate && !test && self.quiet_hours_of(run).is_some_and(|quiet| quiet.is_quiet(clock.now))
-        };
+        let quiet = || self.quiet_hours_binding(run).is_some_and(|quiet| quiet.is_quiet(clock.now));
         run.may_send()
             && !self.draining
             && self.state.row.stopped.is_none()
@@ -173,11 +189,15 @@ impl Engine {
     /// Writes strides ahead of the sending.
     pub(super) async fn open_strides(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let length = self.config().map_or(1, |config| config.rate.per_second().unwrap_or(UNLIMITED_STRIDE));
+        let rate = self.rate().unwrap_or(UNLIMITED_STRIDE);
         let index = &self.state.index;
         let user_of = |friend| index.user(friend);
-        let open = self.state.runs.values().filter(|run| self.gate(run, &clock));
-        let strides: Vec<_> = open.filter_map(|run| run.next_stride(length, &clock, &user_of)).collect();
+        let open: Vec<&Run> = self.state.runs.values().filter(|run| self.gate(run, &clock)).collect();
+        // They share the rate, so together their strides are a second of sending.
+        let length = rate / u32::try_from(open.len()).unwrap_or(u32::MAX).max(1);
+        let open = open.into_iter();
+        let strides: Vec<_> =
+            open.filter_map(|run| run.next_stride(length.max(1), &clock, &user_of)).collect();
         self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
         for stride in &strides {
             if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
@@ -208,8 +228,15 @@ impl Engine {
                 Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     let timer = self.deps.clock.clone();
+                    let leave = self.leave(id, clock.clone());
                     self.attempts.spawn(async move {
-                        let attempt = line.multicast(key, Bytes::from(body)).await;
+                        let attempt = match line.prepare().await {
+                            Ok(()) if leave.is_allowed(&timer.read()) => {
+                                line.multicast(key, Bytes::from(body)).await
+                            }
+                            Ok(()) => Attempt::unanswered(LineAnswer::NeverSent),
+                            Err(answer) => Attempt::unanswered(answer),
+                        };
                         let took = timer.boot().since_boot.as_millis() - clock.boot.since_boot.as_millis();
                         let took = Span::from_millis(took);
                         // The engine outlives its attempts, or the next owner retries under the same key.
@@ -225,6 +252,22 @@ impl Engine {
         self.commit(Priority::Outcome, writes).await?;
         self.count(&changed);
         Ok(())
+    }
+
+    /// Until when a request decided at `decided` may leave.
+    fn leave(&self, occurrence: OccurrenceId, decided: Reading) -> Leave {
+        let run = self.state.runs.get(&occurrence);
+        Leave {
+            decided,
+            deadline: run.and_then(|run| run.row.deadline_at),
+            quiet: run.and_then(|run| self.quiet_hours_binding(run)).cloned(),
+        }
+    }
+
+    /// The hours in which no request of this run may leave.
+    fn quiet_hours_binding(&self, run: &Run) -> Option<&QuietHours> {
+        let bound = !run.row.immediate && matches!(run.row.run, RunKind::Scheduled(_));
+        self.quiet_hours_of(run).filter(|_| bound)
     }
 
     /// The next run in turn that has a batch ready.

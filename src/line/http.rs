@@ -115,6 +115,14 @@ impl HttpApi {
         Ok((answer, stale))
     }
 
+    /// The token of now, for a multicast.
+    async fn token(&self) -> Result<Arc<Token>, Answer> {
+        self.tokens.get().await.map_err(|error| match error {
+            CallError::Unauthorized => Answer::Unauthorized,
+            _ => Answer::NeverSent,
+        })
+    }
+
     /// Learns from a status about the token it was asked with; true if the token had worked and no longer does.
     fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
         if status == 401 {
@@ -127,11 +135,14 @@ impl HttpApi {
 
 #[async_trait]
 impl Api for HttpApi {
+    async fn prepare(&self) -> Result<(), Answer> {
+        self.token().await.map(drop)
+    }
+
     async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt {
-        let token = match self.tokens.get().await {
+        let token = match self.token().await {
             Ok(token) => token,
-            Err(CallError::Unauthorized) => return Attempt::unanswered(Answer::Unauthorized),
-            Err(_) => return Attempt::unanswered(Answer::NeverSent),
+            Err(answer) => return Attempt::unanswered(answer),
         };
         let request = self
             .client
