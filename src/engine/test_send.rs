@@ -8,10 +8,11 @@ use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
+use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure};
 use crate::sender::run::Run;
-use crate::store::{ActRow, NewOccurrence, Part, Priority, VariantRow, Write};
+use crate::store::{ActRow, NewOccurrence, OccurrenceFilter, Part, Priority, StoreError, VariantRow, Write};
 
 use super::Engine;
 use super::acts::{Answered, conflict, not_found};
@@ -50,6 +51,7 @@ impl Engine {
             Err(failure) => return Ok(Err(failure)),
         };
         let clock = self.deps.clock.read();
+        let at = self.free_test_instant(slug, clock.now).await?;
         let quota = self.stored_quota(clock.now).await?;
         if let plan::Quota::Known { limit, used } = quota
             && limit.saturating_sub(used) < recipients.len()
@@ -58,8 +60,7 @@ impl Engine {
                 lang.pick("今月の残り通数が足りません。", "the month's messages are used up.").into(),
             )));
         }
-        let mut row =
-            self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(clock.now));
+        let mut row = self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(at));
         row.capped = false;
         row.deadline_at = None;
         row.pace = None;
@@ -97,6 +98,17 @@ impl Engine {
             }
         };
         Ok(Ok(Answer { text, json: json!({ "occurrence": id, "friends": friends }), exit: 0 }))
+    }
+
+    /// The instant a test send is named by: its own, also where another one of the campaign has this very millisecond.
+    async fn free_test_instant(&self, slug: &CampaignSlug, now: Instant) -> Result<Instant, StoreError> {
+        let newest = OccurrenceFilter::Newest { campaign: Some(slug.clone()), limit: 1_000 };
+        let rows = self.deps.store.occurrences(self.account, newest).await?;
+        let mut at = now;
+        while rows.iter().any(|row| row.run == RunKind::Test(at)) {
+            at = at + Span::from_millis(1);
+        }
+        Ok(at)
     }
 
     fn may_test(&self, lang: Lang) -> Result<(), Failure> {
