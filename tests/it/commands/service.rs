@@ -105,19 +105,20 @@ fn logs_are_json_and_no_output_holds_a_secret() {
     }
 }
 
-struct Line(UnixStream);
+/// A conversation over the socket.
+pub struct Line(UnixStream);
 
 impl Line {
-    fn to(shop: &Shop) -> Self {
+    pub fn to(shop: &Shop) -> Self {
         Self(UnixStream::connect(socket(shop)).unwrap())
     }
-    fn say(mut self, text: &[u8]) -> Self {
+    pub fn say(mut self, text: &[u8]) -> Self {
         // A daemon that has heard enough may hang up in the middle.
         let _ = self.0.write_all(text);
         self
     }
     /// Nothing more comes from us; everything it answers.
-    fn end(mut self) -> String {
+    pub fn end(mut self) -> String {
         let _ = self.0.shutdown(Shutdown::Write);
         let mut text = String::new();
         let _ = self.0.read_to_string(&mut text);
@@ -129,7 +130,8 @@ fn socket(shop: &Shop) -> PathBuf {
     shop.state().join("haishin.sock")
 }
 
-fn request(command: Value) -> Vec<u8> {
+/// A request as a line.
+pub fn request(command: Value) -> Vec<u8> {
     let request = json!({ "lang": "en", "by": "hana", "account": null, "command": command });
     format!("{request}\n").into_bytes()
 }

@@ -70,6 +70,11 @@ async fn hillstrom_goes_in_as_it_is() {
         followed_at: Some(Instant::start_of_day(chrono::NaiveDate::from_ymd_opt(2025, 1, 1).unwrap(), TOKYO)),
     };
     assert_eq!(intakes[0].effect, following);
+
+    // The whole file again says the same of the same people, each event by the same identity: nothing of it is new.
+    let mut again = Inbox::default();
+    import(bytes, &map, &types, folder.path(), &mut again).await.unwrap();
+    assert!(again.chunks.into_iter().flatten().eq(intakes));
 }
 
 fn amount(intake: &Intake) -> Option<f64> {
