@@ -86,8 +86,7 @@ impl Engine {
     fn count(&mut self, heard: &Heard) {
         for (occurrence, row) in &heard.settled {
             let Some(run) = self.state.runs.get(occurrence) else { continue };
-            let Some((outcome, friends)) = run.outcome_of(row) else { continue };
-            let at = run.effective_at(row.n);
+            let Some((outcome, at, friends)) = run.outcome_of(row) else { continue };
             let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
             self.count_deliveries(outcome, friends.len());
             if scheduled {
@@ -135,7 +134,7 @@ impl Engine {
                 OccurrenceState::Cancelled => OccurrenceState::Cancelled,
                 _ => OccurrenceState::Finished,
             };
-            heard.writes.push(Write::Sets { occurrence: run.row.id, sets: run.outcome_sets() });
+            heard.writes.push(Write::Deliveries { occurrence: run.row.id, sets: run.deliveries() });
             heard.writes.push(Write::OccurrenceState {
                 occurrence: run.row.id,
                 from: run.row.state,

@@ -20,6 +20,7 @@ mod test_send;
 pub mod ticket;
 pub mod turnstile;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub use books::{Books, exclusion_words};
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
+use crate::domain::lookback::Lookback;
+use crate::domain::sends::Sends;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
@@ -193,6 +196,8 @@ pub struct Engine {
     slug: AccountSlug,
     line: Arc<dyn Api>,
     active: Active,
+    /// How far back the running configuration looks.
+    lookback: Lookback,
     fence: Fence,
     state: State,
     ticket: Ticket,
@@ -255,7 +260,8 @@ impl Engine {
                 return Err(EngineError::Held { account: slug, holder, expires_at });
             }
         };
-        let state = State::load(deps.store.as_ref(), account, &clock).await.map_err(failed)?;
+        let lookback = active.configuration.lookback(config);
+        let state = State::load(deps.store.as_ref(), account, &lookback, &clock).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
             ticket: Ticket::new(&deps.state_dir, &slug),
@@ -267,6 +273,7 @@ impl Engine {
             slug: slug.clone(),
             line,
             active,
+            lookback,
             fence,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
@@ -309,6 +316,27 @@ impl Engine {
         Ok(())
     }
 
+    /// What was sent, as far as rules and caps can ask for it at `now`; read from the ledger where memory does not look
+    /// back so far: at an instant long past.
+    async fn sends_at(&self, now: Instant) -> Result<Cow<'_, Sends>, StoreError> {
+        if self.state.sends.covers(&self.lookback, now) {
+            return Ok(Cow::Borrowed(&self.state.sends));
+        }
+        let (store, runs) = (self.deps.store.as_ref(), &self.state.runs);
+        state::load_sends(store, self.account, &self.lookback, now, runs).await.map(Cow::Owned)
+    }
+
+    /// Has in memory what decisions look back at: after another configuration went live, and after the clock was found to
+    /// have been ahead.
+    async fn keep_sends(&mut self) -> Result<(), StoreError> {
+        let read = match self.sends_at(self.deps.clock.now()).await? {
+            Cow::Owned(sends) => sends,
+            Cow::Borrowed(_) => return Ok(()),
+        };
+        self.state.sends = read;
+        Ok(())
+    }
+
     fn config(&self) -> Option<&Account> {
         self.active.configuration.accounts.get(&self.slug)
     }
@@ -333,7 +361,8 @@ impl Engine {
             }
             Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
         }
-        self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        let store = self.deps.store.as_ref();
+        self.state = State::load(store, self.account, &self.lookback, &clock).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket =
             Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
@@ -445,7 +474,10 @@ impl Engine {
                     numbers_came = true;
                     self.quota_came(reading).await?;
                 }
-                Event::Activated { active, line } => self.activated(active, line),
+                Event::Activated { active, line } => {
+                    self.activated(active, line);
+                    self.keep_sends().await?;
+                }
                 Event::Ask(ask) => asks.push(ask),
             }
         }
@@ -475,6 +507,8 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
+        let lookback = self.config().map(|config| self.active.configuration.lookback(config));
+        self.lookback = lookback.unwrap_or_default();
         let clock = self.deps.clock.read();
         match self.config().and_then(|config| config.rate.per_second()) {
             Some(rate) => self.bucket.set_rate(Some(rate)),

@@ -36,7 +36,7 @@ impl Engine {
         let Some(policy) = self.config().map(|config| config.policy.clone()) else {
             return Ok(Err(super::acts::not_found(self.slug.to_string())));
         };
-        let mut sends = self.state.sends.clone();
+        let mut sends = self.sends_at(now).await?.into_owned();
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
             let decided = self.decide(&campaign, &policy, (due, effective, now), &sends, quota);

@@ -68,6 +68,8 @@ pub struct AccountRow {
     pub folded_seq: Seq,
     /// The last journal entry.
     pub journal_seq: Seq,
+    /// When an import was last applied.
+    pub imported_at: Option<Instant>,
     /// The emergency brake (`stop`).
     pub stopped: Option<Halt>,
     /// Paused by a guard: 401, 403, three rejected batches in a row.
@@ -118,8 +120,21 @@ pub struct InboxRow {
 pub struct Checkpoint {
     /// Replay starts after this entry.
     pub seq: Seq,
-    /// Its chunks.
-    pub chunks: Vec<CheckpointChunk>,
+    /// Where its chunks are, by kind, key and chunk.
+    pub chunks: Vec<ChunkKey>,
+}
+
+/// Where a chunk of a checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkKey {
+    /// Which column family.
+    pub kind: String,
+    /// Which column.
+    pub key: String,
+    /// Friend id / 65,536.
+    pub chunk: u32,
+    /// The checkpoint it was written for.
+    pub number: i64,
 }
 
 /// One chunk of 65,536 friends of one column of the index.
@@ -231,22 +246,48 @@ pub struct VariantRow {
     pub recipients: RoaringBitmap,
 }
 
-/// Another frozen set of an occurrence.
+/// Friends that a freeze excluded for one reason.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OccurrenceSet {
-    /// What it holds.
-    pub kind: SetKind,
+pub struct ExcludedSet {
+    /// Why.
+    pub exclusion: Exclusion,
     /// Who.
     pub friends: RoaringBitmap,
 }
 
-/// What a set of an occurrence holds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SetKind {
-    /// Friends excluded for one reason, at the freeze.
-    Excluded(Exclusion),
-    /// Deliveries that ended one way, written when the occurrence ends.
-    Outcome(Outcome),
+/// Deliveries of an ended occurrence that are alike: of one arm, effective at one instant, ended one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliverySet {
+    /// The arm's position.
+    pub position: u32,
+    /// The instant they count at.
+    pub effective_at: Instant,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// Who.
+    pub friends: RoaringBitmap,
+}
+
+/// How many friends an occurrence left out and what became of the others: kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// By exclusion, in their order.
+    pub excluded: Vec<(Exclusion, u64)>,
+    /// By outcome, once it has ended.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// By arm, in the order of the file.
+    pub arms: Vec<Arm>,
+}
+
+/// A frozen arm without its set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    /// Its name.
+    pub name: VariantName,
+    /// Statistics unit, none on test sends.
+    pub unit: Option<String>,
+    /// How many get it.
+    pub friends: u64,
 }
 
 /// A new occurrence, with everything its freeze fixes.
@@ -257,7 +298,7 @@ pub struct NewOccurrence {
     /// The arms; none for refused and missed ones.
     pub variants: Vec<VariantRow>,
     /// The exclusions.
-    pub sets: Vec<OccurrenceSet>,
+    pub sets: Vec<ExcludedSet>,
 }
 
 /// Batches `first..upto` are open from `opened_at`: possibly tried.
@@ -370,10 +411,8 @@ pub struct ActRow {
 /// Which occurrences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OccurrenceFilter {
-    /// Those that can still change.
+    /// Those whose last outcome has not come.
     Open,
-    /// Frozen ones with a part effective at or after the instant, or still open: what caps can see.
-    EffectiveSince(Instant),
     /// One.
     Id(OccurrenceId),
     /// The newest of a campaign, or of all.
@@ -383,6 +422,56 @@ pub enum OccurrenceFilter {
         /// At most so many.
         limit: u32,
     },
+}
+
+/// Which past sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentFilter {
+    /// Those that took effect at or after the instant.
+    Since(Instant),
+    /// Those of a campaign that took effect before the instant and are not in what [`Store::received`] gives.
+    ///
+    /// [`Store::received`]: super::Store::received
+    Unmerged {
+        /// Which campaign.
+        campaign: CampaignSlug,
+        /// Before when.
+        before: Instant,
+    },
+}
+
+/// A kind of pruning with its bound. Applied, each removes one bounded slice of what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prune {
+    /// Chunks of checkpoints that newer ones have taken the place of, or that an owner before this one did not complete.
+    Chunks,
+    /// Journal entries in `(after, upto]`: those of state, and events that happened before the instant.
+    Journal {
+        /// After this entry…
+        after: Seq,
+        /// …up to this one.
+        upto: Seq,
+        /// Events stay if absent.
+        events_before: Option<Instant>,
+    },
+    /// Accepted deliveries effective before the instant go into the one set of all who ever received their campaign;
+    /// where they are they stay, too.
+    Merge(Instant),
+    /// Dedupe ids of webhooks that were applied before.
+    WebhookIds(Instant),
+    /// Batches and strides of occurrences that ended before.
+    Batches(Instant),
+    /// The sets of occurrences that ended before; who received the campaign is merged first, counts stay.
+    Sets(Instant),
+}
+
+/// What a stretch of the journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalStretch {
+    /// Its last entry.
+    pub last: Seq,
+    /// How many of its entries a [`Prune::Journal`] over it removes.
+    pub prunable: u64,
 }
 
 /// One step of an owner's transaction. They apply in order, together or not at all.
@@ -400,6 +489,8 @@ pub enum Write {
     },
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
+    /// An import was applied: nothing is too old to be kept for a while.
+    Imported,
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
         /// Whole rows, replacing those there.
@@ -445,13 +536,15 @@ pub enum Write {
     Stride(StrideRow),
     /// Batch rows, replacing those of the same (n, generation).
     Batches(Vec<BatchRow>),
-    /// Final outcome sets.
-    Sets {
+    /// All deliveries of an ended occurrence, in the place of those there.
+    Deliveries {
         /// Whose.
         occurrence: OccurrenceId,
-        /// The sets.
-        sets: Vec<OccurrenceSet>,
+        /// All of them.
+        sets: Vec<DeliverySet>,
     },
+    /// One slice of pruning.
+    Prune(Prune),
     /// LINE's numbers.
     Quota(QuotaReading),
     /// What a person did.

@@ -14,7 +14,7 @@ use haishin::domain::time::{Instant, Span};
 use haishin::sandbox::{
     ChannelSettings, Endpoint, Fault, FaultKind, RequestRecord, Sandbox, Settings, UnknownIds,
 };
-use haishin::store::{self, NewInbox, OccurrenceFilter, OccurrenceRow, SetKind, Store};
+use haishin::store::{self, NewInbox, OccurrenceFilter, OccurrenceRow, Store};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
@@ -294,7 +294,7 @@ impl Ledger {
         let store = store::open(url).await.unwrap();
         let account = store.accounts().await.unwrap()[0].id;
         let mut rows =
-            store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await.unwrap();
+            store.occurrences(account, OccurrenceFilter::Newest { campaign: None, limit: 9 }).await.unwrap();
         rows.sort_by_key(|row| row.due_at);
         let mut occurrences = Vec::new();
         for row in &rows {
@@ -311,15 +311,14 @@ impl Ledger {
 impl Frozen {
     async fn read(store: &dyn Store, account: AccountId, row: &OccurrenceRow) -> Self {
         let arms: Vec<_> = store.variants(account, row.id).await.unwrap();
-        let sets = store.sets(account, row.id).await.unwrap();
-        let held_out = SetKind::Excluded(Exclusion::Holdout);
+        let sets = store.exclusions(account, row.id).await.unwrap();
         let text =
             |messages: &str| serde_json::from_str::<serde_json::Value>(messages).unwrap()[0]["text"].clone();
         Self {
             recipients: arms.iter().fold(RoaringBitmap::new(), |all, arm| all | &arm.recipients),
             held_out: sets
                 .into_iter()
-                .find(|set| set.kind == held_out)
+                .find(|set| set.exclusion == Exclusion::Holdout)
                 .map(|set| set.friends)
                 .unwrap_or_default(),
             arms: arms

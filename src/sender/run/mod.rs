@@ -18,9 +18,7 @@ use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
 use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
-use crate::store::{
-    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow,
-};
+use crate::store::{BatchEnding, BatchRow, DeliverySet, OccurrenceRow, Opened, Part, StrideRow, VariantRow};
 use open_batch::{OpenBatch, add, clock_opened, ended};
 
 /// A key may be retried for 24 h at LINE; we stop an hour earlier.
@@ -87,7 +85,8 @@ pub struct Run {
     /// Child to the batch it was cut from; a parent's number is always the smaller one.
     parents: BTreeMap<u32, u32>,
     open: BTreeMap<BatchKey, OpenBatch>,
-    outcomes: BTreeMap<Outcome, RoaringBitmap>,
+    /// With the instants they count at.
+    outcomes: BTreeMap<(Outcome, Instant), RoaringBitmap>,
     in_flight: usize,
     rejected_in_a_row: u32,
     quarantined: u32,
@@ -151,7 +150,8 @@ impl Run {
                 (Some(end), _) => {
                     run.open.remove(&key);
                     if let BatchEnding::Outcome(outcome) = end.how {
-                        *run.outcomes.entry(outcome).or_default() |= friends;
+                        let effective = run.effective_of(batch.n, end.at);
+                        *run.outcomes.entry((outcome, effective)).or_default() |= friends;
                     }
                 }
                 (None, Some(opened)) => {
@@ -171,12 +171,18 @@ impl Run {
 
     /// Friends that ended this way so far.
     pub fn ended(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).map_or(0, RoaringBitmap::len)
+        self.settled().filter(|(of, ..)| *of == outcome).map(|(.., friends)| friends.len()).sum()
     }
 
     /// The set of friends that ended this way so far.
     pub fn outcome_set(&self, outcome: Outcome) -> RoaringBitmap {
-        self.outcomes.get(&outcome).cloned().unwrap_or_default()
+        let sets = self.settled().filter(|(of, ..)| *of == outcome);
+        sets.fold(RoaringBitmap::new(), |all, (.., friends)| all | friends)
+    }
+
+    /// What has ended, how, and the instant it counts at.
+    pub fn settled(&self) -> impl Iterator<Item = (Outcome, Instant, &RoaringBitmap)> {
+        self.outcomes.iter().map(|((outcome, effective), friends)| (*outcome, *effective, friends))
     }
 
     /// Friends without an outcome.
@@ -227,9 +233,12 @@ impl Run {
         &self.variants
     }
 
-    /// The instant at which a batch's deliveries count (protocol §6).
-    pub fn effective_at(&self, n: u32) -> Instant {
-        let part = self.row.parts.iter().rev().find(|part| part.from_batch <= n).or(self.row.parts.first());
+    /// The instant at which the deliveries of a batch that ended at `ended_at` count (protocol §6): that of its part. A
+    /// child goes out when its time comes, whatever its number: it is of the part in which it ended.
+    fn effective_of(&self, n: u32, ended_at: Instant) -> Instant {
+        let child = self.range(n).is_none();
+        let begun = |part: &&Part| part.from_batch <= n && (!child || part.effective_at <= ended_at);
+        let part = self.row.parts.iter().rev().find(begun).or(self.row.parts.first());
         part.map_or(self.row.due_at, |part| part.effective_at)
     }
 
@@ -349,8 +358,8 @@ impl Run {
             rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
         }
         for n in self.mark..self.batch_count() {
-            let friends = self.friends_of((n, 0));
-            *self.outcomes.entry(untried).or_default() |= friends;
+            let (friends, effective) = (self.friends_of((n, 0)), self.effective_of(n, clock.now));
+            *self.outcomes.entry((untried, effective)).or_default() |= friends;
         }
         self.mark = self.batch_count();
         rows
@@ -361,20 +370,27 @@ impl Run {
         self.mark >= self.batch_count() && self.open.is_empty()
     }
 
-    /// The final sets, to be stored when the occurrence ends.
-    pub fn outcome_sets(&self) -> Vec<OccurrenceSet> {
-        let set = |(outcome, friends): (&Outcome, &RoaringBitmap)| OccurrenceSet {
-            kind: SetKind::Outcome(*outcome),
-            friends: friends.clone(),
+    /// All deliveries by arm, instant and outcome, to be stored when the occurrence ends.
+    pub fn deliveries(&self) -> Vec<DeliverySet> {
+        let of = |variant: &VariantRow,
+                  (outcome, effective_at, friends): (Outcome, Instant, &RoaringBitmap)| {
+            DeliverySet {
+                position: variant.position,
+                effective_at,
+                outcome,
+                friends: friends & &variant.recipients,
+            }
         };
-        self.outcomes.iter().filter(|(_, friends)| !friends.is_empty()).map(set).collect()
+        let all = self.variants.iter().flat_map(|variant| self.settled().map(move |set| of(variant, set)));
+        all.filter(|set| !set.friends.is_empty()).collect()
     }
 
-    /// The friends of a batch row and how they ended, if it ended with an outcome.
-    pub fn outcome_of(&self, batch: &BatchRow) -> Option<(Outcome, RoaringBitmap)> {
-        let BatchEnding::Outcome(outcome) = batch.ended.as_ref()?.how else { return None };
+    /// The friends of a batch row, how they ended and the instant they count at, if it ended with an outcome.
+    pub fn outcome_of(&self, batch: &BatchRow) -> Option<(Outcome, Instant, RoaringBitmap)> {
+        let end = batch.ended.as_ref()?;
+        let BatchEnding::Outcome(outcome) = end.how else { return None };
         let friends = batch.friends.clone().unwrap_or_else(|| self.friends_of((batch.n, batch.generation)));
-        Some((outcome, friends))
+        Some((outcome, self.effective_of(batch.n, end.at), friends))
     }
 
     /// Whether requests of this occurrence may go out as far as its own state says.
@@ -455,7 +471,8 @@ impl Run {
         let open = self.open.remove(&key)?;
         let mut row = open.row(self.row.id, key, friends.len());
         row.ended = Some(ended(BatchEnding::Outcome(outcome), clock, open.attempts, request_id, detail));
-        *self.outcomes.entry(outcome).or_default() |= friends;
+        let effective = self.effective_of(key.0, clock.now);
+        *self.outcomes.entry((outcome, effective)).or_default() |= friends;
         Some(row)
     }
 }

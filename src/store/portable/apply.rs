@@ -1,7 +1,7 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use super::{Connection, account, bulk, checkpoint, delivery, failed, occurrence, prune, sending};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
@@ -22,6 +22,7 @@ pub(super) async fn apply(
             bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
         }
         Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
+        Write::Imported => account::imported(conn, id, now).await,
         Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
         Write::CheckpointChunks(chunks) => checkpoint::write_chunks(conn, fence, chunks).await,
         Write::CheckpointManifest(Some(seq)) => checkpoint::complete(conn, fence, *seq).await,
@@ -46,7 +47,8 @@ pub(super) async fn apply(
             let cells = rows.iter().map(BatchCells::of).collect();
             bulk::set_batches(conn, id, cells).await.map_err(failed("write batches"))
         }
-        Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
+        Write::Deliveries { occurrence, sets } => delivery::set_deliveries(conn, id, *occurrence, sets).await,
+        Write::Prune(kind) => prune::prune(conn, fence, kind).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
     }
