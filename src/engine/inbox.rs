@@ -14,6 +14,8 @@ use super::Engine;
 const ROWS_A_SLICE: u32 = 16;
 /// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
 const BULK: usize = 1_000;
+/// What an import calls itself in the inbox.
+const IMPORT: &str = "import";
 /// Journal entries folded into friend rows in one transaction.
 const FOLD_A_SLICE: u32 = 1_000;
 
@@ -43,7 +45,10 @@ impl Engine {
             writes.push(Write::Known { kind: "event".into(), ids: fresh });
         }
         writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
+        let imported = rows.iter().any(|row| row.source == IMPORT).then(|| self.deps.clock.now());
+        writes.extend(imported.map(|_| Write::Imported));
         self.commit(Priority::Fold, writes).await?;
+        self.state.row.imported_at = imported.or(self.state.row.imported_at);
         self.count_applied(rows.len());
         self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
         for entry in &entries {

@@ -15,6 +15,7 @@ pub mod occurrences;
 mod preview;
 mod queries;
 mod quota;
+pub mod retention;
 pub mod state;
 mod test_send;
 pub mod ticket;
@@ -213,6 +214,7 @@ pub struct Engine {
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
     checkpointing: checkpoint::Checkpointing,
+    pruner: retention::Pruner,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -276,6 +278,7 @@ impl Engine {
             lookback,
             fence,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
+            pruner: retention::Pruner::default(),
             state,
             rng,
             seen_at,
@@ -498,7 +501,8 @@ impl Engine {
         }
         self.gauge_state();
         self.fold().await?;
-        self.checkpoint().await
+        self.checkpoint().await?;
+        self.prune().await
     }
 
     fn activated(&mut self, active: Active, line: Option<Arc<dyn Api>>) {
