@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod demo;
 mod docs;
+mod forgetting;
 mod hillstrom;
 mod http_health;
 mod import_csv;
