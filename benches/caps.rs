@@ -3,15 +3,11 @@
 //! `cargo bench --bench caps`. A million friends of one or of ten million are checked against 60 sends, each to a
 //! tenth of the account at random, which is the worst case for bitmaps.
 
-use std::sync::Arc;
-
-use haishin::domain::campaign::{Campaign, Variant, VariantShare};
+use haishin::domain::campaign::{Dispatch, Variant, VariantShare, WhenCapped};
 use haishin::domain::id::{AccountSlug, CampaignSlug, CategoryName, OccurrenceId, UserId, VariantName};
 use haishin::domain::message::{ContentDigest, MessageSet};
 use haishin::domain::plan::Draws;
 use haishin::domain::policy::{Cap, CapWindow, Share};
-use haishin::domain::schedule::{IfMissed, Schedule, When};
-use haishin::domain::segment::rule::Rule;
 use haishin::domain::sends::{Reservation, Sends};
 use haishin::domain::time::{Instant, Span, Tz};
 use rand::rngs::StdRng;
@@ -128,31 +124,28 @@ fn restore_a_large_send(bencher: divan::Bencher) {
 /// One holdout and variant draw for each of a million friends.
 #[divan::bench(sample_count = 5)]
 fn draw_a_million(bencher: divan::Bencher) {
-    let campaign = campaign();
+    let dispatch = dispatch();
     bencher.bench_local(|| {
-        let draws = Draws::of(&campaign);
+        let draws = Draws::of(&dispatch);
         let user = |friend: u32| UserId(u128::from(friend).to_be_bytes());
         (0..MILLION).filter(|friend| draws.draw(&user(*friend)).held_out).count()
     });
 }
 
-fn campaign() -> Campaign {
+fn dispatch() -> Dispatch {
     let messages = MessageSet { json: "[]".into(), content: ContentDigest([1; 32]) };
     let arm = |name: &str| Variant {
         name: VariantName::parse(name).unwrap(),
         share: VariantShare::Equal,
         messages: messages.clone(),
     };
-    Campaign {
+    Dispatch {
         slug: CampaignSlug::parse("winter-coupon").unwrap(),
         title: String::new(),
         account: AccountSlug::parse("koharu").unwrap(),
-        segment: None,
-        audience: Arc::new(Rule::All(Vec::new())),
+        step: None,
         category: CategoryName::parse("promotion").unwrap(),
         priority: 50,
-        schedule: Schedule { when: When::Once(NOW), if_missed: IfMissed::Latest, grace: Span::from_hours(2) },
-        rerun: 0,
         deadline: None,
         max_recipients: None,
         holdout: Share::from_millionths(100_000).unwrap(),
@@ -163,7 +156,8 @@ fn campaign() -> Campaign {
         variants: vec![arm("a"), arm("b")],
         pace: None,
         notify: true,
-        draft: false,
+        sample: None,
+        when_capped: WhenCapped::Skip,
         opt_out: None,
     }
 }

@@ -124,15 +124,16 @@ async fn one_shots(
     for campaign in campaigns {
         let When::Once(at) = campaign.schedule.when else { continue };
         let mut rows = Vec::new();
-        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
-            let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
+        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.dispatch.account) {
+            let filter =
+                OccurrenceFilter::Newest { campaign: Some(campaign.dispatch.slug.clone()), limit: 1_000 };
             rows =
                 store.occurrences(account.id, filter).await.map_err(|error| Failure::unavailable(&error))?;
         }
         let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
         wrong.extend(match ran {
-            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, row.due_at, lang)),
-            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, at, lang)),
+            Some(row) if row.due_at != at => Some(ran_already(&campaign.dispatch.slug, row.due_at, lang)),
+            None if at <= now && !campaign.draft => Some(too_late(&campaign.dispatch.slug, at, lang)),
             _ => None,
         });
     }

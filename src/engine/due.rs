@@ -58,7 +58,9 @@ impl Engine {
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        dues.sort_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
+        dues.sort_by(|a, b| {
+            plan::precedence(&a.campaign.dispatch).cmp(&plan::precedence(&b.campaign.dispatch))
+        });
         let mut facts = facts;
         for due in dues {
             let turnstile = self.deps.turnstile.clone();
@@ -103,9 +105,13 @@ impl Engine {
         let Some(last) = missed.last().copied() else { return Ok(()) };
         let mut writes = Vec::new();
         for at in &missed {
-            let row =
-                self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
+            let row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),
@@ -118,7 +124,7 @@ impl Engine {
 
     /// The campaign's row with `at` as its last planned instant.
     pub(super) fn planned(&mut self, campaign: &Campaign, at: Instant) -> Option<Write> {
-        let row = self.state.campaigns.get_mut(&campaign.slug)?;
+        let row = self.state.campaigns.get_mut(&campaign.dispatch.slug)?;
         row.last_planned_at = Some(row.last_planned_at.map_or(at, |last| last.max(at)));
         Some(Write::Campaign(row.clone()))
     }
@@ -128,20 +134,20 @@ impl Engine {
         let mut writes = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
             let digest = schedule_digest(campaign);
-            let known = self.state.campaigns.get(&campaign.slug);
+            let known = self.state.campaigns.get(&campaign.dispatch.slug);
             if known.is_some_and(|row| row.schedule_digest == digest) {
                 continue;
             }
             let row = CampaignRow {
-                campaign: campaign.slug.clone(),
-                step: String::new(),
+                campaign: campaign.dispatch.slug.clone(),
+                step: None,
                 schedule_digest: digest,
                 activated_at: self.active.activated_at,
                 last_planned_at: known.and_then(|row| row.last_planned_at),
                 paused: known.and_then(|row| row.paused.clone()),
             };
             writes.push(Write::Campaign(row.clone()));
-            self.state.campaigns.insert(campaign.slug.clone(), row);
+            self.state.campaigns.insert(campaign.dispatch.slug.clone(), row);
         }
         self.commit(Priority::Freeze, writes).await
     }
@@ -153,7 +159,7 @@ impl Engine {
         let campaign = self.active.configuration.campaigns.get(slug)?;
         let row = CampaignRow {
             campaign: slug.clone(),
-            step: String::new(),
+            step: None,
             schedule_digest: schedule_digest(campaign),
             activated_at: self.active.activated_at,
             last_planned_at: None,
@@ -166,7 +172,8 @@ impl Engine {
     /// What is due at `now` and not planned yet, judged.
     pub(super) fn dues(&self, now: Instant) -> Vec<Due> {
         let open = |campaign: &&Campaign| {
-            !campaign.draft && self.state.campaigns.get(&campaign.slug).is_none_or(|row| row.paused.is_none())
+            !campaign.draft
+                && self.state.campaigns.get(&campaign.dispatch.slug).is_none_or(|row| row.paused.is_none())
         };
         let mut dues = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug).filter(open) {
@@ -174,7 +181,7 @@ impl Engine {
             if instants.is_empty() {
                 continue;
             }
-            let resumed = self.resumed.get(&campaign.slug).copied().unwrap_or(Instant::MIN);
+            let resumed = self.resumed.get(&campaign.dispatch.slug).copied().unwrap_or(Instant::MIN);
             let up_since = self.up_since.max(resumed);
             let delay = Delay { quiet_hours: self.quiet_hours(campaign), up_since };
             let judged = judge(&campaign.schedule, &instants, delay, now);
@@ -192,7 +199,7 @@ impl Engine {
             campaign.schedule.when.after(after).take_while(|at| *at <= now).collect();
         if instants.len() > MOST_MISSED {
             let passed = instants.len() - MOST_MISSED;
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, passed, "too many missed instants to record each");
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, passed, "too many missed instants to record each");
             instants.drain(..passed);
         }
         instants
@@ -200,7 +207,7 @@ impl Engine {
 
     /// Nothing at or before this instant is due: the later of last planned and activation.
     fn due_after(&self, campaign: &Campaign) -> Instant {
-        let row = self.state.campaigns.get(&campaign.slug);
+        let row = self.state.campaigns.get(&campaign.dispatch.slug);
         let planned = row.and_then(|row| row.last_planned_at).unwrap_or(Instant::MIN);
         let activated = row.map_or(self.active.activated_at, |row| row.activated_at);
         planned.max(activated)
@@ -209,7 +216,8 @@ impl Engine {
     /// Whether a one-shot already had this run.
     pub(super) async fn has_run(&self, campaign: &Campaign) -> Result<bool, StoreError> {
         let When::Once(_) = campaign.schedule.when else { return Ok(false) };
-        let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
+        let filter =
+            OccurrenceFilter::Newest { campaign: Some(campaign.dispatch.slug.clone()), limit: 1_000 };
         let occurrences = self.deps.store.occurrences(self.account, filter).await?;
         Ok(occurrences.iter().any(|row| matches!(row.run, RunKind::Scheduled(run) if run >= campaign.rerun)))
     }
@@ -235,7 +243,7 @@ impl Engine {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
         campaigns
             .flat_map(|campaign| {
-                self.instants(campaign, now).into_iter().map(|at| (campaign.slug.clone(), at))
+                self.instants(campaign, now).into_iter().map(|at| (campaign.dispatch.slug.clone(), at))
             })
             .collect()
     }
@@ -246,8 +254,12 @@ impl Engine {
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let row =
-                self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),
@@ -260,7 +272,7 @@ impl Engine {
 
     /// The hours without sends that bind a campaign.
     pub(super) fn quiet_hours(&self, campaign: &Campaign) -> Option<&QuietHours> {
-        self.config()?.policy.quiet_hours_for(&campaign.category, campaign.immediate)
+        self.config()?.policy.quiet_hours_for(&campaign.dispatch.category, campaign.dispatch.immediate)
     }
 }
 
@@ -269,7 +281,7 @@ pub(super) fn campaigns_of<'a>(
     active: &'a Active,
     account: &'a crate::domain::id::AccountSlug,
 ) -> impl Iterator<Item = &'a Campaign> {
-    active.configuration.campaigns.values().filter(move |campaign| campaign.account == *account)
+    active.configuration.campaigns.values().filter(move |campaign| campaign.dispatch.account == *account)
 }
 
 /// What tells one schedule from another.

@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
-use crate::domain::campaign::Campaign;
+use crate::domain::campaign::{Campaign, Dispatch};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
@@ -21,6 +21,44 @@ use crate::store::{
 };
 
 use super::{Engine, Failure};
+
+/// What is about to be decided: an occurrence of a campaign, or of a drip's step.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate<'a> {
+    /// What goes out.
+    pub(super) dispatch: &'a Dispatch,
+    /// To whom.
+    pub(super) audience: Audience<'a>,
+    /// When it fell due.
+    pub(super) due: Instant,
+    /// From when its deliveries will count.
+    pub(super) effective: Instant,
+    /// How long it may wait for what cannot be known yet.
+    pub(super) grace: Span,
+    /// Which run of the due instant.
+    pub(super) run: RunKind,
+}
+
+/// Whom a candidate is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Audience<'a> {
+    /// Whoever the rule gives at the decision.
+    Rule(&'a Rule),
+}
+
+impl<'a> Candidate<'a> {
+    /// A campaign at one of its due instants.
+    pub(super) fn of(campaign: &'a Campaign, due: Instant, effective: Instant) -> Self {
+        Self {
+            dispatch: &campaign.dispatch,
+            audience: Audience::Rule(&campaign.audience),
+            due,
+            effective,
+            grace: campaign.schedule.grace,
+            run: RunKind::Scheduled(campaign.rerun),
+        }
+    }
+}
 
 /// What a freeze takes.
 pub(super) struct Reserve {
@@ -44,17 +82,20 @@ impl Engine {
     }
 
     /// Decides one occurrence against `sends`, without acting.
-    pub(super) fn decide<'a>(
-        &'a self,
-        campaign: &'a Campaign,
-        policy: &'a Policy,
-        when: (Instant, Instant, Instant),
+    pub(super) fn decide(
+        &self,
+        candidate: &Candidate<'_>,
+        policy: &Policy,
+        now: Instant,
         sends: &Sends,
         quota: plan::Quota,
     ) -> Result<(Decision, Reserve), Failure> {
-        let (due, effective, now) = when;
-        let matched = self.evaluate(&campaign.audience, sends, now)?;
-        let opted_out = self.opted_out(campaign, policy, now);
+        let dispatch = candidate.dispatch;
+        let matched = match candidate.audience {
+            Audience::Rule(rule) => self.evaluate(rule, sends, now)?,
+        };
+        let missed = RoaringBitmap::new();
+        let opted_out = self.opted_out(dispatch, policy, now);
         let index = &self.state.index;
         let user_of = |friend| index.user(friend);
         let friends = Friends {
@@ -64,26 +105,29 @@ impl Engine {
             opted_out: &opted_out,
         };
         let input = Input {
-            campaign,
+            dispatch,
             policy,
-            due,
-            effective,
+            due: candidate.due,
+            effective: candidate.effective.min(now),
             now,
+            grace: candidate.grace,
             matched: &matched,
+            missed: &missed,
+            branches: None,
             friends,
             quota,
             user_of: &user_of,
         };
         let decision = plan::decide(&input, sends);
         let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
-        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
+        Ok((decision, Reserve { reservation, capped: policy.is_capped(&dispatch.category) }))
     }
 
     /// Holders of the opt-out tag of the campaign or of its category.
-    fn opted_out(&self, campaign: &Campaign, policy: &Policy, now: Instant) -> RoaringBitmap {
+    fn opted_out(&self, dispatch: &Dispatch, policy: &Policy, now: Instant) -> RoaringBitmap {
         let category =
-            policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
-        let tags = campaign.opt_out.iter().chain(category);
+            policy.categories.get(&dispatch.category).and_then(|category| category.opt_out.as_ref());
+        let tags = dispatch.opt_out.iter().chain(category);
         tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
     }
 
@@ -103,23 +147,23 @@ impl Engine {
         let begun = self.deps.clock.read();
         let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let decided =
-            self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
+        let candidate = Candidate::of(campaign, due, effective);
+        let decided = self.decide(&candidate, &policy, now, &self.state.sends, *quota);
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
             Err(failure) => {
-                tracing::error!(account = %self.slug, campaign = %campaign.slug, error = failure.message, "the rule cannot be evaluated");
+                tracing::error!(account = %self.slug, campaign = %campaign.dispatch.slug, error = failure.message, "the rule cannot be evaluated");
                 return Ok(false);
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait, Lang::En), "waits");
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, reason = wait_words(*wait, Lang::En), "waits");
             return Ok(false);
         }
-        let mut row =
-            self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
+        let dispatch = candidate.dispatch;
+        let mut row = self.blank_row(dispatch, due, OccurrenceState::Sending, candidate.run);
         row.capped = reserve.capped;
-        row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
+        row.immediate = policy.quiet_hours_for(&dispatch.category, dispatch.immediate).is_none();
         row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
         row.detail = detail(&decision, *quota);
         row.matched = decision.matched.len();
@@ -131,7 +175,7 @@ impl Engine {
             return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
         }
         row.recipients = decision.recipients();
-        let variants = variant_rows(campaign, &decision, due, policy.zone);
+        let variants = variant_rows(dispatch, &decision, due, policy.zone);
         if let plan::Quota::Known { used, .. } = quota {
             *used = used.saturating_add(row.recipients);
         }
@@ -172,7 +216,7 @@ impl Engine {
     /// A row with everything that does not depend on the decision.
     pub(super) fn blank_row(
         &mut self,
-        campaign: &Campaign,
+        dispatch: &Dispatch,
         due: Instant,
         state: OccurrenceState,
         run: RunKind,
@@ -184,8 +228,8 @@ impl Engine {
         }
         OccurrenceRow {
             id,
-            campaign: campaign.slug.clone(),
-            step: String::new(),
+            campaign: dispatch.slug.clone(),
+            step: dispatch.step.clone(),
             due_at: due,
             run,
             parent: None,
@@ -194,13 +238,13 @@ impl Engine {
             state,
             reason: None,
             detail: json!({}),
-            category: campaign.category.clone(),
+            category: dispatch.category.clone(),
             capped: true,
-            immediate: campaign.immediate,
+            immediate: dispatch.immediate,
             frozen_at: now,
-            deadline_at: campaign.deadline.map(|deadline| deadline.instant(due)),
-            pace: campaign.pace,
-            notify: campaign.notify,
+            deadline_at: dispatch.deadline.map(|deadline| deadline.instant(due)),
+            pace: dispatch.pace,
+            notify: dispatch.notify,
             matched: 0,
             recipients: 0,
             parts: Vec::new(),
@@ -210,14 +254,14 @@ impl Engine {
 }
 
 /// The arms as they go into the ledger.
-fn variant_rows(campaign: &Campaign, decision: &Decision, due: Instant, zone: Tz) -> Vec<VariantRow> {
-    let arms = campaign.variants.iter().zip(&decision.variants).zip(0..);
+fn variant_rows(dispatch: &Dispatch, decision: &Decision, due: Instant, zone: Tz) -> Vec<VariantRow> {
+    let arms = dispatch.variants.iter().zip(&decision.variants).zip(0..);
     arms.map(|((arm, (_, recipients)), position)| VariantRow {
         position,
         name: arm.name.clone(),
         messages: arm.messages.json.to_string(),
         content: arm.messages.content,
-        unit: Some(unit_name(campaign, &arm.name, due, zone)),
+        unit: Some(unit_name(dispatch, &arm.name, due, zone)),
         recipients: recipients.clone(),
     })
     .collect()
@@ -225,14 +269,14 @@ fn variant_rows(campaign: &Campaign, decision: &Decision, due: Instant, zone: Tz
 
 /// The statistics unit of a variant and day: `[A-Za-z0-9_]{1,30}`, readable where the slug is ASCII, distinct by a
 /// hash where it is cut.
-fn unit_name(campaign: &Campaign, variant: &VariantName, due: Instant, zone: Tz) -> String {
+fn unit_name(dispatch: &Dispatch, variant: &VariantName, due: Instant, zone: Tz) -> String {
     let mut hash = Sha256::new();
-    hash.update(campaign.slug.as_str());
+    hash.update(dispatch.slug.as_str());
     hash.update([0]);
     hash.update(variant.as_str());
     let hash = hex::encode(&hash.finalize()[..4]);
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let slug: String = campaign.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
+    let slug: String = dispatch.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
     format!("{slug}_{hash}_{}", due.day_in(zone).format("%y%m%d"))
 }
 

@@ -14,7 +14,7 @@ use super::Engine;
 use super::acts::Answered;
 use super::books::exclusion_words;
 use super::due::campaigns_of;
-use super::freeze::{detail, refusal_words, wait_words, warning_words};
+use super::freeze::{Candidate, detail, refusal_words, wait_words, warning_words};
 
 impl Engine {
     /// Decides the named campaigns as if due now, or all that are due, one after the other with their reservations.
@@ -39,7 +39,8 @@ impl Engine {
         let mut sends = self.state.sends.clone();
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
-            let decided = self.decide(&campaign, &policy, (due, effective, now), &sends, quota);
+            let candidate = Candidate::of(&campaign, due, effective);
+            let decided = self.decide(&candidate, &policy, now, &sends, quota);
             let (decision, mut reserve) = match decided {
                 Ok(decided) => decided,
                 Err(failure) => return Ok(Err(failure)),
@@ -72,17 +73,21 @@ impl Engine {
                 }
             }
         } else {
-            let named =
-                campaigns_of(&self.active, &self.slug).filter(|campaign| wanted.contains(&campaign.slug));
+            let named = campaigns_of(&self.active, &self.slug)
+                .filter(|campaign| wanted.contains(&campaign.dispatch.slug));
             candidates.extend(named.map(|campaign| (campaign.clone(), now, now)));
         }
-        candidates.sort_by(|a, b| plan::precedence(&a.0).cmp(&plan::precedence(&b.0)));
+        candidates.sort_by(|a, b| plan::precedence(&a.0.dispatch).cmp(&plan::precedence(&b.0.dispatch)));
         candidates
     }
 
     fn decision_text(&self, campaign: &Campaign, due: Instant, decision: &Decision, lang: Lang) -> String {
-        let mut lines =
-            vec![format!("{} {}  ({})", due.rfc3339(campaign_zone(self)), campaign.title, campaign.slug)];
+        let mut lines = vec![format!(
+            "{} {}  ({})",
+            due.rfc3339(campaign_zone(self)),
+            campaign.dispatch.title,
+            campaign.dispatch.slug
+        )];
         lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), decision.matched.len()));
         for (exclusion, friends) in &decision.exclusions {
             lines.push(format!("   − {} {}", exclusion_words(exclusion, lang), friends.len()));
@@ -125,7 +130,7 @@ impl Engine {
             Verdict::Wait(wait) => json!({ "send": false, "waits": wait_words(*wait, Lang::En) }),
         };
         let Some(object) = json.as_object_mut() else { return json };
-        object.insert("campaign".into(), json!(campaign.slug));
+        object.insert("campaign".into(), json!(campaign.dispatch.slug));
         object.insert("due_at".into(), json!(due));
         object.insert("recipients".into(), json!(decision.recipients()));
         object.insert("verdict".into(), verdict);

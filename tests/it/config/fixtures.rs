@@ -331,7 +331,7 @@ pub fn later() -> Source {
     shop(&[
         (
             "campaigns/a.toml",
-            &campaign("sample = 3000\nwhen_capped = { defer = \"3d\" }\ndelivery = \"push\""),
+            &campaign("delivery = \"push\""),
         ),
         (
             "campaigns/b.toml",
