@@ -177,6 +177,10 @@ pub mod metric {
     pub const STOPPED: &str = "haishin_stopped";
     /// How long writes wait for the writer.
     pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
+    /// Webhooks by what became of them.
+    pub const WEBHOOKS: &str = "haishin_webhooks_total";
+    /// Starts of drips that were looked at, by what came of it.
+    pub const DRIP_STARTS: &str = "haishin_drip_starts_total";
     /// Connections of the HTTP server.
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
     /// The program's version.
@@ -215,6 +219,13 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Seconds,
         &["priority"],
         "How long a write waits for the database's writer.",
+    ),
+    of(metric::WEBHOOKS, MetricKind::Counter, &["result"], "Webhooks by what became of them."),
+    of(
+        metric::DRIP_STARTS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Starts of drips that were looked at, by what came of it.",
     ),
     of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
     of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),

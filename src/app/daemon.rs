@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
-use crate::control::server;
+use crate::control::{WebhookError, server};
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
@@ -81,7 +82,9 @@ impl Daemon {
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
+        let webhooks = http::webhooks(Arc::new(NodeWebhooks { node: running.node.clone() }));
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
+        let router = router.merge(webhooks);
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
@@ -179,6 +182,27 @@ async fn reload(
             tracing::error!(reason, "the files were not activated; the running version goes on");
         }
         drop(reload);
+    }
+}
+
+/// Webhooks as the node takes them.
+struct NodeWebhooks {
+    node: Arc<Node>,
+}
+
+#[async_trait]
+impl http::Webhooks for NodeWebhooks {
+    async fn take(&self, account: &str, signature: &str, body: Bytes) -> http::Taken {
+        let Err(error) = self.node.take_webhook(account, signature, &body).await else {
+            return http::Taken::Durable;
+        };
+        tracing::warn!(error = &error as &dyn std::error::Error, "a webhook was not taken");
+        match error {
+            WebhookError::NoAccount(_) => http::Taken::NoAccount,
+            WebhookError::Forged(_) => http::Taken::Forged,
+            WebhookError::Malformed { .. } => http::Taken::Malformed,
+            WebhookError::Store { .. } => http::Taken::Unavailable,
+        }
     }
 }
 

@@ -138,6 +138,12 @@ impl Starter for HttpStarter {
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
     }
 
+    fn secrets(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>> {
+        let account = active.configuration.accounts.get(slug);
+        let account = account.with_context(|| format!("account `{slug}` is not configured"))?;
+        account.credentials.channel_secrets().map(|source| secret(source, &self.config)).collect()
+    }
+
     async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
         let line = self.line(slug, active)?;
         let claimed =

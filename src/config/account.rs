@@ -46,10 +46,19 @@ impl Account {
 /// Where an account's secrets are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The channel secret.
+    /// The channel secret, which tokens are issued with and webhooks are signed with.
     pub channel_secret: SecretSource,
+    /// Secrets that webhooks may be signed with too, while the channel's is being changed.
+    pub former_secrets: Vec<SecretSource>,
     /// A token of one's own; without one, stateless tokens are issued with the secret.
     pub access_token: Option<SecretSource>,
+}
+
+impl Credentials {
+    /// The secrets webhooks may be signed with, that of the channel first.
+    pub fn channel_secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        std::iter::once(&self.channel_secret).chain(&self.former_secrets)
+    }
 }
 
 /// How many multicast requests a second an account may send.
@@ -174,6 +183,12 @@ fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option
     let title = own.get("title").map_or(Some(slug.as_str()), |item| item.text()).map(str::to_owned);
     let channel_id = own.need("channel_id").and_then(|item| channel_id(&item));
     let channel_secret = own.need("channel_secret").and_then(|_| SecretSource::parse(&own, "channel_secret"));
+    let former_secrets = match own.get("former_secrets") {
+        Some(item) => item.list().and_then(|items| {
+            items.iter().map(|item| SecretSource::parse_item(item, "former_secrets")).collect()
+        }),
+        None => Some(Vec::new()),
+    };
     let access_token = match own.get("access_token") {
         Some(_) => SecretSource::parse(&own, "access_token").map(Some),
         None => Some(None),
@@ -185,7 +200,11 @@ fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option
         slug,
         title: title?,
         channel_id: channel_id?,
-        credentials: Credentials { channel_secret: channel_secret?, access_token: access_token? },
+        credentials: Credentials {
+            channel_secret: channel_secret?,
+            former_secrets: former_secrets?,
+            access_token: access_token?,
+        },
         api_base: settings.api_base,
         rate: settings.rate,
         policy: settings.policy,

@@ -5,3 +5,6 @@ pub mod client;
 pub mod node;
 pub mod plan;
 pub mod server;
+mod webhooks;
+
+pub use webhooks::WebhookError;

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::plan;
+use super::webhooks::Doors;
 use crate::clock::Clock;
-use crate::config::Configuration;
+use crate::config::{Configuration, SecretString};
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
 use crate::engine::{Active, Ask, Event, Handle};
@@ -33,13 +34,19 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// The secrets an account's webhooks may be signed with, the newest first.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or the account is not configured.
+    fn secrets(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>>;
 }
 
 /// One process's accounts and configuration.
 pub struct Node {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    starter: Box<dyn Starter>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) starter: Box<dyn Starter>,
+    pub(super) doors: Mutex<Doors>,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -58,6 +65,7 @@ impl Node {
             store,
             clock,
             starter,
+            doors: Mutex::default(),
             engines: Mutex::new(BTreeMap::new()),
             active: Mutex::new(active),
             activating: tokio::sync::Mutex::new(()),
@@ -98,6 +106,7 @@ impl Node {
                 Err(error) => failures.push((account.clone(), error)),
             }
         }
+        self.open_doors().await;
         failures
     }
 

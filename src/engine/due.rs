@@ -1,11 +1,15 @@
 //! What is due: computed from the last planned instant, judged, and handed to the freeze one by one.
 
+use std::cmp::Reverse;
+
+use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
 use crate::domain::campaign::Campaign;
 use crate::domain::delivery::OccurrenceState;
-use crate::domain::id::CampaignSlug;
+use crate::domain::drip::{Drip, DueStep, Step};
+use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::domain::policy::QuietHours;
@@ -32,6 +36,26 @@ pub(super) struct Due {
     pub(super) up_since: Instant,
 }
 
+/// One thing to plan.
+enum Job {
+    /// A campaign's due instants.
+    Campaign(Box<Due>),
+    /// A drip's step, for the friends due at it.
+    Step(DueStep, RoaringBitmap),
+    /// The friends a cap deferred in this occurrence.
+    TakeUp(OccurrenceId),
+}
+
+impl Job {
+    /// Whether it may send, so that LINE's numbers are needed.
+    fn sends(&self) -> bool {
+        match self {
+            Job::Campaign(due) => due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run),
+            Job::Step(..) | Job::TakeUp(_) => true,
+        }
+    }
+}
+
 impl Engine {
     /// Plans everything due now, in order, one slice each.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
@@ -44,12 +68,15 @@ impl Engine {
             return Ok(());
         }
         self.activate_schedules().await?;
-        let mut dues = self.dues(clock.now);
-        if dues.is_empty() {
+        self.start_by_date(clock.now).await?;
+        self.enter_drips().await?;
+        self.expire_tags(clock.now).await?;
+        let jobs = self.jobs(clock.now);
+        if jobs.is_empty() {
             self.next_due = Some(self.first_due_after(clock.now));
             return Ok(());
         }
-        let sends = dues.iter().any(|due| due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run));
+        let sends = jobs.iter().any(Job::sends);
         let facts = match self.quota_numbers(&clock).await? {
             Numbers::Known(facts) => facts,
             Numbers::Asked if sends => {
@@ -58,14 +85,15 @@ impl Engine {
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        dues.sort_by(|a, b| {
-            plan::precedence(&a.campaign.dispatch).cmp(&plan::precedence(&b.campaign.dispatch))
-        });
         let mut facts = facts;
-        for due in dues {
+        for job in jobs {
             let turnstile = self.deps.turnstile.clone();
             let _slice = turnstile.slice().await;
-            self.plan_one(due, &mut facts).await?;
+            match job {
+                Job::Campaign(due) => self.plan_one(*due, &mut facts).await?,
+                Job::Step(due, friends) => drop(self.plan_step(&due, &friends, &mut facts).await?),
+                Job::TakeUp(parent) => drop(self.take_up(parent, &mut facts).await?),
+            }
         }
         // What waits for its numbers, or fell due meanwhile, is looked at in the next turn.
         self.next_due = Some(clock.now + LOOK_AGAIN);
@@ -81,6 +109,38 @@ impl Engine {
             return true;
         }
         self.state.row.stopped.is_some() || self.state.row.paused.is_some()
+    }
+
+    /// What is to be done now, in the order of precedence: higher priority first, then the slug by code point; of a
+    /// drip the earlier step first, and whoever was deferred before whoever is due only now.
+    fn jobs(&self, now: Instant) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for due in self.dues(now) {
+            let dispatch = &due.campaign.dispatch;
+            let key = (Reverse(dispatch.priority), dispatch.slug.clone(), 1, 0);
+            jobs.push((key, Job::Campaign(Box::new(due))));
+        }
+        for parent in self.due_deferrals(now) {
+            let Some(deferral) = self.state.deferrals.get(&parent) else { continue };
+            let key = (Reverse(self.priority_of(&deferral.campaign)), deferral.campaign.clone(), 0, 0);
+            jobs.push((key, Job::TakeUp(parent)));
+        }
+        for (due, friends) in self.state.ways.due_by(now, |drip| self.is_paused(drip)) {
+            if self.step_waits(&due, now).is_none() {
+                let (priority, place) = self.step_precedence(&due);
+                jobs.push(((priority, due.drip.clone(), 1, place), Job::Step(due, friends)));
+            }
+        }
+        jobs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        jobs.into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// The priority of a campaign or drip in the running configuration.
+    fn priority_of(&self, slug: &CampaignSlug) -> u8 {
+        let configuration = &self.active.configuration;
+        let campaign = configuration.campaigns.get(slug).map(|campaign| &campaign.dispatch);
+        let step = || configuration.drips.get(slug)?.steps.iter().find_map(Step::dispatch);
+        campaign.or_else(step).map_or(50, |dispatch| dispatch.priority)
     }
 
     async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<(), StoreError> {
@@ -132,6 +192,33 @@ impl Engine {
     /// Gives each campaign whose schedule is new its row: nothing at or before the activation is due by it.
     async fn activate_schedules(&mut self) -> Result<(), StoreError> {
         let mut writes = Vec::new();
+        let mut started = Vec::new();
+        let drips: Vec<Drip> = self.drips().cloned().collect();
+        for drip in &drips {
+            let digest: [u8; 32] = Sha256::digest(format!("{:?}", drip.start)).into();
+            let known = self.state.campaigns.get(&drip.slug);
+            if known.is_some_and(|row| row.schedule_digest == digest) {
+                continue;
+            }
+            let activated_at = self.active.activated_at;
+            if known.is_none() {
+                started.extend(self.start_existing(drip, activated_at));
+            }
+            let row = CampaignRow {
+                campaign: drip.slug.clone(),
+                step: None,
+                schedule_digest: digest,
+                activated_at,
+                last_planned_at: known.and_then(|row| row.last_planned_at),
+                paused: known.and_then(|row| row.paused.clone()),
+            };
+            writes.push(Write::Campaign(row.clone()));
+            self.state.campaigns.insert(drip.slug.clone(), row);
+        }
+        if !started.is_empty() {
+            writes.push(Write::Enrollments(started.clone()));
+        }
+        started.into_iter().for_each(|way| self.state.ways.put(way));
         for campaign in campaigns_of(&self.active, &self.slug) {
             let digest = schedule_digest(campaign);
             let known = self.state.campaigns.get(&campaign.dispatch.slug);
@@ -149,7 +236,8 @@ impl Engine {
             writes.push(Write::Campaign(row.clone()));
             self.state.campaigns.insert(campaign.dispatch.slug.clone(), row);
         }
-        self.commit(Priority::Freeze, writes).await
+        self.commit(Priority::Freeze, writes).await?;
+        self.migrate_drips().await
     }
 
     pub(super) fn ensure_campaign_row(&mut self, slug: &CampaignSlug) -> Option<Write> {
@@ -224,6 +312,10 @@ impl Engine {
 
     fn first_due_after(&self, now: Instant) -> Instant {
         let mut first = now + Span::from_days(1);
+        let others = [self.next_date(), self.next_look(), self.state.first_expiry, self.next_step(now)];
+        for at in others.into_iter().flatten() {
+            first = first.min(at.max(now + LOOK_AGAIN));
+        }
         for campaign in campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft) {
             let next = campaign.schedule.when.next_after(self.due_after(campaign));
             let Some(next) = next else { continue };
@@ -236,6 +328,19 @@ impl Engine {
             first = first.min(at);
         }
         first
+    }
+
+    /// When a step is due that nothing holds up. Due ones are held up by quiet hours, or else would have been dealt
+    /// with.
+    fn next_step(&self, now: Instant) -> Option<Instant> {
+        let first = self.state.ways.first_due()?;
+        if first > now {
+            return Some(first);
+        }
+        let due = self.state.ways.due_by(now, |drip| self.is_paused(drip));
+        let held = due.keys().filter_map(|due| self.step_waits(due, now)).min();
+        // What comes next lies behind those that are held up.
+        Some(held.unwrap_or(Instant::MAX).min(self.state.ways.next_due_after(now).unwrap_or(Instant::MAX)))
     }
 
     /// What fell due up to `now` and was not planned, whatever stands in the way.

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
 use crate::domain::campaign::{Campaign, Dispatch};
-use crate::domain::delivery::OccurrenceState;
-use crate::domain::id::{OccurrenceId, VariantName};
+use crate::domain::delivery::{Exclusion, OccurrenceState};
+use crate::domain::id::{OccurrenceId, VariantName, VersionId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan::{self, Decision, Friends, Input, Reach, Refusal, Verdict, Wait, Warning};
 use crate::domain::policy::Policy;
@@ -20,15 +20,18 @@ use crate::store::{
     NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
 };
 
+use super::drips::deferred;
 use super::{Engine, Failure};
 
-/// What is about to be decided: an occurrence of a campaign, or of a drip's step.
+/// What is about to be decided: an occurrence of a campaign, of a drip's step, or of friends a cap deferred.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate<'a> {
     /// What goes out.
     pub(super) dispatch: &'a Dispatch,
     /// To whom.
     pub(super) audience: Audience<'a>,
+    /// Whom each arm is for, where the arms are branches.
+    pub(super) branches: Option<&'a [RoaringBitmap]>,
     /// When it fell due.
     pub(super) due: Instant,
     /// From when its deliveries will count.
@@ -37,6 +40,10 @@ pub(super) struct Candidate<'a> {
     pub(super) grace: Span,
     /// Which run of the due instant.
     pub(super) run: RunKind,
+    /// The configuration it is decided under.
+    pub(super) version: VersionId,
+    /// The occurrence whose deferred friends these are, and the number among its children.
+    pub(super) parent: Option<(OccurrenceId, u32)>,
 }
 
 /// Whom a candidate is for.
@@ -44,19 +51,59 @@ pub(super) struct Candidate<'a> {
 pub(super) enum Audience<'a> {
     /// Whoever the rule gives at the decision.
     Rule(&'a Rule),
+    /// These, of whom some missed their time.
+    Due {
+        /// All of them.
+        friends: &'a RoaringBitmap,
+        /// Those who are not caught up.
+        missed: &'a RoaringBitmap,
+    },
 }
 
 impl<'a> Candidate<'a> {
     /// A campaign at one of its due instants.
-    pub(super) fn of(campaign: &'a Campaign, due: Instant, effective: Instant) -> Self {
+    pub(super) fn of(campaign: &'a Campaign, version: VersionId, due: Instant, effective: Instant) -> Self {
         Self {
             dispatch: &campaign.dispatch,
             audience: Audience::Rule(&campaign.audience),
+            branches: None,
             due,
             effective,
             grace: campaign.schedule.grace,
             run: RunKind::Scheduled(campaign.rerun),
+            version,
+            parent: None,
         }
+    }
+}
+
+/// What judging a candidate came to.
+pub(super) enum Judged {
+    /// It has to wait and is still due; nothing is recorded.
+    Waits,
+    /// It can be frozen, sent or refused.
+    Decided(Box<Frozen>),
+}
+
+/// A decision ready to be made durable.
+pub(super) struct Frozen {
+    begun: Reading,
+    /// The occurrence.
+    pub(super) row: OccurrenceRow,
+    /// Who gets what.
+    pub(super) decision: Decision,
+    reservation: Reservation,
+}
+
+impl Frozen {
+    /// Takes those excluded for such a reason out of the audience.
+    pub(super) fn leave_out(&mut self, reason: impl Fn(&Exclusion) -> bool) {
+        let decision = &mut self.decision;
+        for (_, friends) in decision.exclusions.iter().filter(|(excluded, _)| reason(excluded)) {
+            decision.matched -= friends;
+        }
+        decision.exclusions.retain(|(excluded, _)| !reason(excluded));
+        self.row.matched = decision.matched.len();
     }
 }
 
@@ -91,10 +138,15 @@ impl Engine {
         quota: plan::Quota,
     ) -> Result<(Decision, Reserve), Failure> {
         let dispatch = candidate.dispatch;
-        let matched = match candidate.audience {
-            Audience::Rule(rule) => self.evaluate(rule, sends, now)?,
+        let none = RoaringBitmap::new();
+        let evaluated;
+        let (matched, missed) = match candidate.audience {
+            Audience::Rule(rule) => {
+                evaluated = self.evaluate(rule, sends, now)?;
+                (&evaluated, &none)
+            }
+            Audience::Due { friends, missed } => (friends, missed),
         };
-        let missed = RoaringBitmap::new();
         let opted_out = self.opted_out(dispatch, policy, now);
         let index = &self.state.index;
         let user_of = |friend| index.user(friend);
@@ -111,9 +163,9 @@ impl Engine {
             effective: candidate.effective.min(now),
             now,
             grace: candidate.grace,
-            matched: &matched,
-            missed: &missed,
-            branches: None,
+            matched,
+            missed,
+            branches: candidate.branches,
             friends,
             quota,
             user_of: &user_of,
@@ -131,7 +183,7 @@ impl Engine {
         tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
     }
 
-    /// Decides and freezes one occurrence; `false` when it has to wait and is still due.
+    /// Decides and freezes one occurrence of a campaign; `false` when it has to wait and is still due.
     pub(super) async fn freeze(
         &mut self,
         campaign: &Campaign,
@@ -144,63 +196,86 @@ impl Engine {
             self.commit(Priority::Freeze, write.into_iter().collect()).await?;
             return Ok(true);
         }
-        let begun = self.deps.clock.read();
-        let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let candidate = Candidate::of(campaign, due, effective);
-        let decided = self.decide(&candidate, &policy, now, &self.state.sends, *quota);
-        let (decision, reserve) = match decided {
+        let candidate = Candidate::of(campaign, self.active.version, due, effective);
+        let Judged::Decided(frozen) = self.judge_candidate(&candidate, &policy, *quota)? else {
+            return Ok(false);
+        };
+        let waits = frozen.row.state == OccurrenceState::Sending;
+        let deferred = deferred(&frozen.decision).filter(|_| waits);
+        let mut writes = self.wait_for_room(&frozen.row, candidate.dispatch, deferred);
+        writes.extend(self.planned(campaign, due));
+        self.commit_frozen(*frozen, candidate.dispatch, quota, writes).await.map(|()| true)
+    }
+
+    /// Decides a candidate: whether it waits, or what its freeze would write.
+    pub(super) fn judge_candidate(
+        &mut self,
+        candidate: &Candidate<'_>,
+        policy: &Policy,
+        quota: plan::Quota,
+    ) -> Result<Judged, StoreError> {
+        let begun = self.deps.clock.read();
+        let (dispatch, now) = (candidate.dispatch, begun.now);
+        let (decision, reserve) = match self.decide(candidate, policy, now, &self.state.sends, quota) {
             Ok(decided) => decided,
             Err(failure) => {
-                tracing::error!(account = %self.slug, campaign = %campaign.dispatch.slug, error = failure.message, "the rule cannot be evaluated");
-                return Ok(false);
+                tracing::error!(account = %self.slug, campaign = %dispatch.slug, error = failure.message, "the rule cannot be evaluated");
+                return Ok(Judged::Waits);
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, reason = wait_words(*wait, Lang::En), "waits");
-            return Ok(false);
+            tracing::warn!(account = %self.slug, campaign = %dispatch.slug, reason = wait_words(*wait, Lang::En), "waits");
+            return Ok(Judged::Waits);
         }
-        let dispatch = candidate.dispatch;
-        let mut row = self.blank_row(dispatch, due, OccurrenceState::Sending, candidate.run);
+        let mut row = self.blank_row(dispatch, candidate.due, OccurrenceState::Sending, candidate.run);
+        row.version = candidate.version;
+        (row.parent, row.child) = candidate.parent.map_or((None, 0), |(parent, child)| (Some(parent), child));
         row.capped = reserve.capped;
         row.immediate = policy.quiet_hours_for(&dispatch.category, dispatch.immediate).is_none();
-        row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
-        row.detail = detail(&decision, *quota);
+        row.parts = vec![Part { from_batch: 0, effective_at: candidate.effective.min(now) }];
+        row.detail = detail(&decision, quota);
         row.matched = decision.matched.len();
+        row.recipients = decision.recipients();
         if let Verdict::Refuse(refusal) = &decision.verdict {
             row.state = OccurrenceState::Refused;
             row.reason = Some(refusal_words(refusal, Lang::En));
             row.recipients = 0;
             row.finished_at = Some(now);
-            return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
         }
-        row.recipients = decision.recipients();
-        let variants = variant_rows(dispatch, &decision, due, policy.zone);
-        if let plan::Quota::Known { used, .. } = quota {
-            *used = used.saturating_add(row.recipients);
-        }
-        self.state.sends.reserve(reserve.reservation);
-        self.commit_frozen(campaign, &begun, row, decision, variants).await.map(|()| true)
+        let reservation = reserve.reservation;
+        Ok(Judged::Decided(Box::new(Frozen { begun, row, decision, reservation })))
     }
 
-    async fn commit_frozen(
+    /// Makes a decision durable, with what else its freeze changes.
+    pub(super) async fn commit_frozen(
         &mut self,
-        campaign: &Campaign,
-        begun: &Reading,
-        row: OccurrenceRow,
-        decision: Decision,
-        variants: Vec<VariantRow>,
+        frozen: Frozen,
+        dispatch: &Dispatch,
+        quota: &mut plan::Quota,
+        also: Vec<Write>,
     ) -> Result<(), StoreError> {
+        let Frozen { begun, row, decision, reservation } = frozen;
+        let mut variants = Vec::new();
+        if row.state == OccurrenceState::Sending {
+            let zone = self.config().map_or(Tz::UTC, |config| config.policy.zone);
+            variants = variant_rows(dispatch, &decision, row.due_at, zone);
+            if let plan::Quota::Known { used, .. } = quota {
+                *used = used.saturating_add(row.recipients);
+            }
+            self.state.sends.reserve(reservation);
+        }
         let excluded = decision.exclusions.into_iter();
         let sets = excluded
             .map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
-        writes.extend(self.planned(campaign, row.due_at));
+        writes.extend(also);
         self.commit(Priority::Freeze, writes).await?;
         self.write_ticket();
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
+            step = row.step.as_ref().map(tracing::field::display),
             state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
         );
         let took = self.deps.clock.boot().since_boot.as_millis() - begun.boot.since_boot.as_millis();
@@ -267,17 +342,22 @@ fn variant_rows(dispatch: &Dispatch, decision: &Decision, due: Instant, zone: Tz
     .collect()
 }
 
-/// The statistics unit of a variant and day: `[A-Za-z0-9_]{1,30}`, readable where the slug is ASCII, distinct by a
-/// hash where it is cut.
+/// The statistics unit of a variant and day, of a drip's step and month: `[A-Za-z0-9_]{1,30}`, readable where the slug is
+/// ASCII, distinct by a hash where it is cut.
 fn unit_name(dispatch: &Dispatch, variant: &VariantName, due: Instant, zone: Tz) -> String {
     let mut hash = Sha256::new();
     hash.update(dispatch.slug.as_str());
     hash.update([0]);
     hash.update(variant.as_str());
+    if let Some(step) = &dispatch.step {
+        hash.update([0]);
+        hash.update(step.as_str());
+    }
     let hash = hex::encode(&hash.finalize()[..4]);
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let slug: String = dispatch.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
-    format!("{slug}_{hash}_{}", due.day_in(zone).format("%y%m%d"))
+    let format = if dispatch.step.is_some() { "%y%m" } else { "%y%m%d" };
+    format!("{slug}_{hash}_{}", due.day_in(zone).format(format))
 }
 
 /// What the decision came to, in JSON: kept with the occurrence so that "why" can always be told.

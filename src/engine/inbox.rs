@@ -39,6 +39,7 @@ impl Engine {
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
         }
+        let told: BTreeSet<Seq> = BTreeSet::new();
         if !fresh.is_empty() {
             writes.push(Write::Known { kind: "event".into(), ids: fresh });
         }

@@ -13,6 +13,14 @@ fn seconds(span: Span) -> f64 {
 }
 
 impl Engine {
+    /// Starts of drips that were looked at.
+    pub(super) fn count_starts(&self, entered: usize, refused: usize) {
+        for (result, count) in [("entered", entered), ("refused", refused)] {
+            let labels = [("account", self.slug.to_string()), ("result", result.to_owned())];
+            metrics::counter!(metric::DRIP_STARTS, &labels).increment(count as u64);
+        }
+    }
+
     fn label(&self) -> String {
         self.slug.to_string()
     }

@@ -7,6 +7,7 @@ mod acts;
 mod books;
 mod checkpoint;
 mod dispatch;
+mod drips;
 mod due;
 mod freeze;
 mod inbox;
@@ -20,7 +21,7 @@ mod test_send;
 pub mod ticket;
 pub mod turnstile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -295,7 +296,9 @@ impl Engine {
     /// Loads the versions that open occurrences were frozen under. One that this haishin cannot read any more is
     /// stood in for by the running one.
     async fn load_versions(&mut self) -> Result<(), StoreError> {
-        let wanted: Vec<VersionId> = self.state.runs.values().map(|run| run.row.version).collect();
+        let runs = self.state.runs.values().map(|run| run.row.version);
+        let deferrals = self.state.deferrals.values().map(|deferral| deferral.version);
+        let wanted: BTreeSet<VersionId> = runs.chain(deferrals).chain(self.state.ways.versions()).collect();
         for version in wanted {
             if version == self.active.version || self.versions.contains_key(&version) {
                 continue;
@@ -450,7 +453,9 @@ impl Engine {
             }
         }
         self.hear(attempts).await?;
+        self.enter_drips().await?;
         self.apply_inbox().await?;
+        self.enter_drips().await?;
         for ask in asks {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
                 self.deferred.push(ask);

@@ -7,14 +7,15 @@ use roaring::RoaringBitmap;
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
-use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq};
+use crate::domain::drip::Ways;
+use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, StepName};
 use crate::domain::key::Run as RunKind;
 use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::Instant;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SetKind, Store,
-    StoreError, VariantRow,
+    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, OutboxRow, QuotaReading,
+    SetKind, Store, StoreError, VariantRow,
 };
 
 /// Rows read at a time.
@@ -31,6 +32,18 @@ pub struct State {
     pub sends: Sends,
     /// What is stored of each campaign.
     pub campaigns: BTreeMap<CampaignSlug, CampaignRow>,
+    /// The last planned instant of each drip's step that ever was.
+    pub steps: BTreeMap<(CampaignSlug, StepName), CampaignRow>,
+    /// Friends on their way through drips.
+    pub ways: Ways,
+    /// Friends whom caps deferred and who still wait, by the occurrence that deferred them.
+    pub deferrals: BTreeMap<OccurrenceId, DeferralRow>,
+    /// When the first timed tag falls off.
+    pub first_expiry: Option<Instant>,
+    /// Requests beside sends that are still to be made.
+    pub outbox: BTreeMap<i64, OutboxRow>,
+    /// The number of the last one ever.
+    pub last_outbox: i64,
     /// Occurrences that can still change.
     pub runs: BTreeMap<OccurrenceId, Run>,
     /// The number the next occurrence gets.
@@ -50,7 +63,16 @@ impl State {
         })?;
         let (index, checkpoint) = load_index(store, account, row.folded_seq).await?;
         let campaigns = store.campaigns(account).await?;
-        let campaigns = campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect();
+        let (mut of_campaigns, mut steps) = (BTreeMap::new(), BTreeMap::new());
+        for row in campaigns {
+            match row.step.clone() {
+                None => drop(of_campaigns.insert(row.campaign.clone(), row)),
+                Some(step) => drop(steps.insert((row.campaign.clone(), step), row)),
+            }
+        }
+        let ways = load_ways(store, account).await?;
+        let deferrals = store.deferrals(account).await?;
+        let outbox = store.outbox(account, u32::MAX).await?;
         let quota = store.quota(account).await?.into_iter().next();
         let newest = OccurrenceFilter::Newest { campaign: None, limit: 1 };
         let highest = store.occurrences(account, newest).await?;
@@ -58,7 +80,13 @@ impl State {
             row,
             index,
             sends: Sends::default(),
-            campaigns,
+            campaigns: of_campaigns,
+            steps,
+            ways,
+            deferrals: deferrals.into_iter().map(|row| (row.occurrence, row)).collect(),
+            first_expiry: store.first_tag_expiry(account).await?,
+            outbox: outbox.into_iter().map(|row| (row.id, row)).collect(),
+            last_outbox: store.last_outbox(account).await?,
             runs: BTreeMap::new(),
             next_occurrence: highest.iter().map(|row| row.id.0).max().unwrap_or(0) + 1,
             quota,
@@ -154,6 +182,18 @@ impl State {
     pub fn find_friend(&self, text: &str) -> Option<FriendId> {
         let by_user = crate::domain::id::UserId::parse(text).ok().and_then(|user| self.index.friend_of(user));
         by_user.or_else(|| self.index.with_external_id(text).min().map(FriendId))
+    }
+}
+
+/// The ways that are not over.
+async fn load_ways(store: &dyn Store, account: AccountId) -> Result<Ways, StoreError> {
+    let mut ways = Ways::default();
+    let mut after = None;
+    loop {
+        let page = store.open_enrollments(account, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(ways) };
+        after = Some((last.drip.clone(), last.friend, last.started_at));
+        page.into_iter().for_each(|way| ways.put(way));
     }
 }
 

@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod http;
 mod token;
+pub mod webhook;
 
 pub use answer::{Answer, Attempt, History, LimitHint, Settlement};
 pub use api::{Api, BotInfo, CallError, Quota, Validation};

@@ -14,8 +14,8 @@ use crate::domain::segment::value_test::passes;
 pub trait Before {
     /// Whether the friend held the tag.
     fn holds(&self, friend: FriendId, tag: &TagName) -> bool;
-    /// The value the attribute had.
-    fn value(&self, friend: FriendId, attribute: &AttributeName) -> Option<Value>;
+    /// Whether the attribute had this value, or none.
+    fn has(&self, friend: FriendId, attribute: &AttributeName, value: Option<&Value>) -> bool;
     /// Whether the friend's status was this one; none for somebody just met.
     fn status(&self, friend: FriendId) -> Option<Status>;
 }
@@ -125,7 +125,7 @@ impl Listeners {
                 of(list, &|to| matches!(to, To::Happening(happening) if happening.is_event(name, properties)))
             }),
             Effect::Attribute { name, value } => self.attributes.get(name).map_or_else(Vec::new, |list| {
-                let changed = before.value(friend, name) != *value;
+                let changed = !before.has(friend, name, value.as_ref());
                 of(list, &|to| changed && becomes(to, value.as_ref()))
             }),
             Effect::Status { status, .. } => {
