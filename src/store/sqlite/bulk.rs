@@ -1,5 +1,8 @@
 //! Many rows at once: each call crosses to SQLite's thread once, with all rows in one JSON value.
 
+pub(in crate::store) mod drip;
+pub(in crate::store) mod outbox;
+
 use sqlx::sqlite::SqliteConnection;
 
 use crate::domain::effect::DedupeId;
