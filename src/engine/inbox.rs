@@ -40,7 +40,7 @@ impl Engine {
             writes.push(Write::Entries(entries.clone()));
         }
         if !fresh.is_empty() {
-            writes.push(Write::Known { kind: "event".into(), ids: fresh });
+            writes.push(Write::Known(fresh));
         }
         writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
         self.commit(Priority::Fold, writes).await?;

@@ -121,10 +121,11 @@ impl Store for Backend {
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
-        let known = read!(self, |conn| {
-            bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
-        })?;
-        Ok(known.into_iter().collect())
+        read!(self, |conn| {
+            let known = bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))?;
+            let known: HashSet<Vec<u8>> = known.into_iter().collect();
+            Ok(ids.into_iter().filter(|id| known.contains(id.digest.as_slice())).collect())
+        })
     }
 
     async fn commit(
