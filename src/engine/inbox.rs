@@ -41,7 +41,7 @@ impl Engine {
         }
         let told: BTreeSet<Seq> = BTreeSet::new();
         if !fresh.is_empty() {
-            writes.push(Write::Known { kind: "event".into(), ids: fresh });
+            writes.push(Write::Known(fresh));
         }
         writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
         self.commit(Priority::Fold, writes).await?;

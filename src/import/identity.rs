@@ -31,7 +31,7 @@ impl Identities {
             part(&mut content, name.as_str().as_bytes());
             value_parts(&mut content, value);
         }
-        let DedupeId([a, b, c, d, e, f, g, h, ..]) = DedupeId::of("event content", &content);
+        let [a, b, c, d, e, f, g, h, ..] = DedupeId::of("event content", &content).digest;
         let ordinal = self.seen.entry(u64::from_be_bytes([a, b, c, d, e, f, g, h])).or_insert(0);
         part(&mut content, &ordinal.to_be_bytes());
         *ordinal = ordinal.saturating_add(1);

@@ -1,5 +1,8 @@
 //! What the store keeps, as plain data. `docs/schema.md` explains each table.
 
+mod drip;
+mod outbox;
+
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
@@ -7,14 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::campaign::Pace;
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
+use crate::domain::drip::Enrollment;
 use crate::domain::effect::{DedupeId, Entry, Intake};
 use crate::domain::friend::Friend;
 use crate::domain::id::{
-    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, StepName, VariantName, VersionId,
+    AccountId, AccountSlug, CampaignSlug, CategoryName, FriendId, OccurrenceId, Seq, StepName, TagName,
+    VariantName, VersionId,
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::time::{Instant, Span};
+pub use drip::{DeferralRow, TagExpiry};
+pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
 
 /// A configuration version: text and digest of all files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -392,12 +399,7 @@ pub enum Write {
     Entries(Vec<Entry>),
     /// What must not be applied again. An identity that is known already fails the transaction: the owner looks
     /// first.
-    Known {
-        /// `event`, `webhook`.
-        kind: String,
-        /// The identities.
-        ids: Vec<DedupeId>,
-    },
+    Known(Vec<DedupeId>),
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
@@ -456,4 +458,16 @@ pub enum Write {
     Quota(QuotaReading),
     /// What a person did.
     Act(ActRow),
+    /// Friends' ways through drips, replacing those of the same (drip, friend, start).
+    Enrollments(Vec<Enrollment>),
+    /// Ways that never were, by (drip, friend, start); one that is not there is no failure.
+    DropEnrollments(Vec<(CampaignSlug, FriendId, Instant)>),
+    /// Whom a cap deferred, replacing what is there of the same occurrence.
+    Deferral(Box<DeferralRow>),
+    /// When tags fall off, replacing those of the same (friend, tag).
+    TagExpiries(Vec<TagExpiry>),
+    /// Tags that fell off or stay; one that is not there is no failure.
+    DropTagExpiries(Vec<(FriendId, TagName)>),
+    /// Requests to be made and what became of them, replacing those of the same number.
+    Outbox(Vec<OutboxRow>),
 }

@@ -1,7 +1,7 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use super::{Connection, account, bulk, checkpoint, drip, failed, occurrence, outbox, sending};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
@@ -18,8 +18,8 @@ pub(super) async fn apply(
     let id = fence.account;
     match write {
         Write::Entries(entries) => append(conn, id, entries).await,
-        Write::Known { kind, ids } => {
-            bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
+        Write::Known(ids) => {
+            bulk::insert_known(conn, id, ids, now).await.map_err(failed("remember what was applied"))
         }
         Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
         Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
@@ -49,6 +49,12 @@ pub(super) async fn apply(
         Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
+        Write::Enrollments(rows) => drip::set_enrollments(conn, id, rows).await,
+        Write::DropEnrollments(keys) => drip::drop_enrollments(conn, id, keys).await,
+        Write::Deferral(row) => drip::set_deferral(conn, id, row).await,
+        Write::TagExpiries(rows) => drip::set_tag_expiries(conn, id, rows).await,
+        Write::DropTagExpiries(keys) => drip::drop_tag_expiries(conn, id, keys).await,
+        Write::Outbox(rows) => outbox::set_outbox(conn, id, rows).await,
     }
 }
 

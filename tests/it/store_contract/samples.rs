@@ -1,12 +1,14 @@
 //! Strategies for everything the store keeps.
 
+pub mod drip;
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use haishin::domain::attribute::Value;
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
-use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
+use haishin::domain::effect::{DedupeId, DedupeKind, Effect, Entry, Intake};
 use haishin::domain::friend::{Friend, Status};
 use haishin::domain::id::{
     AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq,
@@ -119,7 +121,9 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
-    let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
+    let kind = proptest::sample::select(vec![DedupeKind::Event, DedupeKind::Webhook]);
+    let dedupe = (kind, any::<[u8; 16]>()).prop_map(|(kind, digest)| DedupeId { kind, digest });
+    let dedupe = option::of(dedupe);
     vec((user(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
         intakes.into_iter().map(|(user, at, effect, dedupe)| Intake { user, at, effect, dedupe }).collect()
     })
