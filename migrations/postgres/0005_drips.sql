@@ -25,6 +25,7 @@ CREATE TABLE deferral (
     occurrence     BIGINT NOT NULL,
     campaign       TEXT NOT NULL,
     step           TEXT NOT NULL,
+    version        BIGINT NOT NULL,
     until          BIGINT NOT NULL,
     looked_at      BIGINT NOT NULL,
     children       BIGINT NOT NULL,

@@ -24,6 +24,7 @@ CREATE TABLE deferral (
     occurrence     INTEGER NOT NULL,
     campaign       TEXT NOT NULL,
     step           TEXT NOT NULL,
+    version        INTEGER NOT NULL,
     until          INTEGER NOT NULL,
     looked_at      INTEGER NOT NULL,
     children       INTEGER NOT NULL,

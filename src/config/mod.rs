@@ -69,6 +69,8 @@ pub struct Configuration {
     pub segments: BTreeMap<SegmentSlug, Segment>,
     /// Each campaign.
     pub campaigns: BTreeMap<CampaignSlug, Campaign>,
+    /// Each drip; no slug is a campaign's too.
+    pub drips: BTreeMap<CampaignSlug, crate::domain::drip::Drip>,
 }
 
 /// What reading the files gave.
@@ -136,6 +138,7 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
         attributes: names.attributes,
         segments: segments?,
         campaigns: campaigns?,
+        drips: BTreeMap::new(),
     })
 }
 

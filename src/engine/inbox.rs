@@ -39,7 +39,6 @@ impl Engine {
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
         }
-        let told: BTreeSet<Seq> = BTreeSet::new();
         if !fresh.is_empty() {
             writes.push(Write::Known(fresh));
         }

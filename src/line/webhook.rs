@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use crate::domain::attribute::Value;
 use crate::domain::effect::{DedupeId, Effect, Intake};
-use crate::domain::friend::{FriendRef, Status};
+use crate::domain::friend::Status;
 use crate::domain::id::{EventName, PropertyName, UserId};
 use crate::domain::time::{Instant, Span};
 
@@ -104,8 +104,8 @@ pub fn read(body: &[u8], now: Instant) -> Result<Callback, NoCallback> {
             callback.ignored += 1;
             continue;
         };
-        let dedupe = DedupeId::of("webhook", common.webhook_event_id.as_bytes());
-        let intake = Intake { friend: FriendRef::User(user), at, effect, dedupe: Some(dedupe) };
+        let dedupe = DedupeId::webhook(&common.webhook_event_id);
+        let intake = Intake { user, at, effect, dedupe: Some(dedupe) };
         if standby { callback.standby.push(intake) } else { callback.active.push(intake) }
     }
     Ok(callback)

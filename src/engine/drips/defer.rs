@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 
 use crate::domain::campaign::{Dispatch, WhenCapped};
-use crate::domain::delivery::{Exclusion, OccurrenceState};
+use crate::domain::delivery::Exclusion;
 use crate::domain::drip::Enrollment;
 use crate::domain::id::OccurrenceId;
 use crate::domain::plan;

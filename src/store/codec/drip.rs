@@ -135,6 +135,7 @@ pub(in crate::store) struct DeferralCells {
     pub occurrence: i64,
     pub campaign: String,
     pub step: String,
+    pub version: i64,
     pub until: i64,
     pub looked_at: i64,
     pub children: i64,
@@ -150,6 +151,7 @@ impl DeferralCells {
         Ok(DeferralRow {
             occurrence: OccurrenceId(self.occurrence),
             step: step_in(&what, &self.step)?,
+            version: VersionId(self.version),
             until: instant(self.until),
             looked_at: instant(self.looked_at),
             children: small(&what, self.children)?,

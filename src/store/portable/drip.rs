@@ -16,18 +16,18 @@ statements! {
                       ORDER BY started_at, drip";
     ENROLLMENT_ENDINGS = "SELECT drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND ending IS NOT NULL \
                           GROUP BY drip, ending ORDER BY drip, ending";
-    SET_DEFERRAL = "INSERT INTO deferral (account, occurrence, campaign, step, until, looked_at, children, \
+    SET_DEFERRAL = "INSERT INTO deferral (account, occurrence, campaign, step, version, until, looked_at, children, \
                     waiting_count, waiting, left_count, \"left\", lapsed_count, lapsed, replaced_count, replaced) \
-                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
                     ON CONFLICT (account, occurrence) DO UPDATE SET campaign = excluded.campaign, \
-                    step = excluded.step, until = excluded.until, looked_at = excluded.looked_at, \
+                    step = excluded.step, version = excluded.version, until = excluded.until, looked_at = excluded.looked_at, \
                     children = excluded.children, waiting_count = excluded.waiting_count, \
                     waiting = excluded.waiting, left_count = excluded.left_count, \"left\" = excluded.\"left\", \
                     lapsed_count = excluded.lapsed_count, lapsed = excluded.lapsed, \
                     replaced_count = excluded.replaced_count, replaced = excluded.replaced";
-    DEFERRALS = "SELECT occurrence, campaign, step, until, looked_at, children, waiting, \"left\", lapsed, replaced \
+    DEFERRALS = "SELECT occurrence, campaign, step, version, until, looked_at, children, waiting, \"left\", lapsed, replaced \
                  FROM deferral WHERE account = $1 AND waiting_count > 0 ORDER BY occurrence";
-    DEFERRAL = "SELECT occurrence, campaign, step, until, looked_at, children, waiting, \"left\", lapsed, replaced \
+    DEFERRAL = "SELECT occurrence, campaign, step, version, until, looked_at, children, waiting, \"left\", lapsed, replaced \
                 FROM deferral WHERE account = $1 AND occurrence = $2";
     TAG_EXPIRIES = "SELECT friend, tag, given_at, at FROM tag_expiry WHERE account = $1 AND at <= $2 \
                     ORDER BY at, friend, tag LIMIT $3";
@@ -90,6 +90,7 @@ pub(super) async fn set_deferral(
         .bind(row.occurrence.0)
         .bind(row.campaign.as_str().to_owned())
         .bind(step(row.step.as_ref()).to_owned())
+        .bind(row.version.0)
         .bind(row.until.as_millis())
         .bind(row.looked_at.as_millis())
         .bind(i64::from(row.children));

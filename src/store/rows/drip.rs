@@ -2,7 +2,7 @@
 
 use roaring::RoaringBitmap;
 
-use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, TagName};
+use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, TagName, VersionId};
 use crate::domain::time::Instant;
 
 /// Whom a cap deferred at one freeze, and how each wait ended that brought no send. A friend whom a child occurrence
@@ -15,6 +15,8 @@ pub struct DeferralRow {
     pub campaign: CampaignSlug,
     /// The drip's step; none for a campaign.
     pub step: Option<StepName>,
+    /// The configuration the occurrence was frozen under: its rules say who may be taken up.
+    pub version: VersionId,
     /// They wait at most until then.
     pub until: Instant,
     /// When they were last looked at.

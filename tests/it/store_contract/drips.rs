@@ -47,6 +47,7 @@ pub fn one_of_each() -> Vec<Write> {
             step: Some("coupon".parse().unwrap()),
             until: T0 + Span::from_days(3),
             looked_at: T0,
+            version: VersionId(1),
             children: 1,
             waiting: set(1),
             left: set(2),

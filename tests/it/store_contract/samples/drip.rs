@@ -86,6 +86,7 @@ pub fn deferrals() -> impl Strategy<Value = Vec<DeferralRow>> {
                 occurrence: OccurrenceId(occurrence),
                 campaign,
                 step,
+                version: VersionId(i64::from(children) + 1),
                 until,
                 looked_at,
                 children,
