@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use roaring::RoaringBitmap;
-
 use crate::config::Configuration;
-use crate::domain::drip::{Drip, Enrollment, Existing, Happening, Start};
+use crate::domain::drip::{Drip, Enrollment, Existing};
 use crate::domain::id::{FriendId, VersionId};
-use crate::domain::segment::rule::{Age, AttributeTest, Bound, Condition, EventCondition, Measure, Rule};
 use crate::domain::time::Instant;
 use crate::store::{Priority, StoreError, Write};
 
@@ -19,32 +16,12 @@ impl Engine {
         if drip.existing == Existing::Ignore || drip.draft {
             return Vec::new();
         }
-        let friends = self.qualify(drip, activated);
+        let rule = drip.start.existing();
+        let friends = rule.and_then(|rule| self.evaluate(&rule, &self.state.sends, activated).ok());
         let start = |friend| {
             Enrollment::starting(drip.slug.clone(), FriendId(friend), activated, self.active.version)
         };
-        friends.into_iter().map(start).collect()
-    }
-
-    fn qualify(&self, drip: &Drip, at: Instant) -> RoaringBitmap {
-        let condition = match &drip.start {
-            Start::TagAdded(tag) => Condition::Tag { tag: tag.clone(), held: Age::Any },
-            Start::Event(Happening::Event { event, properties, count }) => Condition::Event(EventCondition {
-                event: event.clone(),
-                within: count.as_ref().and_then(|count| count.within),
-                properties: properties.clone(),
-                measure: Measure::Count(
-                    count.as_ref().map_or_else(|| vec![Bound::Gte(1)], |count| count.bounds.clone()),
-                ),
-            }),
-            Start::Followed => Condition::Status(crate::domain::friend::Status::Following),
-            Start::Attribute { name, to } => {
-                Condition::Attribute { name: name.clone(), test: AttributeTest::Compare(to.clone()) }
-            }
-            // Nobody qualifies by what is not there, nor by a day.
-            Start::TagRemoved(_) | Start::Event(_) | Start::Date(_) => return RoaringBitmap::new(),
-        };
-        self.evaluate(&Rule::Is(condition), &self.state.sends, at).unwrap_or_default()
+        friends.into_iter().flatten().map(start).collect()
     }
 
     /// Moves friends on their way to the running version: of drips that say so, and of those that read there as they
