@@ -270,6 +270,10 @@ pub fn arms() -> Source {
             &format!("{}\n[[message]]\ntype = \"text\"\ntext = \"x\"\n", arms(["", "", ""])),
         ),
         ("campaigns/e-none.toml", &with_messages("variant = []\n")),
+        (
+            "campaigns/f-letter.toml",
+            &arms(["", "", ""]).replace("name = \"v0\"", "name = \"b\"").replace("name = \"v1\"\n", ""),
+        ),
     ])
 }
 
@@ -329,10 +333,7 @@ pub fn several_accounts() -> Source {
 
 pub fn later() -> Source {
     shop(&[
-        (
-            "campaigns/a.toml",
-            &campaign("delivery = \"push\""),
-        ),
+        ("campaigns/a.toml", &campaign("delivery = \"push\"")),
         (
             "campaigns/b.toml",
             &with_messages(
