@@ -1,7 +1,10 @@
 //! Requests: strides opened, attempts started, answers heard, occurrences ended.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rand::Rng as _;
+use roaring::RoaringBitmap;
 
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
@@ -25,8 +28,9 @@ const UNLIMITED_STRIDE: u32 = 400;
 /// What one turn's answers come to, before it is committed.
 #[derive(Default)]
 struct Heard {
+    /// The last word on each batch: one statement may say it only once.
+    rows: BTreeMap<(OccurrenceId, BatchKey), BatchRow>,
     writes: Vec<Write>,
-    settled: Vec<(OccurrenceId, BatchRow)>,
     quarantined: Vec<FriendId>,
     pause_campaigns: Vec<(CampaignSlug, String)>,
     pause_account: Option<String>,
@@ -50,11 +54,11 @@ impl Engine {
                 answer = attempt.answer.as_str(), request_id = attempt.request_id.as_deref(), "answered"
             );
             let change = run.heard(batch, &attempt, &clock, jitter, &|friend| index.user(friend));
-            heard.take(occurrence, run, change);
+            heard.take(run, change);
         }
         self.wind_up(&clock, &mut heard);
         self.finish(&clock, &mut heard);
-        let mut writes = std::mem::take(&mut heard.writes);
+        let mut writes = heard.writes();
         let entries = self.quarantine_entries(&heard.quarantined, clock.now);
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
@@ -82,16 +86,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the sends and the metrics what was settled.
+    /// Tells the sends and the metrics what was settled, all of a turn's batches at once.
     fn count(&mut self, heard: &Heard) {
-        for (occurrence, row) in &heard.settled {
-            let Some(run) = self.state.runs.get(occurrence) else { continue };
+        let mut settled: BTreeMap<(OccurrenceId, Outcome, Instant), RoaringBitmap> = BTreeMap::new();
+        for row in heard.rows.values() {
+            let Some(run) = self.state.runs.get(&row.occurrence) else { continue };
             let Some((outcome, friends)) = run.outcome_of(row) else { continue };
-            let at = run.effective_at(row.n);
-            let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
+            *settled.entry((row.occurrence, outcome, run.effective_at(row.n))).or_default() |= friends;
+        }
+        for ((occurrence, outcome, at), friends) in settled {
             self.count_deliveries(outcome, friends.len());
-            if scheduled {
-                self.state.settle(*occurrence, outcome, &friends, at);
+            let run = self.state.runs.get(&occurrence);
+            if run.is_some_and(|run| matches!(run.row.run, RunKind::Scheduled(_))) {
+                self.state.settle(occurrence, outcome, &friends, at);
             }
         }
         let ended = self.state.runs.values().filter(|run| run.row.finished_at.is_some());
@@ -115,7 +122,7 @@ impl Engine {
 
     /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
     fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
-        for (id, run) in &mut self.state.runs {
+        for run in self.state.runs.values_mut() {
             let mut rows = run.expire_keys(clock);
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
                 rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
@@ -124,7 +131,7 @@ impl Engine {
             {
                 rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
             }
-            heard.rows(*id, rows);
+            heard.add(rows);
         }
     }
 
@@ -204,7 +211,7 @@ impl Engine {
             let Some(run) = self.state.runs.get_mut(&id) else { break };
             match run.next_attempt(&clock, &|friend| index.user(friend)) {
                 None => break,
-                Some(Next::Stopped(change)) => changed.take(id, run, change),
+                Some(Next::Stopped(change)) => changed.take(run, change),
                 Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     let timer = self.deps.clock.clone();
@@ -221,7 +228,7 @@ impl Engine {
         if started == A_SLICE {
             let _ = self.events.try_send(Event::Nudge);
         }
-        let writes = std::mem::take(&mut changed.writes);
+        let writes = changed.writes();
         self.commit(Priority::Outcome, writes).await?;
         self.count(&changed);
         Ok(())
@@ -259,7 +266,7 @@ impl Engine {
 }
 
 /// What ended above the mark has no batch row: it is released here.
-fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
+fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, RoaringBitmap)> {
     [Outcome::Cancelled, Outcome::Expired]
         .into_iter()
         .map(|outcome| (run.row.id, outcome, run.outcome_set(outcome)))
@@ -267,8 +274,8 @@ fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
 }
 
 impl Heard {
-    fn take(&mut self, occurrence: OccurrenceId, run: &Run, change: Change) {
-        self.rows(occurrence, change.rows);
+    fn take(&mut self, run: &Run, change: Change) {
+        self.add(change.rows);
         for consequence in change.consequences {
             match consequence {
                 Consequence::Quarantine(friend) => self.quarantined.push(friend),
@@ -281,10 +288,14 @@ impl Heard {
         }
     }
 
-    fn rows(&mut self, occurrence: OccurrenceId, rows: Vec<BatchRow>) {
-        if !rows.is_empty() {
-            self.settled.extend(rows.iter().map(|row| (occurrence, row.clone())));
-            self.writes.push(Write::Batches(rows));
-        }
+    fn add(&mut self, rows: Vec<BatchRow>) {
+        self.rows.extend(rows.into_iter().map(|row| ((row.occurrence, (row.n, row.generation)), row)));
+    }
+
+    /// What is to be committed: the batches of all answers at once, then what follows from them.
+    fn writes(&mut self) -> Vec<Write> {
+        let rows: Vec<BatchRow> = self.rows.values().cloned().collect();
+        let batches = (!rows.is_empty()).then_some(Write::Batches(rows));
+        batches.into_iter().chain(std::mem::take(&mut self.writes)).collect()
     }
 }
