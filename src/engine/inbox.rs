@@ -14,7 +14,7 @@ use super::Engine;
 const ROWS_A_SLICE: u32 = 16;
 /// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
 const BULK: usize = 1_000;
-/// Journal entries folded into friend rows in one transaction.
+/// Changes of friends folded into their rows in one transaction.
 const FOLD_A_SLICE: u32 = 1_000;
 
 impl Engine {
@@ -90,23 +90,24 @@ impl Engine {
         }
         let turnstile = self.deps.turnstile.clone();
         let _slice = turnstile.slice().await;
-        let entries = self.deps.store.entries(self.account, self.state.row.folded_seq, FOLD_A_SLICE).await?;
-        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(()) };
+        let (folded, journal) = (self.state.row.folded_seq, self.state.row.journal_seq);
+        let changes = self.deps.store.changes(self.account, (folded, journal), FOLD_A_SLICE).await?;
         let ids: Vec<FriendId> = {
-            let mut ids: Vec<FriendId> = entries.iter().map(|entry| entry.friend).collect();
+            let mut ids: Vec<FriendId> = changes.iter().map(|entry| entry.friend).collect();
             ids.sort_unstable();
             ids.dedup();
             ids
         };
         let rows = self.deps.store.friends_by_id(self.account, &ids).await?;
         let mut rows: BTreeMap<FriendId, Friend> = rows.into_iter().map(|row| (row.friend, row)).collect();
-        for entry in entries.iter().filter(|entry| !entry.effect.is_event()) {
-            fold_one(&mut rows, entry);
-        }
+        changes.iter().for_each(|entry| fold_one(&mut rows, entry));
+        // A slice that is not full has seen every entry.
+        let full = changes.last().filter(|_| changes.len() >= FOLD_A_SLICE as usize);
+        let last = full.map_or(journal, |entry| entry.seq);
         let write = Write::Fold { friends: rows.into_values().collect(), folded_seq: last };
         self.commit(Priority::Fold, vec![write]).await?;
         self.state.row.folded_seq = last;
-        if last < self.state.row.journal_seq {
+        if last < journal {
             let _ = self.events.try_send(super::Event::Nudge);
         }
         Ok(())

@@ -213,6 +213,13 @@ pub trait Store: Send + Sync + 'static {
         range: (Seq, Seq),
         limit: u32,
     ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
+    /// The entries of `(after, upto]` that are no events, in order, at most `limit`: what friend rows do hold.
+    async fn changes(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
     /// The complete checkpoint last written, or none: a manifest and its chunks.
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError>;
 

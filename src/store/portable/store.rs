@@ -118,7 +118,8 @@ impl Store for Backend {
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
-        let known = read!(self, |conn| {
+        // Where the applying transaction is about to insert, so that SQLite's one writer reads these pages once.
+        let known = write!(self, Priority::Fold, "look up what was applied", |conn| {
             bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
         })?;
         Ok(known.into_iter().collect())
@@ -178,6 +179,18 @@ impl Store for Backend {
     ) -> Result<Vec<Entry>, StoreError> {
         let rows = read!(self, |conn| {
             bulk::events(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
+        })?;
+        rows.into_iter().map(EntryCells::read).collect()
+    }
+
+    async fn changes(
+        &self,
+        account: AccountId,
+        (after, upto): (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = read!(self, |conn| {
+            bulk::changes(conn, account, (after, upto), limit).await.map_err(failed("read the journal"))
         })?;
         rows.into_iter().map(EntryCells::read).collect()
     }

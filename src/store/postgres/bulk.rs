@@ -21,6 +21,8 @@ statements! {
                WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3";
     EVENTS = "SELECT seq, friend, at, kind, name, value, event_id, properties FROM journal \
               WHERE account = $1 AND seq > $2 AND seq <= $3 AND kind = 'event' ORDER BY seq LIMIT $4";
+    CHANGES = "SELECT seq, friend, at, kind, name, value, event_id, properties FROM journal \
+               WHERE account = $1 AND seq > $2 AND seq <= $3 AND kind <> 'event' ORDER BY seq LIMIT $4";
     SET_FRIENDS = "INSERT INTO friend (account, friend, user_id, status, status_at, followed_at, external_id, \
                    tags, attributes, erased_at, quarantined_at) SELECT $1, * FROM unnest($2::bigint[], $3::text[], \
                    $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::bigint[], \
@@ -141,6 +143,16 @@ pub(super) async fn events(
     limit: u32,
 ) -> Result<Vec<EntryCells>, sqlx::Error> {
     let query = sqlx::query_as(EVENTS).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
+    query.fetch_all(conn).await
+}
+
+pub(super) async fn changes(
+    conn: &mut PgConnection,
+    account: AccountId,
+    (after, upto): (Seq, Seq),
+    limit: u32,
+) -> Result<Vec<EntryCells>, sqlx::Error> {
+    let query = sqlx::query_as(CHANGES).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
     query.fetch_all(conn).await
 }
 

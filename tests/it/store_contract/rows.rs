@@ -46,10 +46,12 @@ fn entries(#[case] database: Database) {
         commit(store, account, vec![Write::Entries(entries.clone())]).await.unwrap();
         assert_eq!(store.entries(account, Seq(0), 100).await.unwrap(), entries);
         let range = (Seq(1), Seq(12));
-        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1);
-        let events: Vec<_> = of_range.filter(|entry| entry.effect.is_event()).cloned().collect();
+        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1).cloned();
+        let (events, changes): (Vec<_>, Vec<_>) = of_range.partition(|entry| entry.effect.is_event());
         assert_eq!(store.events(account, range, 100).await.unwrap(), events);
         assert_eq!(store.events(account, range, 1).await.unwrap(), events[..events.len().min(1)]);
+        assert_eq!(store.changes(account, range, 100).await.unwrap(), changes);
+        assert_eq!(store.changes(account, range, 1).await.unwrap(), changes[..changes.len().min(1)]);
         let after = store.entries(account, Seq(1), 2).await.unwrap();
         assert_eq!(after, entries.iter().skip(1).take(2).cloned().collect::<Vec<_>>());
     });
