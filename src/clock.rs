@@ -7,6 +7,9 @@ use async_trait::async_trait;
 
 use crate::domain::time::{Instant, Span};
 
+/// A wall clock behind what was already seen by more than this is not believed (protocol §2).
+pub const CLOCK_BEHIND: Span = Span::from_mins(1);
+
 /// Time since boot, suspend included, counted only under the same boot id (`CLOCK_BOOTTIME`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {

@@ -1,18 +1,21 @@
 //! The one protocol of all commands: JSON lines over the Unix socket in the state directory.
 //!
-//! A client writes one [`Request`] line, then (imports only) [`Upload`] lines, and reads [`Reply`] lines until
-//! `done` or `error`. A line is at most 16 MiB. Without a daemon the same [`Request`] is answered in the client's
+//! A client writes one [`Request`] line, then (imports only, once they have read their terms) [`Upload`] lines, and
+//! reads [`Reply`] lines until `done` or `error`. A line is at most 16 MiB. Without a daemon the same [`Request`] is answered in the client's
 //! own process by the same code, so answers are the same.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::attribute::AttributeType;
 use crate::domain::delivery::Outcome;
 use crate::domain::effect::Intake;
-use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, SegmentSlug, VersionId};
-use crate::domain::time::Instant;
+use crate::domain::friend::Miss;
+use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, OccurrenceId, SegmentSlug, VersionId};
+use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
+use crate::text::{Told, causes};
 
 /// The longest line either side reads.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
@@ -70,7 +73,14 @@ pub enum Command {
         /// User id or external id.
         friend: String,
     },
-    /// Take intakes in: [`Upload`] lines follow.
+    /// What was acknowledged and named no friend, the newest first.
+    FriendStrays {
+        /// At most so many.
+        limit: u32,
+        /// Forget all of them instead.
+        forget: bool,
+    },
+    /// Take intakes in: answered by `terms`, then [`Upload`] lines follow.
     Import,
     /// All campaigns, with their next due instant.
     CampaignList,
@@ -145,6 +155,11 @@ pub enum Command {
         /// What to do with what fell due meanwhile; absent = list it and change nothing.
         due: Option<DueChoice>,
     },
+    /// The same, on a clock that is behind what was already seen: it is taken as right.
+    AcceptClock {
+        /// What to do with what fell due meanwhile; absent = list it and change nothing.
+        due: Option<DueChoice>,
+    },
 }
 
 /// What a person decides of an occurrence.
@@ -177,6 +192,31 @@ pub enum Upload {
     Intakes(Vec<Intake>),
     /// That was all; answered by `done` once applied.
     End,
+    /// A line that is none of these, and why; no client can say so.
+    #[serde(skip)]
+    Unreadable(String),
+}
+
+/// What an import goes by: the running configuration's word, not that of files on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Terms {
+    /// The account's zone.
+    pub zone: Tz,
+    /// The declared attributes.
+    pub attributes: BTreeMap<AttributeName, AttributeType>,
+    /// Whether everything the account sends stays on this machine.
+    pub rehearsal: bool,
+    /// The account's time.
+    pub now: Instant,
+}
+
+/// An intake that was left out because it names no one friend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Which of those that came together, from 0.
+    pub intake: usize,
+    /// Why.
+    pub miss: Miss,
 }
 
 /// A line of the answer.
@@ -185,8 +225,10 @@ pub enum Upload {
 pub enum Reply {
     /// Rows of a long listing, as CSV lines and as JSON values.
     Rows(Vec<Row>),
-    /// So many intakes are durable.
-    Taken(u64),
+    /// What an import goes by.
+    Terms(Terms),
+    /// The intakes of a line are durable, but for those that name no one friend.
+    Taken(Vec<Missed>),
     /// The answer.
     Done(Answer),
     /// Why not, and what to do next.
@@ -224,7 +266,10 @@ pub struct Failure {
 
 impl Failure {
     /// Something outside failed: the message and its causes.
-    pub fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { code: "unavailable".into(), message: crate::text::causes(error) }
+    pub fn unavailable<E: Told>(error: &E, lang: Lang) -> Self {
+        let said = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<E>().map_or_else(|| cause.to_string(), |own| own.told(lang))
+        };
+        Self { code: "unavailable".into(), message: causes(error, &said) }
     }
 }

@@ -32,7 +32,6 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("now", "the clock's instant"),
     ("occurrence", "number of the occurrence"),
     ("outcome", "what became of it"),
-    ("passed", "number of due instants passed over"),
     ("path", "file or folder"),
     ("reason", "why, in words"),
     ("recipients", "friends who get the message, after all exclusions"),
@@ -44,6 +43,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("signal", "signal the process got"),
     ("state", "state of an occurrence"),
     ("status", "HTTP status"),
+    ("strays", "changes that named no friend"),
     ("task", "name of one of the daemon's loops"),
     ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
     ("version", "number of a configuration version, or of the program"),
@@ -171,10 +171,14 @@ pub mod metric {
     pub const INBOX_ROWS: &str = "haishin_inbox_rows";
     /// Rows the owner applied.
     pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
+    /// What named no one friend.
+    pub const STRAYS: &str = "haishin_strays_total";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
     pub const STOPPED: &str = "haishin_stopped";
+    /// How far the clock is behind.
+    pub const CLOCK_BEHIND: &str = "haishin_clock_behind_seconds";
     /// How long writes wait for the writer.
     pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
     /// Connections of the HTTP server.
@@ -208,8 +212,20 @@ pub const METRICS: &[Metric] = &[
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
     of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),
     of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
+    of(
+        metric::STRAYS,
+        MetricKind::Counter,
+        &["account"],
+        "Changes that were acknowledged and named no friend.",
+    ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
+    of(
+        metric::CLOCK_BEHIND,
+        MetricKind::Gauge,
+        &["account"],
+        "How far the clock is behind what the account has seen. Above 60 nothing is sent: put the clock right, or `haishin start --accept-clock`.",
+    ),
     of(
         metric::WRITE_WAIT_SECONDS,
         MetricKind::Seconds,

@@ -1,5 +1,7 @@
 //! Columns for terminals, aligned by East Asian width.
 
+use std::error::Error;
+
 use unicode_width::UnicodeWidthStr;
 
 use crate::lang::Lang;
@@ -22,12 +24,24 @@ pub fn no_such<'n>(
     }
 }
 
-/// An error with its causes; one that only repeats what was just said is left out.
-pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+/// What somebody wrote, fit for terminals, logs and tables: one line of at most `max` characters.
+pub fn one_line(text: &str, max: usize) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.collect::<String>().trim().chars().take(max).collect()
+}
+
+/// An error that people read in their own language; its `Display` is the English.
+pub trait Told: Error + 'static {
+    /// What went wrong and what to do next, without its causes.
+    fn told(&self, lang: Lang) -> String;
+}
+
+/// An error with its causes, each as `say` puts it; one that only repeats what was just said is left out.
+pub fn causes(error: &(dyn Error + 'static), say: &dyn Fn(&(dyn Error + 'static)) -> String) -> String {
+    let mut text = say(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
+        let said = say(cause);
         if !text.ends_with(&said) {
             text = format!("{text}: {said}");
         }

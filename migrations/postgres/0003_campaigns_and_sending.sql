@@ -49,7 +49,7 @@ CREATE TABLE occurrence_part (
     occurrence   BIGINT NOT NULL,
     from_batch   BIGINT NOT NULL,
     effective_at BIGINT NOT NULL,
-    PRIMARY KEY (account, occurrence, from_batch)
+    PRIMARY KEY (account, occurrence, effective_at)
 );
 CREATE INDEX occurrence_part_by_effect ON occurrence_part (account, effective_at, occurrence);
 

@@ -49,7 +49,7 @@ CREATE TABLE occurrence_part (
     occurrence   INTEGER NOT NULL,
     from_batch   INTEGER NOT NULL,
     effective_at INTEGER NOT NULL,
-    PRIMARY KEY (account, occurrence, from_batch)
+    PRIMARY KEY (account, occurrence, effective_at)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX occurrence_part_by_effect ON occurrence_part (account, effective_at, occurrence);
 

@@ -69,15 +69,20 @@ impl Daemon {
         .await?;
         if let ClockKind::Set(began) = self.kind {
             let path = self.paths.set_clock();
-            std::fs::write(&path, format!("{began}\n"))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(&path, format!("{began}\n")).with_context(|| {
+                self.lang.pick(
+                    format!("{} に書き込めません", path.display()),
+                    format!("cannot write {}", path.display()),
+                )
+            })?;
         }
         let tasks = TaskTracker::new();
         let soft = shutdown.soft().clone();
         let socket = server::bind(&self.paths.socket()).with_context(|| {
-            format!(
-                "cannot listen on {}; a state directory with a shorter path may help",
-                self.paths.socket().display()
+            let socket = self.paths.socket();
+            self.lang.pick(
+                format!("ソケット {} を開けません", socket.display()),
+                format!("cannot listen on {}", socket.display()),
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
@@ -120,7 +125,7 @@ async fn drain(running: Running, tasks: TaskTracker, shutdown: &Shutdown) {
 async fn tell_difference(paths: &Paths, running: &Running) {
     let version = running.node.active().version;
     let stored = running.store.version(version).await.ok().flatten();
-    let files = Source::read_dir(&paths.config).map(|source| source.files).ok();
+    let files = Source::read_texts(&paths.config).ok();
     if let (Some(stored), Some(files)) = (stored, files)
         && stored.files != files
     {
@@ -164,7 +169,8 @@ async fn reload(
     // The sender may live as long as the drain: waiting for its end would make every drain last its longest.
     while let Some(Some(reload)) = stop.run_until_cancelled(reloads.recv()).await {
         let applied = async {
-            let files = Source::read_dir(&paths.config).map_err(|error| error.to_string())?.files;
+            let files =
+                Source::read_texts(&paths.config).map_err(|error| super::causes(&error.into(), lang))?;
             let command = Command::Apply { files, expected: Some(node.active().version) };
             let request = Request { lang, by: "SIGHUP".into(), account: None, command };
             let (replying, mut replies) = mpsc::channel(4);
@@ -182,7 +188,7 @@ async fn reload(
     }
 }
 
-/// Ready when every configured account has its engine.
+/// Ready when the database answers and every configured account has its engine.
 struct NodeReady {
     node: Arc<Node>,
 }
@@ -197,6 +203,10 @@ impl http::Readiness for NodeReady {
             ok: engines.contains_key(&account),
             detail: String::new(),
         };
-        accounts.into_iter().map(check).collect()
+        // The log has the causes; what anybody may ask for names no address.
+        let reached = self.node.reach_database().await;
+        let detail = if reached.is_ok() { "" } else { "it does not answer; see the log" };
+        let database = http::Check { name: "database".into(), ok: reached.is_ok(), detail: detail.into() };
+        std::iter::once(database).chain(accounts.into_iter().map(check)).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Composition root: the only place that knows concrete types.
 
 pub mod daemon;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, SetClock, SystemClock};
 use crate::config::node::{DatabaseUrl, Node as NodeSettings};
 use crate::config::{
-    self, Account, Configuration, ExposeSecret as _, SecretSource, SecretString, Source, Style,
+    self, Account, Configuration, ExposeSecret as _, SecretError, SecretSource, SecretString, Source, Style,
 };
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
@@ -28,6 +29,8 @@ use crate::lang::Lang;
 use crate::lifecycle::Progress;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
+use told::AccountError;
+pub use told::causes;
 
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
 const LONGEST_TURN: Duration = Duration::from_secs(30);
@@ -67,9 +70,15 @@ pub struct StateLock {
 }
 
 /// Takes the state directory's lock; `None` when another process has it.
-pub fn lock_state(state: &Path, rng: &mut StdRng) -> anyhow::Result<Option<StateLock>> {
+pub fn lock_state(state: &Path, rng: &mut StdRng, lang: Lang) -> anyhow::Result<Option<StateLock>> {
     use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-    let doing = || format!("cannot use the state directory {}", state.display());
+    let doing = || {
+        let state = state.display();
+        lang.pick(
+            format!("状態ディレクトリ {state} を使えません。場所と書き込み権限を確かめてください"),
+            format!("cannot use the state directory {state}; does it exist, and may this user write there?"),
+        )
+    };
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(state).with_context(doing)?;
     let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).to_owned();
     let file = options.open(state.join("haishin.lock")).with_context(doing)?;
@@ -134,8 +143,12 @@ impl Starter for HttpStarter {
 
     fn line(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>> {
         let account = active.configuration.accounts.get(slug);
-        let account = account.with_context(|| format!("account `{slug}` is not configured"))?;
+        let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
+    }
+
+    fn told(&self, error: &anyhow::Error, lang: Lang) -> String {
+        causes(error, lang)
     }
 
     async fn start(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Handle> {
@@ -190,10 +203,11 @@ pub async fn start(
     progress: Progress,
     lang: Lang,
 ) -> anyhow::Result<Running> {
-    let url = database_url(settings, paths)?;
-    let store = store::open(url.expose_secret())
-        .await
-        .context("the database cannot be used; see [database] in haishin.toml")?;
+    let url = database_url(settings, paths, lang)?;
+    let store = store::open(url.expose_secret()).await.context(lang.pick(
+        "データベースを使えません。haishin.toml の [database] を確かめてください",
+        "the database cannot be used; see [database] in haishin.toml",
+    ))?;
     let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
     let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
     let deps = Deps {
@@ -219,7 +233,9 @@ pub async fn start(
         tracing::error!(%account, error = format!("{error:#}"), "the account does not run");
     }
     if let (true, Some((_, error))) = (node.engines().is_empty(), failures.into_iter().next()) {
-        return Err(error.context("no account could be started"));
+        return Err(
+            error.context(lang.pick("開始できたアカウントがありません", "no account could be started"))
+        );
     }
     Ok(Running { node, store, engines, stop, _lock: lock })
 }
@@ -274,14 +290,19 @@ async fn active_version(
     lang: Lang,
 ) -> anyhow::Result<Active> {
     let now = clock.now();
-    if let Some(stored) =
-        store.active_version().await.context("the running configuration could not be read")?
+    if let Some(stored) = store
+        .active_version()
+        .await
+        .context(lang.pick("有効な設定を読めません", "the running configuration could not be read"))?
     {
         let source = Source { files: stored.files, ..Source::default() };
         let checked = config::parse(&source, stored.activated_at);
         let rendered = || config::render(&checked.diagnostics, &source, "", lang, Style::Plain);
         let configuration: Configuration = checked.configuration.clone().with_context(|| {
-            format!("version {} no longer passes the check of this haishin:\n{}", stored.id, rendered())
+            lang.pick(
+                format!("有効な版{} は、この haishin の検査に通りません:\n{}", stored.id, rendered()),
+                format!("version {} no longer passes the check of this haishin:\n{}", stored.id, rendered()),
+            )
         })?;
         return Ok(Active {
             version: stored.id,
@@ -289,20 +310,23 @@ async fn active_version(
             configuration: Arc::new(configuration),
         });
     }
-    let source = Source::read_dir(config)
-        .with_context(|| format!("cannot read the configuration in {}", config.display()))?;
-    let plan = plan::check(source.files, now);
+    let files = Source::read_texts(config).with_context(|| unreadable(config, lang))?;
+    let plan = plan::check(files, now);
     plan::activate(store, plan, None, "first start", now, lang)
         .await
         .map_err(|failure| anyhow::anyhow!("{}", failure.message))
-        .context("the configuration cannot go live; see `haishin check`")
+        .context(lang.pick(
+            "この設定は有効にできません（haishin check）",
+            "the configuration cannot go live; see `haishin check`",
+        ))
 }
 
 /// The database's URL; a relative SQLite path lies in the state directory.
-fn database_url(settings: &NodeSettings, paths: &Paths) -> anyhow::Result<SecretString> {
+fn database_url(settings: &NodeSettings, paths: &Paths, lang: Lang) -> anyhow::Result<SecretString> {
     let url = match &settings.database.url {
         DatabaseUrl::Secret(source) => {
-            return secret(source, &paths.config).context("the database's URL cannot be read");
+            let doing = lang.pick("データベースの URL を読めません", "the database's URL cannot be read");
+            return secret(source, &paths.config).context(doing);
         }
         DatabaseUrl::Plain(url) => url,
     };
@@ -311,14 +335,26 @@ fn database_url(settings: &NodeSettings, paths: &Paths) -> anyhow::Result<Secret
     Ok(SecretString::from(url))
 }
 
-fn secret(source: &SecretSource, config: &Path) -> anyhow::Result<SecretString> {
-    Ok(source.read(config, &|name| std::env::var(name).ok())?)
+fn secret(source: &SecretSource, config: &Path) -> Result<SecretString, SecretError> {
+    source.read(config, &|name| std::env::var(name).ok())
+}
+
+fn read_files(config: &Path, lang: Lang) -> anyhow::Result<Source> {
+    Source::read_dir(config).with_context(|| unreadable(config, lang))
+}
+
+fn unreadable(config: &Path, lang: Lang) -> String {
+    let shown = config.display();
+    lang.pick(
+        format!("設定フォルダ {shown} を読めません（別の場所なら --config）"),
+        format!("cannot read the configuration in {shown} (--config names another)"),
+    )
 }
 
 /// LINE as this account reaches it.
 fn line_api(account: &Account, config: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<HttpApi>> {
-    let read =
-        |source: &SecretSource| secret(source, config).with_context(|| format!("account `{}`", account.slug));
+    let failed = |source| AccountError::Secret { account: account.slug.clone(), source };
+    let read = |source: &SecretSource| secret(source, config).map_err(failed);
     let credentials = match &account.credentials.access_token {
         Some(token) => Credentials::AccessToken(read(token)?),
         None => Credentials::Channel {
@@ -332,11 +368,15 @@ fn line_api(account: &Account, config: &Path, clock: Arc<dyn Clock>) -> anyhow::
 
 /// This machine's settings, and where its files are.
 pub fn settings(config: &Path, state: Option<&Path>, lang: Lang) -> anyhow::Result<(Paths, NodeSettings)> {
-    let source = Source::read_dir(config)
-        .with_context(|| format!("cannot read the configuration in {}", config.display()))?;
+    let source = read_files(config, lang)?;
     let (node, diagnostics) = config::node::read(&source);
     let shown = || config::render(&diagnostics, &source, "", lang, Style::Plain);
-    let node = node.with_context(|| format!("haishin.toml cannot be used:\n{}", shown()))?;
+    let node = node.with_context(|| {
+        lang.pick(
+            format!("haishin.toml を使えません:\n{}", shown()),
+            format!("haishin.toml cannot be used:\n{}", shown()),
+        )
+    })?;
     let state = state.map_or_else(|| node.state_directory.clone(), Path::to_owned);
     Ok((Paths { config: config.to_owned(), state }, node))
 }

@@ -80,20 +80,23 @@ pub(super) enum Action {
     Sandbox(SandboxOptions),
     /// Bring friends, tags or events in from a CSV file.
     #[command(
-        after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column tag=ラベル --column at=日時"
+        after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column external_id=会員番号 --column tag=ラベル --column at=日時"
     )]
     Import(ImportOptions),
     /// Count, list or export segments.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  haishin segment count")]
     Segment(SegmentAction),
     /// Look at friends.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  haishin friend show c-001")]
     Friend(FriendAction),
     /// Campaigns: when, to whom, pause, cancel, test.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  haishin campaign list\n  haishin campaign preview winter-coupon\n  haishin campaign pause winter-coupon"
+    )]
     Campaign(CampaignAction),
     /// What was sent, what is open, and the books.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  haishin occurrence list\n  haishin occurrence show 12")]
     Occurrence(OccurrenceAction),
     /// The emergency brake: nothing of the account is sent until `start`.
     #[command(after_help = "Example:\n  haishin stop --reason \"wrong coupon\"")]
@@ -103,11 +106,16 @@ pub(super) enum Action {
         reason: String,
     },
     /// Release the brake; lists what fell due meanwhile and asks how to go on.
-    #[command(after_help = "Examples:\n  haishin start\n  haishin start --due skip")]
+    #[command(
+        after_help = "Examples:\n  haishin start\n  haishin start --due skip\n  haishin start --accept-clock    the clock was set back, and is right now"
+    )]
     Start {
         /// What to do with what fell due: judge it by if_missed and grace, or skip it.
         #[arg(long, value_name = "judge|skip")]
         due: Option<Due>,
+        /// Take the clock as right although it is behind what was already seen.
+        #[arg(long)]
+        accept_clock: bool,
     },
 }
 
@@ -186,6 +194,9 @@ pub(super) struct ImportOptions {
     /// The zone of instants without offset; the account's if absent.
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<Tz>,
+    /// Where bad rows go; FILE.rejects.csv beside the file if absent.
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -208,9 +219,17 @@ pub(super) enum SegmentAction {
         #[arg(long, value_parser = instant)]
         now: Option<Instant>,
     },
-    /// All segments with their titles and counts.
-    #[command(after_help = "Example:\n  haishin segment list")]
-    List,
+    /// All segments with their titles and counts, or the friends of one.
+    #[command(
+        after_help = "Examples:\n  haishin segment list\n  haishin segment list tokyo-regulars --now 2026-12-04T18:00:00+09:00"
+    )]
+    List {
+        /// Whose friends.
+        segment: Option<SegmentSlug>,
+        /// Another instant than now.
+        #[arg(long, value_parser = instant)]
+        now: Option<Instant>,
+    },
     /// The friends of a segment as CSV (user id, external id), or as JSON.
     #[command(after_help = "Example:\n  haishin segment export tokyo-regulars > regulars.csv")]
     Export {
@@ -231,6 +250,18 @@ pub(super) enum FriendAction {
     Show {
         /// User id or external id.
         friend: String,
+    },
+    /// What was taken in for a customer id that no friend, or more than one, had when it was applied.
+    #[command(
+        after_help = "Examples:\n  haishin friend strays\n  haishin friend strays --forget    they are dealt with"
+    )]
+    Strays {
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Forget all of them instead of listing them.
+        #[arg(long)]
+        forget: bool,
     },
 }
 

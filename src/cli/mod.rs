@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::app;
 use crate::lang::Lang;
-use crate::text::causes;
 use args::{Action, Args};
 
 /// Something failed.
@@ -29,7 +29,12 @@ pub fn main() -> ExitCode {
     let lang = args.lang();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(lang, &anyhow::Error::new(error).context("cannot start")),
+        Err(error) => {
+            return fail(
+                lang,
+                &anyhow::Error::new(error).context(lang.pick("起動できません", "cannot start")),
+            );
+        }
     };
     match runtime.block_on(dispatch(args, lang)) {
         Ok(code) => ExitCode::from(code),
@@ -44,7 +49,7 @@ pub fn command() -> clap::Command {
 
 fn fail(lang: Lang, error: &anyhow::Error) -> ExitCode {
     // A closed standard error has nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}: {}", lang.pick("エラー", "error"), causes(error.as_ref()));
+    let _ = writeln!(std::io::stderr(), "{}: {}", lang.pick("エラー", "error"), app::causes(error, lang));
     ExitCode::from(FAILED)
 }
 
@@ -53,7 +58,7 @@ async fn dispatch(args: Args, lang: Lang) -> anyhow::Result<u8> {
         Action::Check => check::check(&args, lang),
         Action::Run(options) => run::run(&args, options, lang).await,
         Action::Demo(options) => demo::demo(options, lang).await,
-        Action::Sandbox(options) => sandbox::sandbox(options).await,
+        Action::Sandbox(options) => sandbox::sandbox(options, lang).await,
         Action::Import(options) => import::import(&args, options, lang).await,
         _ => request::request(&args, lang).await,
     }

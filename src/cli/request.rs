@@ -14,7 +14,7 @@ use crate::control::client::{self, Conversation};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::lang::Lang;
-use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution};
+use crate::protocol::{Answer, Command, DueChoice, Reply, Request, Resolution, Row};
 
 /// Asks and prints.
 pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
@@ -22,17 +22,44 @@ pub(super) async fn request(args: &Args, lang: Lang) -> anyhow::Result<u8> {
         return apply(args, yes, lang).await;
     }
     let mut session = Session::open(args, lang).await?;
-    let answer = session.ask(command(args)?, args.json).await?;
+    let rows = match &args.action {
+        _ if args.json => Rows::Json,
+        Action::Segment(SegmentAction::List { .. }) => Rows::Columns,
+        _ => Rows::Csv,
+    };
+    let answer = session.ask(command(args)?, rows).await?;
     session.close().await;
     show(args, &answer);
     Ok(answer.exit)
 }
 
+/// How the rows of a long listing are printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rows {
+    /// An object a line.
+    Json,
+    /// As a spreadsheet reads them.
+    Csv,
+    /// As a person does: user ids are all of one width.
+    Columns,
+}
+
+impl Rows {
+    fn print(self, row: &Row) {
+        let cell = |key: &str| row.json.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        match self {
+            Rows::Json => print(&row.json.to_string()),
+            Rows::Csv => print(&row.text),
+            Rows::Columns => print(format!("{}  {}", cell("user"), cell("external_id")).trim_end()),
+        }
+    }
+}
+
 /// Shows the plan, asks, and activates exactly what was shown.
 async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
-    let files = Source::read_dir(&args.config)?.files;
+    let files = Source::read_texts(&args.config)?;
     let mut session = Session::open(args, lang).await?;
-    let plan = session.ask(Command::Plan { files: files.clone() }, args.json).await?;
+    let plan = session.ask(Command::Plan { files: files.clone() }, Rows::Csv).await?;
     if plan.exit != 0 {
         session.close().await;
         show(args, &plan);
@@ -43,7 +70,7 @@ async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
         session.close().await;
         return Ok(0);
     }
-    let answer = session.ask(Command::Apply { files, expected }, args.json).await?;
+    let answer = session.ask(Command::Apply { files, expected }, Rows::Csv).await?;
     session.close().await;
     show(args, &answer);
     Ok(answer.exit)
@@ -92,7 +119,7 @@ impl<'a> Session<'a> {
             return Ok(Self { args, lang, socket: paths.socket(), here: None });
         }
         let mut rng = app::machine_rng();
-        let Some(lock) = app::lock_state(&paths.state, &mut rng)? else {
+        let Some(lock) = app::lock_state(&paths.state, &mut rng, lang)? else {
             bail!("{}", lang.pick(
                 "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
                 "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
@@ -108,19 +135,23 @@ impl<'a> Session<'a> {
         if let Some(here) = &self.here {
             return Ok(Conversation::here(here.node.clone(), request));
         }
-        let conversation =
-            Conversation::with_daemon(&self.socket, &request).await.context("the daemon's socket failed")?;
-        conversation.context("the daemon has just ended: try again")
+        let lang = self.lang;
+        let conversation = Conversation::with_daemon(&self.socket, &request)
+            .await
+            .with_context(|| lang.pick("デーモンのソケットにつながりません", "the daemon's socket failed"))?;
+        conversation.context(lang.pick(
+            "デーモンが終了したところです。もう一度実行してください",
+            "the daemon has just ended: try again",
+        ))
     }
 
     /// Asks; long listings are printed as they come.
-    pub(super) async fn ask(&mut self, command: Command, json: bool) -> anyhow::Result<Answer> {
+    pub(super) async fn ask(&mut self, command: Command, how: Rows) -> anyhow::Result<Answer> {
         let mut conversation = self.converse(command).await?;
         while let Some(reply) = conversation.next().await {
             match reply {
-                Reply::Rows(rows) if json => rows.iter().for_each(|row| print(&row.json.to_string())),
-                Reply::Rows(rows) => rows.iter().for_each(|row| print(&row.text)),
-                Reply::Taken(_) => {}
+                Reply::Rows(rows) => rows.iter().for_each(|row| how.print(row)),
+                Reply::Terms(_) | Reply::Taken(_) => {}
                 Reply::Done(answer) => return Ok(answer),
                 Reply::Error(failure) => bail!("{}", failure.message),
             }
@@ -151,25 +182,31 @@ fn user() -> String {
 
 fn command(args: &Args) -> anyhow::Result<Command> {
     Ok(match &args.action {
-        Action::Plan => Command::Plan { files: Source::read_dir(&args.config)?.files },
+        Action::Plan => Command::Plan { files: Source::read_texts(&args.config)? },
         Action::Status => Command::Status,
         Action::Segment(SegmentAction::Count { segments, now }) => {
             Command::SegmentCount { segments: segments.clone(), now: *now }
         }
-        Action::Segment(SegmentAction::List) => Command::SegmentCount { segments: Vec::new(), now: None },
-        Action::Segment(SegmentAction::Export { segment, now }) => {
-            Command::SegmentExport { segment: segment.clone(), now: *now }
+        Action::Segment(SegmentAction::List { segment: None, now }) => {
+            Command::SegmentCount { segments: Vec::new(), now: *now }
         }
+        Action::Segment(
+            SegmentAction::Export { segment, now } | SegmentAction::List { segment: Some(segment), now },
+        ) => Command::SegmentExport { segment: segment.clone(), now: *now },
         Action::Friend(FriendAction::Show { friend }) => Command::FriendShow { friend: friend.clone() },
+        Action::Friend(FriendAction::Strays { limit, forget }) => {
+            Command::FriendStrays { limit: *limit, forget: *forget }
+        }
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },
-        Action::Start { due } => Command::Start {
-            due: due.map(|due| match due {
+        Action::Start { due, accept_clock } => {
+            let due = due.map(|due| match due {
                 Due::Judge => DueChoice::Judge,
                 Due::Skip => DueChoice::Skip,
-            }),
-        },
+            });
+            if *accept_clock { Command::AcceptClock { due } } else { Command::Start { due } }
+        }
         Action::Check
         | Action::Apply { .. }
         | Action::Run(_)

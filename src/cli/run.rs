@@ -25,7 +25,7 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
     let filter = format!("{},tokio_cron_scheduler=warn", settings.log.level.as_str());
     telemetry::install_logs(format, &filter)?;
     let metrics = telemetry::install_metrics()?;
-    let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng())? else {
+    let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng(), lang)? else {
         let state = paths.state.display();
         bail!(lang.pick(
             format!("別の haishin が {state} を使っています。先に止めるか、別の --state を指定してください"),
@@ -37,9 +37,12 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
         None => (Arc::new(SystemClock::new()), ClockKind::Machine),
     };
     let address = settings.http.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; change http.listen in haishin.toml"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        lang.pick(
+            format!("{address} で待ち受けできません。haishin.toml の http.listen を変えてください"),
+            format!("cannot listen on {address}; change http.listen in haishin.toml"),
+        )
+    })?;
     let shutdown = Shutdown::new();
     let notifier = Notifier::from_env()?;
     let (reloads, reloading) = mpsc::channel(1);

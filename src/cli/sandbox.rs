@@ -10,14 +10,18 @@ use tokio_util::sync::CancellationToken;
 use super::args::SandboxOptions;
 use super::print;
 use crate::clock::SystemClock;
+use crate::lang::Lang;
 use crate::sandbox::{self, ChannelSettings, Sandbox, Settings, UnknownIds};
 
 /// Serves until Ctrl-C.
-pub(super) async fn sandbox(options: &SandboxOptions) -> anyhow::Result<u8> {
+pub(super) async fn sandbox(options: &SandboxOptions, lang: Lang) -> anyhow::Result<u8> {
     let mut channels = Vec::new();
     for channel in &options.channel {
         let Some((id, secret)) = channel.split_once(':') else {
-            bail!("`{channel}` is not ID:SECRET");
+            bail!(lang.pick(
+                format!("「{channel}」は ID:SECRET の形ではありません"),
+                format!("`{channel}` is not ID:SECRET"),
+            ));
         };
         channels.push(ChannelSettings {
             unknown_ids: UnknownIds::Befriend,
@@ -32,9 +36,12 @@ pub(super) async fn sandbox(options: &SandboxOptions) -> anyhow::Result<u8> {
         Settings { seed: options.seed, state_file: options.ledger.clone(), ..Settings::new(channels) };
     let sandbox = Arc::new(Sandbox::new(settings)?);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: choose another --port"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        lang.pick(
+            format!("{address} で待ち受けできません。別の --port を選んでください"),
+            format!("cannot listen on {address}: choose another --port"),
+        )
+    })?;
     let address = listener.local_addr()?;
     print(&format!(
         "LINE sandbox  http://{address}   phone http://{address}/phone   control http://{address}/sandbox/state"

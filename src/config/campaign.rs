@@ -282,7 +282,7 @@ fn variants(table: &Table<'_>) -> Option<Vec<Variant>> {
         let name = VariantName::parse("main").ok()?;
         return Some(vec![Variant { name, share: VariantShare::Equal, messages: messages(&item)? }]);
     }
-    let items = item.list()?;
+    let items = item.list_as(Expected::Tables { header: "[[variant]]" })?;
     if items.is_empty() {
         item.report(Problem::WrongCount { min: 1, max: 26, is: 0 });
     }

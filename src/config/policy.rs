@@ -7,9 +7,11 @@ use toml::de::DeValue;
 use super::layers::Layers;
 use super::problem::{Expected, Noun, Problem};
 use super::scalar::parse_time;
+use super::suggest::half_width;
 use super::tree::Item;
 use crate::domain::id::{CategoryName, TagName};
 use crate::domain::policy::{BlanketGuard, Cap, CapWindow, Category, Policy, QuietHours, QuotaPolicy};
+use crate::domain::schedule::TimeOfDay;
 use crate::domain::time::{Span, Tz};
 
 /// The category whose flags a category of the shop's own begins with.
@@ -102,7 +104,7 @@ fn caps(
     found
 }
 
-/// A cap; `Some(None)` is one that is off.
+/// A cap; `Some(None)` is one that is off. Its days are the account's, unless it names a zone of its own.
 fn cap(
     own: &Layers<'_>,
     zone: Tz,
@@ -115,10 +117,14 @@ fn cap(
         None => Some(None),
     };
     let only = match own.get("categories") {
-        Some(item) => cap_categories(&item, categories).map(Some),
+        Some(item) => cap_categories(&item, categories),
         None => Some(None),
     };
-    let (max, per, title, only) = (max?, per?, title?, only?);
+    let zone = match own.get("zone") {
+        Some(item) => item.zone(),
+        None => Some(zone),
+    };
+    let (max, per, title, only, zone) = (max?, per?, title?, only?, zone?);
     let Some(max) = max else { return Some(None) };
     let name = title.unwrap_or_else(|| format!("{max}/{}", window_text(per)));
     Some(Some(Cap { name, categories: only, max, per, zone }))
@@ -152,17 +158,21 @@ fn window_text(window: CapWindow) -> String {
     }
 }
 
+/// A list of categories; `Some(None)` is `"all"`.
 fn cap_categories(
     item: &Item<'_>,
     categories: Option<&BTreeMap<CategoryName, Category>>,
-) -> Option<Vec<CategoryName>> {
-    let items = item.list()?;
+) -> Option<Option<Vec<CategoryName>>> {
+    if matches!(item.value, DeValue::String(word) if word == "all") {
+        return Some(None);
+    }
+    let items = item.list_as(Expected::CapCategories)?;
     if items.is_empty() {
         item.report(Problem::EmptyList { everybody: false });
     }
     let names: Vec<Option<CategoryName>> =
         items.iter().map(|item| category_name(item, categories?)).collect();
-    names.into_iter().collect()
+    names.into_iter().collect::<Option<_>>().map(Some)
 }
 
 /// The name of a category there is.
@@ -183,12 +193,29 @@ fn quiet_hours(layers: &Layers<'_>, zone: Tz) -> Option<Option<QuietHours>> {
     if item.is_off() {
         return Some(None);
     }
-    item.parse(Expected::TimeRange, |text| {
+    let read = |text: &str| {
         let (start, end) = text.split_once('-')?;
         let (start, end) = (parse_time(start.trim())?, parse_time(end.trim())?);
         (start != end).then_some(QuietHours { start, end, zone })
-    })
-    .map(Some)
+    };
+    let text = item.text_as(Expected::TimeRange)?;
+    match read(text) {
+        Some(hours) => Some(Some(hours)),
+        None => {
+            item.bad_but(Expected::TimeRange, text, hours_meant(text).filter(|meant| read(meant).is_some()))
+        }
+    }
+}
+
+/// `22時〜8時`, `22:00~8:00`: the hours as they are written here.
+fn hours_meant(text: &str) -> Option<String> {
+    let plain = half_width(text).replace(['〜', '~', '～'], "-").replace(['時', ' '], "");
+    let (start, end) = plain.split_once('-')?;
+    let full = |time: &str| {
+        let time = if time.contains(':') { time.to_owned() } else { format!("{time}:00") };
+        TimeOfDay::parse(&time).ok()
+    };
+    Some(format!("{}-{}", full(start)?, full(end)?))
 }
 
 fn blanket(layers: &Layers<'_>) -> Option<BlanketGuard> {

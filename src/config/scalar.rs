@@ -73,10 +73,11 @@ pub(super) fn parse_time(text: &str) -> Option<NaiveTime> {
     time.filter(|_| fits && !text.ends_with(":60"))
 }
 
-/// What was probably meant where the half-width twin of a text can be read.
-fn twin<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<String> {
+/// What was probably meant where the half-width twin of a text can be read, or one with `-` for the `/` of a date.
+pub(super) fn twin<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<String> {
     let folded = half_width(text).trim().to_owned();
-    (folded != text && read(&folded).is_some()).then_some(folded)
+    let dashed = folded.replace('/', "-");
+    [folded, dashed].into_iter().find(|twin| twin != text && read(twin).is_some())
 }
 
 impl<'a> Item<'a> {

@@ -187,7 +187,11 @@ fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
     {
         return TimeOfDay::new(time.hour.into(), time.minute.into());
     }
-    item.parse(Expected::Time, |text| TimeOfDay::parse(text).ok())
+    // Nothing is due at a second of a minute, so `18:00:00` is all that seconds can say.
+    let read = |text: &str| {
+        TimeOfDay::parse(text.strip_suffix(":00").filter(|rest| rest.contains(':')).unwrap_or(text))
+    };
+    item.parse(Expected::Time, |text| read(text).ok())
 }
 
 fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
@@ -264,7 +268,11 @@ fn exception(item: &Item<'_>) -> Option<Except> {
     if let Ok(day) = Weekdays::parse_day(text) {
         return Some(Except::Weekdays([day].into_iter().collect()));
     }
-    let (first, last): (NaiveDate, NaiveDate) = item.parse(Expected::Exception, read)?;
+    let words = WEEKDAYS.iter().map(|(word, _)| *word).chain(["jp-holidays"]);
+    let Some((first, last)): Option<(NaiveDate, NaiveDate)> = read(text) else {
+        let meant = super::scalar::twin(text, read).or_else(|| super::suggest::nearest(text, words));
+        return item.bad_but(Expected::Exception, text, meant);
+    };
     if last < first {
         item.report(Problem::EndBeforeStart { start: first.to_string() });
         return None;

@@ -1,5 +1,6 @@
 //! Where secrets are, never what they are.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use secrecy::{ExposeSecret, SecretString};
@@ -7,6 +8,8 @@ pub use secrecy::{ExposeSecret, SecretString};
 use super::problem::{Expected, Problem};
 use super::suggest;
 use super::tree::{Item, Table};
+use crate::lang::Lang;
+use crate::text::Told;
 
 /// Where a secret is kept. The secret itself is read when it is needed and never printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,27 @@ pub enum SecretError {
         /// The credential.
         name: String,
     },
+}
+
+impl Told for SecretError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::Read { path, .. } => {
+                format!("秘密の値「{}」を読めません。場所と読み取り権限を確かめてください", path.display())
+            }
+            Self::TooLarge { path } => {
+                format!("「{}」は秘密の値にしては大きすぎます。ファイルを確かめてください", path.display())
+            }
+            Self::Empty { place } => format!("{place} の秘密の値が空です"),
+            Self::NoVariable { name } => format!("環境変数 {name} がありません"),
+            Self::NoCredentials { name } => format!(
+                "$CREDENTIALS_DIRECTORY がありません。systemd のユニットに LoadCredential={name}:パス を書いてください"
+            ),
+        }
+    }
 }
 
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
@@ -110,10 +134,12 @@ impl SecretSource {
 
 fn read_file(path: &Path) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > SECRET_BYTES_MAX {
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(SecretError::TooLarge { path: path.to_owned() });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     not_empty(text, format!("`{}`", path.display()))
 }
 

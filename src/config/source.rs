@@ -1,9 +1,13 @@
 //! The files of a configuration as texts: what is parsed, stored as a version and compared by digest.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::lang::Lang;
+use crate::text::Told;
 
 /// At most so many files: a wrong directory (a home, a disk) must not be read to its end.
 pub const FILES_MAX: usize = 5_000;
@@ -58,12 +62,63 @@ pub enum SourceError {
         /// The folder.
         path: PathBuf,
     },
+    /// A pipe, a device or the like, which has no end to be read to.
+    #[error("`{}` is not a regular file; remove it, or give it another ending than .toml", path.display())]
+    NotAFile {
+        /// It.
+        path: PathBuf,
+    },
+    /// A file whose text cannot be taken as it is, and must not be left out.
+    #[error("`{}` is not UTF-8 (byte {offset}); save it as UTF-8, and look at `haishin check`", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first bad byte.
+        offset: usize,
+    },
     /// A file's name is no UTF-8, so no slug can be made of it.
     #[error("the name of `{}` is not UTF-8; rename it", path.display())]
     Name {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl Told for SourceError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::Read { path, .. } => {
+                format!("「{}」を読めません。場所と読み取り権限を確かめてください", path.display())
+            }
+            Self::TooManyFiles { path } => format!(
+                "「{}」には {FILES_MAX}個を超える .toml ファイルがあります。設定フォルダですか",
+                path.display()
+            ),
+            Self::TooLarge { path } => format!(
+                "「{}」が大きすぎます（1ファイル {} KiB、全部で {} MiB まで）",
+                path.display(),
+                FILE_BYTES_MAX / 1024,
+                TOTAL_BYTES_MAX / 1024 / 1024
+            ),
+            Self::TooDeep { path } => {
+                format!("「{}」は深すぎます。上のフォルダへのリンクがありませんか", path.display())
+            }
+            Self::NotAFile { path } => format!(
+                "「{}」はふつうのファイルではありません。取り除くか、.toml で終わらない名前にしてください",
+                path.display()
+            ),
+            Self::NotUtf8 { path, offset } => format!(
+                "「{}」は UTF-8 ではありません（{offset}バイト目）。UTF-8 で保存し、haishin check で確かめてください",
+                path.display()
+            ),
+            Self::Name { path } => {
+                format!("「{}」の名前が UTF-8 ではありません。名前を変えてください", path.display())
+            }
+        }
+    }
 }
 
 impl Source {
@@ -93,23 +148,41 @@ impl Source {
                 if kind.is_dir() {
                     folders.push((path, format!("{relative}/"), depth + 1));
                 } else if name.ends_with(".toml") {
-                    total += kind.len();
-                    source.add(&path, relative, kind.len(), total)?;
+                    if !kind.is_file() {
+                        return Err(SourceError::NotAFile { path });
+                    }
+                    total += source.add(&path, relative, TOTAL_BYTES_MAX - total)?;
                 }
             }
         }
         Ok(source)
     }
 
-    fn add(&mut self, path: &Path, relative: String, size: u64, total: u64) -> Result<(), SourceError> {
-        if size > FILE_BYTES_MAX || total > TOTAL_BYTES_MAX {
-            return Err(SourceError::TooLarge { path: path.to_owned() });
+    /// Reads a directory whose files are to go live: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Source::read_dir`], and where a file is not UTF-8.
+    pub fn read_texts(directory: &Path) -> Result<BTreeMap<String, String>, SourceError> {
+        let source = Self::read_dir(directory)?;
+        match source.not_utf8.into_iter().next() {
+            Some((path, offset)) => Err(SourceError::NotUtf8 { path: directory.join(path), offset }),
+            None => Ok(source.files),
         }
+    }
+
+    /// Reads one file of at most so many bytes, and tells how many it has.
+    fn add(&mut self, path: &Path, relative: String, room: u64) -> Result<u64, SourceError> {
         if self.files.len() + self.not_utf8.len() >= FILES_MAX {
             return Err(SourceError::TooManyFiles { path: path.to_owned() });
         }
-        let bytes =
-            std::fs::read(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        let most = room.min(FILE_BYTES_MAX);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+        read.map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        let size = bytes.len() as u64;
+        if size > most {
+            return Err(SourceError::TooLarge { path: path.to_owned() });
+        }
         match String::from_utf8(bytes) {
             // Windows editors put a byte order mark in front; it is no part of the text.
             Ok(text) => {
@@ -120,7 +193,7 @@ impl Source {
                 self.not_utf8.insert(relative, error.utf8_error().valid_up_to());
             }
         }
-        Ok(())
+        Ok(size)
     }
 
     /// SHA-256 over the sorted paths and texts, each behind its length, so that no two sets of files share one.
@@ -174,6 +247,13 @@ mod tests {
         assert_eq!(paths, ["campaigns/2026/winter.toml", "haishin.toml"]);
         assert_eq!(source.files["haishin.toml"], "a = 1");
         assert_eq!(source.not_utf8["campaigns/sjis.toml"], 9);
+
+        assert!(matches!(Source::read_texts(dir.path()), Err(SourceError::NotUtf8 { offset: 9, .. })));
+
+        let endless = dir.path().join("campaigns/endless.toml");
+        std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+        assert!(matches!(Source::read_dir(dir.path()), Err(SourceError::NotAFile { .. })));
+        std::fs::remove_file(&endless).unwrap();
 
         write("big.toml", &vec![b'#'; FILE_BYTES_MAX as usize + 1]);
         assert!(matches!(Source::read_dir(dir.path()), Err(SourceError::TooLarge { .. })));

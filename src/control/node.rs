@@ -9,14 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::domain::effect::Intake;
+use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
 use crate::domain::time::Span;
-use crate::engine::{Active, Ask, Event, Handle};
+use crate::engine::{Active, Ask, Event, Handle, LookUp};
 use crate::lang::Lang;
 use crate::line::Api;
-use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Reply, Request, Upload};
-use crate::store::{NewInbox, Store};
-use crate::text::no_such;
+use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Missed, Reply, Request, Terms, Upload};
+use crate::store::{NewInbox, Store, StoreError};
+use crate::text::{no_such, one_line};
+
+/// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
+const INTAKES_A_ROW: usize = 1_000;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -33,6 +38,8 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// A failure of these, with its causes, in the reader's language.
+    fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
 
 /// One process's accounts and configuration.
@@ -74,6 +81,14 @@ impl Node {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn reach_database(&self) -> Result<(), StoreError> {
+        self.store.active_version().await.map(|_| ())
+    }
+
     /// Wakes every engine: the scheduler's nudge.
     pub fn nudge(&self) {
         self.engines().values().for_each(Handle::nudge);
@@ -109,11 +124,16 @@ impl Node {
         replies: mpsc::Sender<Reply>,
     ) {
         let lang = request.lang;
+        let by = one_line(&request.by, 64);
         let answered = match request.command {
             Command::Plan { files } => self.plan(files, lang).await,
-            Command::Apply { files, expected } => self.apply(files, expected, &request.by, lang).await,
+            Command::Apply { files, expected } => self.apply(files, expected, &by, lang).await,
             Command::Import => self.import(request.account, lang, uploads, &replies).await,
-            command => self.ask(request.account, command, lang, request.by, replies.clone()).await,
+            Command::Stop { reason } => {
+                let command = Command::Stop { reason: one_line(&reason, 500) };
+                self.ask(request.account, command, lang, by, replies.clone()).await
+            }
+            command => self.ask(request.account, command, lang, by, replies.clone()).await,
         };
         let last = match answered {
             Ok(answer) => Reply::Done(answer),
@@ -133,10 +153,8 @@ impl Node {
                 let running = lang.pick("動いているもの", "running");
                 Failure { code: "not_found".into(), message: format!("{message} ({running}: {})", names()) }
             }),
-            None if engines.len() == 1 => {
-                Ok(engines.into_values().next()).and_then(|one| one.ok_or_else(none_runs))
-            }
-            None if engines.is_empty() => Err(none_runs()),
+            None if engines.len() == 1 => engines.into_values().next().ok_or_else(|| none_runs(lang)),
+            None if engines.is_empty() => Err(none_runs(lang)),
             None => Err(Failure {
                 code: "ambiguous_account".into(),
                 message: match lang {
@@ -177,7 +195,7 @@ impl Node {
     }
 
     async fn plan(&self, files: BTreeMap<String, String>, lang: Lang) -> Result<Answer, Failure> {
-        let active = self.store.active_version().await.map_err(|error| Failure::unavailable(&error))?;
+        let active = self.store.active_version().await.map_err(|error| Failure::unavailable(&error, lang))?;
         let checked = plan::check(files, self.clock.now());
         Ok(plan::describe(active.as_ref(), &checked, lang))
     }
@@ -192,7 +210,8 @@ impl Node {
         let _one = self.activating.lock().await;
         let checked = plan::check(files, self.clock.now());
         if let Some(configuration) = &checked.checked.configuration {
-            let refused = |error| Failure { code: "invalid".into(), message: format!("{error:#}") };
+            let refused =
+                |error| Failure { code: "invalid".into(), message: self.starter.told(&error, lang) };
             self.starter.admit(configuration, lang).map_err(refused)?;
         }
         let active =
@@ -212,13 +231,13 @@ impl Node {
             };
             let line = line.unwrap_or_else(|error| {
                 tracing::error!(%account, error = format!("{error:#}"), "the account keeps its connection to LINE");
-                lines.push(format!("{account}: {error:#}"));
+                lines.push(self.starter.told(&error, lang));
                 None
             });
             handle.send(Event::Activated { active: active.clone(), line }).await;
         }
-        for (account, error) in self.start_accounts().await {
-            lines.push(format!("{account}: {error:#}"));
+        for (_, error) in self.start_accounts().await {
+            lines.push(self.starter.told(&error, lang));
         }
         tracing::info!(version = %active.version, by, "configuration activated");
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
@@ -232,19 +251,26 @@ impl Node {
         replies: &mpsc::Sender<Reply>,
     ) -> Result<Answer, Failure> {
         let handle = self.account(account, lang)?;
-        let rows = self.store.accounts().await.map_err(|error| Failure::unavailable(&error))?;
+        let rows = self.store.accounts().await.map_err(|error| Failure::unavailable(&error, lang))?;
         let Some(row) = rows.into_iter().find(|row| row.slug == handle.account) else {
-            return Err(none_runs());
+            return Err(none_runs(lang));
         };
-        let mut taken: u64 = 0;
+        let strays = || async {
+            self.store.stray_count(row.id).await.map_err(|error| Failure::unavailable(&error, lang))
+        };
+        let strays_before = strays().await?;
+        let _ = replies.send(Reply::Terms(self.terms(&handle.account, lang)?)).await;
+        let mut taken: usize = 0;
         while let Some(upload) = uploads.recv().await {
-            let Upload::Intakes(intakes) = upload else {
-                self.applied(row.id, &handle, lang).await?;
-                return Ok(Answer {
-                    text: String::new(),
-                    json: serde_json::json!({ "taken": taken }),
-                    exit: 0,
-                });
+            let intakes = match upload {
+                Upload::Intakes(intakes) => intakes,
+                Upload::End => {
+                    self.applied(row.id, &handle, lang).await?;
+                    let strays = strays().await?.saturating_sub(strays_before);
+                    let json = serde_json::json!({ "taken": taken, "strays": strays });
+                    return Ok(Answer { text: String::new(), json, exit: 0 });
+                }
+                Upload::Unreadable(message) => return Err(Failure { code: "invalid".into(), message }),
             };
             if intakes.len() > MAX_UPLOAD {
                 return Err(Failure {
@@ -252,16 +278,50 @@ impl Node {
                     message: format!("more than {MAX_UPLOAD} intakes in a line"),
                 });
             }
-            taken += u64::try_from(intakes.len()).unwrap_or(0);
-            let inbox =
-                NewInbox { account: row.id, received_at: self.clock.now(), source: "import".into(), intakes };
-            self.store.append_inbox(vec![inbox]).await.map_err(|error| Failure::unavailable(&error))?;
-            handle.nudge();
-            let _ = replies.send(Reply::Taken(taken)).await;
+            if intakes.iter().any(|intake| !intake.effect.may_be_imported()) {
+                return Err(Failure {
+                    code: "invalid".into(),
+                    message: "an import says what friends are and did; joining, quarantine and erasure are the owner's"
+                        .into(),
+                });
+            }
+            let (intakes, missed) = look_up(&handle, intakes, lang).await?;
+            taken += intakes.len();
+            if !intakes.is_empty() {
+                let received_at = self.clock.now();
+                let inbox = |intakes: &[Intake]| NewInbox {
+                    account: row.id,
+                    received_at,
+                    source: "import".into(),
+                    intakes: intakes.to_vec(),
+                };
+                let appended =
+                    self.store.append_inbox(intakes.chunks(INTAKES_A_ROW).map(inbox).collect()).await;
+                appended.map_err(|error| Failure::unavailable(&error, lang))?;
+                handle.nudge();
+            }
+            let _ = replies.send(Reply::Taken(missed)).await;
         }
         Err(Failure {
             code: "invalid".into(),
-            message: "the import ended without its last line; what was taken is durable".into(),
+            message: lang
+                .pick(
+                    "取り込みが途中で終わりました。受け付けた行は保存済みです。同じ取り込みをもう一度実行してください（二重にはなりません）。",
+                    "the import ended without its last line; what was taken is durable: run it again, nothing is added twice",
+                )
+                .into(),
+        })
+    }
+
+    /// What an import into this account goes by.
+    fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
+        let active = self.active();
+        let configured = active.configuration.accounts.get(account).ok_or_else(|| none_runs(lang))?;
+        Ok(Terms {
+            zone: configured.policy.zone,
+            attributes: active.configuration.attributes.clone(),
+            rehearsal: configured.is_loopback(),
+            now: self.clock.now(),
         })
     }
 
@@ -272,7 +332,7 @@ impl Node {
         handle: &Handle,
         lang: Lang,
     ) -> Result<(), Failure> {
-        while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error))? > 0 {
+        while self.store.inbox_len(account).await.map_err(|error| Failure::unavailable(&error, lang))? > 0 {
             if !handle.send(Event::Nudge).await {
                 return Err(Failure {
                     code: "unavailable".into(),
@@ -290,6 +350,39 @@ impl Node {
     }
 }
 
+/// Leaves out the intakes that name no one friend, and says which they were. Asks nobody where all name users: those
+/// the account has not met yet become its friends.
+async fn look_up(
+    handle: &Handle,
+    intakes: Vec<Intake>,
+    lang: Lang,
+) -> Result<(Vec<Intake>, Vec<Missed>), Failure> {
+    if !intakes.iter().any(|intake| matches!(intake.friend, FriendRef::External(_))) {
+        return Ok((intakes, Vec::new()));
+    }
+    let (answer, answered) = oneshot::channel();
+    if !handle.send(Event::LookUp(LookUp { intakes, answer })).await {
+        return Err(gone(lang));
+    }
+    let (intakes, missed) = answered.await.map_err(|_| gone(lang))?;
+    let mut misses = missed.iter().map(|missed| missed.intake).peekable();
+    let found = intakes.into_iter().enumerate().filter(|(n, _)| misses.next_if_eq(n).is_none());
+    Ok((found.map(|(_, intake)| intake).collect(), missed))
+}
+
+/// The engine did not answer.
+fn gone(lang: Lang) -> Failure {
+    Failure {
+        code: "unavailable".into(),
+        message: lang
+            .pick(
+                "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
+                "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
+            )
+            .into(),
+    }
+}
+
 async fn ask_engine(
     handle: &Handle,
     command: Command,
@@ -298,25 +391,16 @@ async fn ask_engine(
     rows: mpsc::Sender<Reply>,
 ) -> Result<Answer, Failure> {
     let (answer, answered) = oneshot::channel();
-    let gone = || {
-        Failure {
-        code: "unavailable".into(),
-        message: lang.pick(
-                "データベースが応答しませんでした。少し待ってもう一度実行してください（haishin status で確認）。",
-                "the database did not answer; nothing is known to have changed. Look with `haishin status`, then try again",
-            )
-            .into(),
-    }
-    };
     if !handle.send(Event::Ask(Ask { command, lang, by, rows, answer })).await {
-        return Err(gone());
+        return Err(gone(lang));
     }
-    answered.await.map_err(|_| gone())?
+    answered.await.map_err(|_| gone(lang))?
 }
 
-fn none_runs() -> Failure {
-    Failure {
-        code: "not_found".into(),
-        message: "no account runs here; see `haishin check` and the log".into(),
-    }
+fn none_runs(lang: Lang) -> Failure {
+    let message = lang.pick(
+        "動いているアカウントがありません。haishin check とログを確かめてください。",
+        "no account runs here; see `haishin check` and the log",
+    );
+    Failure { code: "not_found".into(), message: message.into() }
 }

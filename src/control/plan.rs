@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::config::{self, Checked, Source, Style};
-use crate::domain::campaign::Campaign;
+use crate::config::{self, Checked, Configuration, Source, Style};
 use crate::domain::id::{CampaignSlug, VersionId};
 use crate::domain::key::Run;
 use crate::domain::schedule::When;
-use crate::domain::time::Instant;
+use crate::domain::time::{Instant, Tz};
 use crate::engine::Active;
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure};
@@ -91,14 +90,15 @@ pub async fn activate(
         let message = config::render(&plan.checked.diagnostics, &plan.source, "", lang, Style::Plain);
         return Err(Failure { code: "invalid".into(), message });
     };
-    one_shots(store, configuration.campaigns.values(), now, lang).await?;
+    one_shots(store, &configuration, now, lang).await?;
     let new = NewVersion {
         digest: plan.source.digest(),
         files: plan.source.files,
         activated_at: now,
         activated_by: by.to_owned(),
     };
-    let activated = store.activate(expected, &new).await.map_err(|error| Failure::unavailable(&error))?;
+    let activated =
+        store.activate(expected, &new).await.map_err(|error| Failure::unavailable(&error, lang))?;
     let Some(version) = activated else {
         let message = lang.pick(
             "見せた版と違う版が有効になっています。もう一度 haishin plan で確かめてください。",
@@ -106,7 +106,7 @@ pub async fn activate(
         );
         return Err(Failure { code: "conflict".into(), message: message.into() });
     };
-    let stored = store.version(version).await.map_err(|error| Failure::unavailable(&error))?;
+    let stored = store.version(version).await.map_err(|error| Failure::unavailable(&error, lang))?;
     let activated_at = stored.map_or(now, |stored| stored.activated_at);
     Ok(Active { version, activated_at, configuration: Arc::new(configuration) })
 }
@@ -115,24 +115,28 @@ pub async fn activate(
 /// never fire.
 async fn one_shots(
     store: &dyn Store,
-    campaigns: impl Iterator<Item = &Campaign>,
+    configuration: &Configuration,
     now: Instant,
     lang: Lang,
 ) -> Result<(), Failure> {
-    let accounts = store.accounts().await.map_err(|error| Failure::unavailable(&error))?;
+    let accounts = store.accounts().await.map_err(|error| Failure::unavailable(&error, lang))?;
     let mut wrong: Vec<String> = Vec::new();
-    for campaign in campaigns {
+    for campaign in configuration.campaigns.values() {
         let When::Once(at) = campaign.schedule.when else { continue };
+        let account = configuration.accounts.get(&campaign.account);
+        let shown = |at: Instant| at.rfc3339(account.map_or(Tz::UTC, |account| account.policy.zone));
         let mut rows = Vec::new();
         if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
             let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
-            rows =
-                store.occurrences(account.id, filter).await.map_err(|error| Failure::unavailable(&error))?;
+            rows = store
+                .occurrences(account.id, filter)
+                .await
+                .map_err(|error| Failure::unavailable(&error, lang))?;
         }
         let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
         wrong.extend(match ran {
-            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, row.due_at, lang)),
-            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, at, lang)),
+            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, &shown(row.due_at), lang)),
+            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, &shown(at), lang)),
             _ => None,
         });
     }
@@ -142,14 +146,14 @@ async fn one_shots(
     Err(Failure { code: "invalid".into(), message: wrong.join("\n") })
 }
 
-fn ran_already(slug: &CampaignSlug, ran_at: Instant, lang: Lang) -> String {
+fn ran_already(slug: &CampaignSlug, ran_at: &str, lang: Lang) -> String {
     lang.pick(
         format!("{slug}: {ran_at} に配信済みです。もう一度配信するには rerun を1つ増やしてください。"),
         format!("{slug}: it already ran at {ran_at}; to send it again, raise `rerun` by one"),
     )
 }
 
-fn too_late(slug: &CampaignSlug, at: Instant, lang: Lang) -> String {
+fn too_late(slug: &CampaignSlug, at: &str, lang: Lang) -> String {
     lang.pick(
         format!(
             "{slug}: {at} はもう過ぎています。schedule.at を先の時刻にするか、draft = true にしてください。"

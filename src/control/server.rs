@@ -83,8 +83,13 @@ async fn client(stream: UnixStream, node: Arc<Node>, stop: CancellationToken) ->
     let answering = tokio::spawn(async move { node.answer(request, incoming, replies).await });
     let reading = tokio::spawn(async move {
         // A drain ends an import where it is; it says so, and what was taken is durable.
-        while let Some(Ok(Some(upload))) = stop.run_until_cancelled(line::<Upload>(&mut lines)).await {
-            if uploads.send(upload).await.is_err() {
+        while let Some(read) = stop.run_until_cancelled(line::<Upload>(&mut lines)).await {
+            let (upload, last) = match read {
+                Ok(Some(upload)) => (upload, false),
+                Ok(None) => break,
+                Err(message) => (Upload::Unreadable(message), true),
+            };
+            if uploads.send(upload).await.is_err() || last {
                 break;
             }
         }

@@ -44,7 +44,7 @@ impl Desk {
             match reply {
                 Reply::Done(answer) => return Ok(serde_json::from_value(answer.json)?),
                 Reply::Error(failure) => bail!("{}", failure.message),
-                Reply::Rows(_) | Reply::Taken(_) => {}
+                Reply::Rows(_) | Reply::Terms(_) | Reply::Taken(_) => {}
             }
         }
         bail!("the daemon ended before it answered")
@@ -80,10 +80,14 @@ impl Desk {
             if !conversation.upload(upload).await {
                 break;
             }
-            match conversation.next().await.context("the import ended without an answer")? {
-                Reply::Done(_) => return Ok(()),
-                Reply::Error(failure) => bail!("{}", failure.message),
-                Reply::Rows(_) | Reply::Taken(_) => {}
+            // The terms come first, then an answer to each.
+            loop {
+                match conversation.next().await.context("the import ended without an answer")? {
+                    Reply::Done(_) => return Ok(()),
+                    Reply::Error(failure) => bail!("{}", failure.message),
+                    Reply::Taken(_) => break,
+                    Reply::Rows(_) | Reply::Terms(_) => {}
+                }
             }
         }
         bail!("the import ended before its last line")

@@ -29,6 +29,7 @@ const LOOPBACK: &str = "http://127.0.0.1:";
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     root: PathBuf,
+    lang: Lang,
 }
 
 impl Folder {
@@ -53,7 +54,7 @@ impl Folder {
             std::fs::write(&marker, "`haishin demo` made this directory; --fresh begins it anew.\n")
                 .with_context(doing)?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), lang })
     }
 
     /// Removes state, log and the files the demo writes; what a person added beside them stays. Call it only while
@@ -63,11 +64,12 @@ impl Folder {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        gone(std::fs::remove_dir_all(self.state())).context("the demo's state cannot be removed")?;
-        gone(std::fs::remove_file(self.log())).context("the demo's log cannot be removed")?;
+        let removing = |path: &Path| self.words(path, "を削除できません", "cannot remove");
+        gone(std::fs::remove_dir_all(self.state())).with_context(|| removing(&self.state()))?;
+        gone(std::fs::remove_file(self.log())).with_context(|| removing(&self.log()))?;
         for (path, _) in files() {
-            gone(std::fs::remove_file(self.config().join(path)))
-                .context("the demo's configuration cannot be removed")?;
+            let path = self.config().join(path);
+            gone(std::fs::remove_file(&path)).with_context(|| removing(&path))?;
         }
         Ok(())
     }
@@ -79,7 +81,7 @@ impl Folder {
         }
         for (path, text) in files() {
             let path = self.config().join(path);
-            let doing = || format!("cannot write {}", path.display());
+            let doing = || self.words(&path, "に書き込めません", "cannot write");
             let directory = path.parent().unwrap_or(&self.root);
             std::fs::create_dir_all(directory).with_context(doing)?;
             std::fs::write(&path, text).with_context(doing)?;
@@ -98,15 +100,25 @@ impl Folder {
     /// Makes the configuration name the sandbox's port and the state's place, so that commands need only `--config`.
     pub(super) fn point_at(&self, port: u16) -> anyhow::Result<()> {
         let path = self.config().join(MAIN_FILE);
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let reading = || self.words(&path, "を読めません", "cannot read");
+        let text = std::fs::read_to_string(&path).with_context(reading)?;
         let state = std::path::absolute(self.state())?;
-        let pointed = pointed_at(&text, port, Some(&state))
-            .with_context(|| format!("{} is not the demo's any more: --fresh begins anew", path.display()))?;
+        let pointed = pointed_at(&text, port, Some(&state)).with_context(|| match self.lang {
+            Lang::Ja => {
+                format!("{} はもうデモのものではありません。--fresh で最初からやり直せます", path.display())
+            }
+            Lang::En => format!("{} is not the demo's any more: --fresh begins anew", path.display()),
+        })?;
         if pointed != text {
-            std::fs::write(&path, pointed).with_context(|| format!("cannot write {}", path.display()))?;
+            let writing = || self.words(&path, "に書き込めません", "cannot write");
+            std::fs::write(&path, pointed).with_context(writing)?;
         }
         Ok(())
+    }
+
+    fn words(&self, path: &Path, ja: &str, en: &str) -> String {
+        let path = path.display();
+        self.lang.pick(format!("{path} {ja}"), format!("{en} {path}"))
     }
 
     /// TOML files.

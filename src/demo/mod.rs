@@ -64,7 +64,7 @@ pub async fn run(options: &Options, lang: Lang) -> anyhow::Result<u8> {
     }
     folder.furnish()?;
     install_logs(&folder)?;
-    let line = listen(options.port, folder.port().unwrap_or(PORT)).await?;
+    let line = listen(options.port, folder.port().unwrap_or(PORT), lang).await?;
     let port = line.local_addr()?.port();
     folder.point_at(port)?;
     let (paths, settings) = app::settings(&folder.config(), Some(&folder.state()), lang)?;
@@ -80,7 +80,7 @@ pub async fn run(options: &Options, lang: Lang) -> anyhow::Result<u8> {
 
 /// The state directory's lock, or a word that another demo has it.
 fn lock(state: &std::path::Path, lang: Lang) -> anyhow::Result<StateLock> {
-    let Some(lock) = app::lock_state(state, &mut app::machine_rng())? else {
+    let Some(lock) = app::lock_state(state, &mut app::machine_rng(), lang)? else {
         bail!(match lang {
             Lang::Ja => format!(
                 "{} では別の haishin が動いています。終わるのを待つか、--dir で別の場所を選んでください",
@@ -105,11 +105,16 @@ fn install_logs(folder: &Folder) -> anyhow::Result<()> {
 }
 
 /// A listener at the port asked for; without one, at the usual one, else at a free one.
-async fn listen(asked: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
+async fn listen(asked: Option<u16>, usual: u16, lang: Lang) -> anyhow::Result<TcpListener> {
     match asked {
         Some(port) => {
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-            bound.with_context(|| format!("port {port} is taken: choose another --port, or --port 0"))
+            bound.with_context(|| {
+                lang.pick(
+                    format!("ポート {port} は使われています。別の --port か --port 0 を選んでください"),
+                    format!("port {port} is taken: choose another --port, or --port 0"),
+                )
+            })
         }
         None => listen_at((Ipv4Addr::LOCALHOST, usual).into()).await,
     }

@@ -197,7 +197,7 @@ impl<'r> Draft<'r> {
                 event_id: Some(event_id),
                 properties: BTreeMap::from([(PropertyName::parse("amount")?, Value::Integer(amount))]),
             };
-            self.intakes.push(Intake { user: self.user, at, effect, dedupe });
+            self.intakes.push(Intake { friend: self.user.into(), at, effect, dedupe });
             ago += self.rng.random_range(0.3..1.7) * every;
         }
         Ok(())
@@ -210,7 +210,7 @@ impl<'r> Draft<'r> {
     }
 
     fn push(&mut self, at: Instant, effect: Effect) {
-        self.intakes.push(Intake { user: self.user, at, effect, dedupe: None });
+        self.intakes.push(Intake { friend: self.user.into(), at, effect, dedupe: None });
     }
 }
 

@@ -7,7 +7,7 @@ use super::ask::{Open, Shown};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::OccurrenceId;
 use crate::domain::time::{Instant, Tz};
-use crate::engine::exclusion_words;
+use crate::engine::words::{exclusion_words, state_words};
 use crate::lang::Lang;
 
 /// The narrator's language and the shop's clock.
@@ -110,7 +110,7 @@ impl Words {
             }
             (OccurrenceState::Finished, Lang::En) => format!("  {day} {time} {title}  sent to {accepted}"),
             (state, lang) => {
-                format!("  {day} {time} {title}  {}", crate::engine::occurrences::state_words(state, lang))
+                format!("  {day} {time} {title}  {}", state_words(state, lang))
             }
         }
     }
@@ -165,8 +165,7 @@ impl Words {
         }
         text += &self.costs(shown, price);
         if let Some(reason) = &shown.reason {
-            text +=
-                &format!("\n  {}: {reason}", crate::engine::occurrences::state_words(shown.state, self.lang));
+            text += &format!("\n  {}: {reason}", state_words(shown.state, self.lang));
         }
         text
     }

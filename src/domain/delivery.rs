@@ -65,9 +65,9 @@ pub enum Outcome {
     Rejected,
     /// Possibly sent; never resent by itself. Counts as sent.
     Unknown,
-    /// A person cancelled before any attempt.
+    /// A person cancelled before any attempt that LINE may have taken.
     Cancelled,
-    /// The deadline passed before any attempt.
+    /// The deadline passed before any attempt that LINE may have taken.
     Expired,
     /// Erased after the freeze, before any attempt.
     Erased,

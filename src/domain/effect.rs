@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::attribute::Value;
-use super::friend::Status;
+use super::friend::{FriendRef, Status};
 use super::id::{AttributeName, EventName, FriendId, PropertyName, Seq, TagName, UserId};
 use super::time::Instant;
 
@@ -63,6 +63,11 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// What an import may say of a friend. The rest is its owner's to decide.
+    pub fn may_be_imported(&self) -> bool {
+        !matches!(self, Effect::Joined { .. } | Effect::Quarantined | Effect::Erased)
+    }
+
     /// Events stay in the journal; everything else folds into the friend row and may be pruned after.
     pub fn is_event(&self) -> bool {
         matches!(self, Effect::Event { .. })
@@ -85,11 +90,12 @@ pub struct Entry {
 /// An effect as it arrives, before the owner has numbered it: what inbox rows hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intake {
-    /// LINE's id of the friend.
-    pub user: UserId,
+    /// Whom it is about, as whoever says it names the friend: the owner looks for the friend when it applies this.
+    #[serde(flatten)]
+    pub friend: FriendRef,
     /// When it happened.
     pub at: Instant,
-    /// What happened; never `Joined`, which is the owner's.
+    /// What happened; never what is the owner's to say.
     pub effect: Effect,
     /// What makes a second arrival of the same thing the same thing: an event's id or digest.
     /// State effects are absolute and need none.
@@ -129,5 +135,32 @@ impl TryFrom<String> for DedupeId {
 impl From<DedupeId> for String {
     fn from(id: DedupeId) -> String {
         hex::encode(id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of an inbox outlive an upgrade: what was written before friends could be named by customer id is read.
+    #[test]
+    fn an_intake_reads_what_older_versions_wrote() {
+        let older = r#"{"user":"U0123456789abcdef0123456789abcdef","at":"2026-01-02T03:04:05.678Z","effect":{"kind":"tag_added","tag":"体験"}}"#;
+        let intake: Intake = serde_json::from_str(older).unwrap();
+        assert_eq!(
+            intake.friend,
+            FriendRef::User(UserId::parse("U0123456789abcdef0123456789abcdef").unwrap())
+        );
+        assert_eq!(serde_json::to_string(&intake).unwrap(), older);
+
+        let newer =
+            older.replace("\"user\":\"U0123456789abcdef0123456789abcdef\"", "\"external_id\":\"c-1\"");
+        let intake: Intake = serde_json::from_str(&newer).unwrap();
+        assert_eq!(intake.friend, FriendRef::External("c-1".into()));
+        assert_eq!(serde_json::to_string(&intake).unwrap(), newer);
+
+        for nobody in [older.replace("user", "usr"), older.replace("U0123", "U012")] {
+            assert!(serde_json::from_str::<Intake>(&nobody).is_err(), "{nobody}");
+        }
     }
 }

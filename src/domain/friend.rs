@@ -19,6 +19,50 @@ pub enum Status {
     Blocked,
 }
 
+/// How somebody outside names a friend. As JSON one field, `"user"` or `"external_id"`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FriendRef {
+    /// By LINE's id. A user the account has not met yet becomes its friend.
+    #[serde(rename = "user")]
+    User(UserId),
+    /// By the shop's own customer id, which must be one friend's.
+    #[serde(rename = "external_id")]
+    External(String),
+}
+
+impl From<UserId> for FriendRef {
+    fn from(user: UserId) -> Self {
+        Self::User(user)
+    }
+}
+
+/// Why a name leads to no one friend. What is said of such a friend is told, never applied to a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// Nobody has this customer id.
+    Unknown,
+    /// Several friends have it: a customer with two LINE accounts.
+    Shared {
+        /// How many.
+        friends: u64,
+    },
+}
+
+impl Miss {
+    /// The one friend of several candidates.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn unless_one(mut friends: impl Iterator<Item = FriendId>) -> Result<FriendId, Self> {
+        match (friends.next(), friends.count()) {
+            (None, _) => Err(Self::Unknown),
+            (Some(friend), 0) => Ok(friend),
+            (Some(_), more) => Err(Self::Shared { friends: 1 + more as u64 }),
+        }
+    }
+}
+
 /// One friend's state as of some journal number. Events are not part of it: they stay in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Friend {

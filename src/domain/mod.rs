@@ -11,6 +11,7 @@ pub mod key;
 pub mod message;
 pub mod plan;
 pub mod policy;
+pub mod reason;
 pub mod schedule;
 pub mod segment;
 pub mod sends;

@@ -1,15 +1,19 @@
 //! What people do to sends: brake, pause, resume, cancel, resolve. Each is one durable transaction, with who did it.
 
+use serde_json::json;
+
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{
-    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Part, Priority, SetKind, StoreError, Write,
+    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Priority, SetKind, StoreError, Write,
 };
 
 use super::Engine;
+use super::words::{Subject, outcome_words};
 
 /// An answer that was thought about, or why there is none.
 pub(super) type Answered = Result<Result<Answer, Failure>, StoreError>;
@@ -39,15 +43,13 @@ impl Engine {
     pub(super) async fn stop_account(&mut self, by: &str, reason: String, lang: Lang) -> Answered {
         let at = self.deps.clock.now();
         if let Some(halt) = &self.state.row.stopped {
-            let message = format!(
-                "{} {} ({})",
-                lang.pick("すでに停止中です:", "already stopped:"),
-                halt.at,
-                halt.reason
-            );
-            return Ok(Err(conflict(message)));
+            let told = self.words(lang).halt(halt, Subject::Account);
+            return Ok(Err(conflict(format!(
+                "{} {told}",
+                lang.pick("すでに停止中です:", "already stopped:")
+            ))));
         }
-        let halt = Halt { at, by: by.into(), reason: reason.clone() };
+        let halt = Halt { at, by: by.into(), reason: Reason::Words { words: reason.clone() } };
         let writes =
             vec![Write::Stopped(Some(halt.clone())), self.act(by, "stop", self.slug.as_str(), &reason)];
         self.commit(Priority::Freeze, writes).await?;
@@ -64,44 +66,46 @@ impl Engine {
                 self.slug
             ),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "stopped": true, "in_flight": in_flight }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "stopped": true, "in_flight": in_flight }), exit: 0 }))
     }
 
-    /// Releases the brake and the account's pause. What fell due meanwhile is listed first, and only a choice starts.
+    /// Releases the brake and the account's pause, and takes a clock that is behind as right if asked to. What fell due
+    /// meanwhile is listed first, and only a choice starts.
     pub(super) async fn start_account(
         &mut self,
         by: &str,
         choice: Option<DueChoice>,
+        accept_clock: bool,
         lang: Lang,
     ) -> Answered {
-        if self.state.row.stopped.is_none() && self.state.row.paused.is_none() {
-            return Ok(Err(conflict(lang.pick("停止していません。", "the account is not stopped.").into())));
-        }
         let now = self.deps.clock.now();
+        let halted = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
+        let behind = self.clock_behind(now);
+        let clock = self.words(lang).clock_behind(now, self.state.seen_at);
+        let accepted = behind && accept_clock;
+        if !(halted || accepted) {
+            let idle = lang.pick("停止していません。", "the account is not stopped.");
+            return Ok(Err(conflict(if behind { clock } else { idle.into() })));
+        }
         let due = self.fallen_due(now);
-        let list: Vec<_> =
-            due.iter().map(|(slug, at)| serde_json::json!({ "campaign": slug, "due_at": at })).collect();
-        let json = serde_json::json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
+        let list: Vec<_> = due.iter().map(|(slug, at)| json!({ "campaign": slug, "due_at": at })).collect();
+        let json = json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
         if choice.is_none() && !due.is_empty() {
-            let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {at}  {slug}")).collect();
-            let head = lang.pick("停止中に配信時刻を過ぎたもの:", "fell due while stopped:");
-            let tail = lang.pick(
-                "再開: haishin start --due judge（if_missed と grace に従う） または --due skip（送らない）",
-                "start with: haishin start --due judge (by if_missed and grace) or --due skip (send none of them)",
-            );
-            return Ok(Ok(Answer { text: format!("{head}\n{}\n{tail}", lines.join("\n")), json, exit: 3 }));
+            return Ok(Ok(Answer { text: self.ask_about(&due, accept_clock, lang), json, exit: 3 }));
         }
         let mut writes = vec![Write::Stopped(None), Write::AccountPaused(None)];
-        if choice == Some(DueChoice::Skip) {
-            writes.extend(self.skip_due(&due, now));
-        }
+        let choice = if choice == Some(DueChoice::Skip) {
+            writes.extend(self.skip_due(&due, by));
+            "skip"
+        } else {
+            "judge"
+        };
         writes.extend(self.resume_runs(None, now));
-        writes.push(self.act(
-            by,
-            "start",
-            self.slug.as_str(),
-            if choice == Some(DueChoice::Skip) { "skip" } else { "judge" },
-        ));
+        writes.push(self.act(by, "start", self.slug.as_str(), choice));
+        if accepted {
+            let detail = format!("{} -> {now}", self.state.seen_at);
+            writes.extend([Write::ClockAccepted, self.act(by, "accept-clock", self.slug.as_str(), &detail)]);
+        }
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = None;
         self.state.row.paused = None;
@@ -110,8 +114,29 @@ impl Engine {
         self.up_since = now;
         self.next_due = None;
         tracing::warn!(account = %self.slug, by, "started");
-        let text = lang.pick("再開しました。", "started.").to_owned();
-        Ok(Ok(Answer { text, json, exit: 0 }))
+        if accepted {
+            tracing::warn!(account = %self.slug, by, %now, "clock accepted");
+            self.read_anew_on_this_clock().await?;
+        }
+        let mut text = lang.pick("再開しました。", "started.").to_owned();
+        if behind && !accepted {
+            text += &format!("\n⚠ {clock}");
+        }
+        Ok(Ok(Answer { text, json, exit: if behind && !accepted { 3 } else { 0 } }))
+    }
+
+    /// What fell due, and how to choose.
+    fn ask_about(&self, due: &[(CampaignSlug, Instant)], accept_clock: bool, lang: Lang) -> String {
+        let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
+        let head = lang.pick("止まっている間に配信時刻を過ぎたもの:", "fell due meanwhile:");
+        let start = if accept_clock { "haishin start --accept-clock" } else { "haishin start" };
+        let tail = lang.pick(
+            format!("再開: {start} --due judge（if_missed と grace に従う） または --due skip（送らない）"),
+            format!(
+                "start with: {start} --due judge (by if_missed and grace) or --due skip (send none of them)"
+            ),
+        );
+        format!("{head}\n{}\n{tail}", lines.join("\n"))
     }
 
     /// Open sending runs go on as a new part, whose deliveries count from the resumption (protocol §6).
@@ -127,20 +152,19 @@ impl Engine {
             if !ours || !resumable {
                 continue;
             }
-            if state == OccurrenceState::Paused {
-                writes.push(Write::OccurrenceState {
-                    occurrence: run.row.id,
-                    from: state,
-                    to: OccurrenceState::Sending,
-                    reason: None,
-                    finished_at: None,
-                });
-            }
-            let part = Part { from_batch: run.mark(), effective_at: now };
-            writes.push(Write::Part { occurrence: run.row.id, part });
-            run.resumed(part);
+            writes.extend(run.goes_on(now));
         }
         writes
+    }
+
+    /// A held occurrence goes on; as long as its campaign is paused, it waits for that one's resumption.
+    pub(super) fn let_go_on(&mut self, id: OccurrenceId, now: Instant) -> Vec<Write> {
+        let Some(run) = self.state.runs.get_mut(&id) else { return Vec::new() };
+        let paused = self.state.campaigns.get(&run.row.campaign).and_then(|row| row.paused.as_ref());
+        match paused {
+            Some(halt) => vec![run.moves(OccurrenceState::Paused, Some(halt.reason.clone()))],
+            None => run.goes_on(now),
+        }
     }
 
     /// What pausing a campaign writes, and changes in memory.
@@ -148,11 +172,11 @@ impl Engine {
         &mut self,
         campaign: &CampaignSlug,
         by: &str,
-        reason: &str,
+        reason: &Reason,
         at: Instant,
     ) -> Vec<Write> {
-        let halt = Halt { at, by: by.into(), reason: reason.into() };
-        let mut writes = Vec::new();
+        let halt = Halt { at, by: by.into(), reason: reason.clone() };
+        let mut writes: Vec<Write> = self.ensure_campaign_row(campaign).into_iter().collect();
         if let Some(row) = self.state.campaigns.get_mut(campaign) {
             row.paused = Some(halt);
             writes.push(Write::Campaign(row.clone()));
@@ -161,17 +185,10 @@ impl Engine {
             if run.row.campaign != *campaign || run.row.state != OccurrenceState::Sending {
                 continue;
             }
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: OccurrenceState::Sending,
-                to: OccurrenceState::Paused,
-                reason: Some(reason.into()),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Paused;
-            run.row.reason = Some(reason.into());
+            writes.push(run.moves(OccurrenceState::Paused, Some(reason.clone())));
         }
-        tracing::warn!(account = %self.slug, campaign = %campaign, by, reason, "paused");
+        let text = self.words(Lang::En).reason(reason, Subject::Campaign(campaign));
+        tracing::warn!(account = %self.slug, campaign = %campaign, by, reason = text, "paused");
         writes
     }
 
@@ -180,14 +197,14 @@ impl Engine {
             return Ok(Err(failure));
         }
         let mut writes = vec![self.act(by, "pause", campaign.as_str(), "")];
-        writes.extend(self.ensure_campaign_row(campaign));
-        writes.extend(self.pause_campaign_writes(campaign, by, "paused by a person", self.deps.clock.now()));
+        let now = self.deps.clock.now();
+        writes.extend(self.pause_campaign_writes(campaign, by, &Reason::PausedByPerson, now));
         self.commit(Priority::Freeze, writes).await?;
         let text = match lang {
             Lang::Ja => format!("{campaign} を一時停止しました。再開: haishin campaign resume {campaign}"),
             Lang::En => format!("{campaign} is paused. Go on with: haishin campaign resume {campaign}"),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "campaign": campaign, "paused": true }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "campaign": campaign, "paused": true }), exit: 0 }))
     }
 
     pub(super) async fn resume(&mut self, by: &str, campaign: &CampaignSlug, lang: Lang) -> Answered {
@@ -220,7 +237,7 @@ impl Engine {
             Lang::Ja => format!("{campaign} を再開しました。"),
             Lang::En => format!("{campaign} goes on."),
         };
-        Ok(Ok(Answer { text, json: serde_json::json!({ "campaign": campaign, "paused": false }), exit: 0 }))
+        Ok(Ok(Answer { text, json: json!({ "campaign": campaign, "paused": false }), exit: 0 }))
     }
 
     /// Ends what is open of a campaign. What LINE has cannot be recalled, and the answer says how much that is.
@@ -249,15 +266,8 @@ impl Engine {
         let mut writes = vec![self.act(by, "cancel", campaign.as_str(), "")];
         for id in open {
             let Some(run) = self.state.runs.get_mut(&id) else { continue };
-            writes.push(Write::OccurrenceState {
-                occurrence: id,
-                from: run.row.state,
-                to: OccurrenceState::Cancelled,
-                reason: Some(format!("cancelled by {by}")),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Cancelled;
-            run.row.reason = Some(format!("cancelled by {by}"));
+            let reason = Reason::CancelledByPerson { by: by.into() };
+            writes.push(run.moves(OccurrenceState::Cancelled, Some(reason)));
             let doubtful = run.possibly_sent();
             sent += run.ended(Outcome::Accepted);
             possibly += doubtful;
@@ -272,7 +282,8 @@ impl Engine {
                 "{campaign} is cancelled. {sent} friends already got it and cannot be recalled; {possibly} possibly got it; {released} will not get it."
             ),
         };
-        let json = serde_json::json!({ "campaign": campaign, "sent": sent, "possibly_sent": possibly, "released": released });
+        let json =
+            json!({ "campaign": campaign, "sent": sent, "possibly_sent": possibly, "released": released });
         Ok(Ok(Answer { text, json, exit: 0 }))
     }
 
@@ -316,32 +327,32 @@ impl Engine {
                 Lang::En => format!("occurrence {id} is not held."),
             })));
         };
-        let to = if resolution == Resolution::Send {
-            OccurrenceState::Sending
+        let campaign = run.row.campaign.clone();
+        let mut writes = if resolution == Resolution::Send {
+            self.let_go_on(id, now)
         } else {
-            OccurrenceState::Cancelled
+            vec![run.moves(OccurrenceState::Cancelled, Some(Reason::CancelledByPerson { by: by.into() }))]
         };
-        let mut writes = vec![Write::OccurrenceState {
-            occurrence: id,
-            from: OccurrenceState::Held,
-            to,
-            reason: None,
-            finished_at: None,
-        }];
-        let part = Part { from_batch: run.mark(), effective_at: now };
-        if to == OccurrenceState::Sending {
-            writes.push(Write::Part { occurrence: id, part });
-            run.resumed(part);
-        } else {
-            run.row.state = to;
-        }
+        let to = self.state.runs.get(&id).map_or(OccurrenceState::Held, |run| run.row.state);
         writes.push(self.act(by, "resolve", &id.to_string(), to.as_str()));
         self.commit(Priority::Freeze, writes).await?;
-        Ok(Ok(Answer {
-            text: to.as_str().into(),
-            json: serde_json::json!({ "occurrence": id, "state": to }),
-            exit: 0,
-        }))
+        let text = match (lang, to) {
+            (Lang::Ja, OccurrenceState::Cancelled) => format!("配信回 {id} を取り消しました。"),
+            (Lang::Ja, OccurrenceState::Paused) => {
+                format!(
+                    "{campaign} は一時停止中です。配信回 {id} は haishin campaign resume {campaign} のあとで続きます。"
+                )
+            }
+            (Lang::En, OccurrenceState::Paused) => {
+                format!(
+                    "{campaign} is paused: occurrence {id} goes on after haishin campaign resume {campaign}."
+                )
+            }
+            (Lang::Ja, _) => format!("配信回 {id} の送信を続けます。"),
+            (Lang::En, OccurrenceState::Cancelled) => format!("occurrence {id} is cancelled."),
+            (Lang::En, _) => format!("occurrence {id} goes on."),
+        };
+        Ok(Ok(Answer { text, json: json!({ "occurrence": id, "state": to }), exit: 0 }))
     }
 
     /// Unknown deliveries become accepted or rejected by a person's knowledge: batch rows, sets, caps.
@@ -380,7 +391,7 @@ impl Engine {
         });
         for end in batches.iter_mut().filter_map(|batch| batch.ended.as_mut()) {
             end.how = BatchEnding::Outcome(outcome);
-            end.detail = Some(format!("resolved by {by}"));
+            end.detail = Some(Reason::ResolvedByPerson { by: by.into() });
         }
         let settled = of(outcome) | &unknown;
         let sets = vec![
@@ -402,12 +413,14 @@ impl Engine {
         }
         let count = unknown.len();
         let text = match lang {
-            Lang::Ja => format!("配信回 {id}: 不明 {count} 人を {} にしました。", outcome.as_str()),
+            Lang::Ja => {
+                format!("配信回 {id}: 不明 {count}人を「{}」にしました。", outcome_words(outcome, lang))
+            }
             Lang::En => format!("occurrence {id}: {count} unknown deliveries are now {}.", outcome.as_str()),
         };
         Ok(Ok(Answer {
             text,
-            json: serde_json::json!({ "occurrence": id, "outcome": outcome, "friends": count }),
+            json: json!({ "occurrence": id, "outcome": outcome, "friends": count }),
             exit: 0,
         }))
     }

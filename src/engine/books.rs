@@ -110,21 +110,3 @@ impl Books {
         format!("{} {} = {} {mark}", word("検算", "balance"), self.matched, parts.join(" + "))
     }
 }
-
-/// An exclusion in words.
-pub fn exclusion_words(exclusion: &Exclusion, lang: Lang) -> String {
-    match exclusion {
-        Exclusion::NotFollowing => lang.pick("ブロック中", "not following").into(),
-        Exclusion::Erased => lang.pick("削除済み", "erased").into(),
-        Exclusion::Quarantined => lang.pick("LINEが拒否した宛先", "quarantined").into(),
-        Exclusion::OptedOut => lang.pick("配信停止", "opted out").into(),
-        Exclusion::Missed => lang.pick("時機を逃した", "missed").into(),
-        Exclusion::SameContent => lang.pick("同じ内容を受信済み", "got the same content").into(),
-        Exclusion::Once => lang.pick("このキャンペーンを受信済み", "got this campaign (once)").into(),
-        Exclusion::Capped { cap } => format!("{} {cap}", lang.pick("上限", "cap")),
-        Exclusion::ValueMissing => lang.pick("差し込む値がない", "value missing").into(),
-        Exclusion::PoolEmpty => lang.pick("クーポン切れ", "coupon pool empty").into(),
-        Exclusion::NotSampled => lang.pick("抽選外", "not sampled").into(),
-        Exclusion::Holdout => lang.pick("比較用に保留", "holdout").into(),
-    }
-}

@@ -6,6 +6,7 @@ use crate::domain::id::{AccountId, Seq};
 use crate::store::{CheckpointChunk, Priority, Store, StoreError, Write};
 
 use super::Engine;
+use super::beside::beside;
 
 /// A checkpoint is due when so many entries came since the last one: a second or so of replay.
 const DUE_AFTER: i64 = 200_000;
@@ -56,7 +57,7 @@ impl Engine {
 
     /// One commit of rows; the manifest after the last.
     async fn checkpoint_slice(&mut self) -> Result<(), StoreError> {
-        let index = &mut self.state.index;
+        let index = self.state.index_mut();
         let mut run = self.checkpointing.run.take().unwrap_or_else(|| index.begin_checkpoint());
         let (mut chunks, mut bytes, mut ended) = (Vec::new(), 0, false);
         while bytes < A_COMMIT_BYTES {
@@ -89,7 +90,7 @@ impl Engine {
 pub(super) async fn restore(store: &dyn Store, account: AccountId) -> Result<Option<Index>, StoreError> {
     let Some(checkpoint) = store.checkpoint(account).await? else { return Ok(None) };
     let rows: Vec<CheckpointRow> = checkpoint.chunks.into_iter().map(row).collect();
-    match Index::restore(&rows) {
+    match beside(move || Index::restore(&rows)).await {
         Ok(index) => Ok(Some(index)),
         Err(error) => {
             tracing::warn!(%error, "the index checkpoint is torn: the index is rebuilt from the friends and the journal");

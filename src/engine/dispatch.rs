@@ -11,11 +11,15 @@ use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::effect::{Effect, Entry};
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, Seq};
 use crate::domain::key::Run as RunKind;
+use crate::domain::policy::QuietHours;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
-use crate::line::Attempt;
+use crate::lang::Lang;
+use crate::line::{Answer as LineAnswer, Attempt};
 use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
+use super::words::{GUARD, Subject};
 use super::{Engine, Event};
 
 /// Requests of one account under way at once: enough for LINE's 200/s at a third of a second each.
@@ -25,6 +29,24 @@ const A_SLICE: usize = 128;
 /// Batches in a stride where no rate is set.
 const UNLIMITED_STRIDE: u32 = 400;
 
+/// A request's permission to leave, asked for once more when it does: between the decision and the network lie a
+/// token that may have to be issued, and a process that may be stopped for a day.
+struct Leave {
+    decided: Reading,
+    deadline: Option<Instant>,
+    quiet: Option<QuietHours>,
+}
+
+impl Leave {
+    /// The lease, the key's age and the owner's own will were looked at when it was decided, with time to spare.
+    fn is_allowed(&self, clock: &Reading) -> bool {
+        let Reading { now, boot } = &self.decided;
+        clock.age(*now, &boot.boot_id, boot.since_boot) <= super::LEASE_MARGIN
+            && self.deadline.is_none_or(|deadline| clock.now < deadline)
+            && !self.quiet.as_ref().is_some_and(|quiet| quiet.is_quiet(clock.now))
+    }
+}
+
 /// What one turn's answers come to, before it is committed.
 #[derive(Default)]
 struct Heard {
@@ -32,8 +54,8 @@ struct Heard {
     rows: BTreeMap<(OccurrenceId, BatchKey), BatchRow>,
     writes: Vec<Write>,
     quarantined: Vec<FriendId>,
-    pause_campaigns: Vec<(CampaignSlug, String)>,
-    pause_account: Option<String>,
+    pause_campaigns: Vec<(CampaignSlug, Reason)>,
+    pause_account: Option<Reason>,
     ask_quota: bool,
 }
 
@@ -64,17 +86,18 @@ impl Engine {
             writes.push(Write::Entries(entries.clone()));
         }
         for (campaign, reason) in &heard.pause_campaigns {
-            writes.extend(self.pause_campaign_writes(campaign, "guard", reason, clock.now));
+            writes.extend(self.pause_campaign_writes(campaign, GUARD, reason, clock.now));
         }
         if let Some(reason) = heard.pause_account.take().filter(|_| self.state.row.paused.is_none()) {
-            tracing::error!(account = %self.slug, reason, "the account pauses");
-            let halt = Halt { at: clock.now, by: "guard".into(), reason };
+            let text = self.words(Lang::En).reason(&reason, Subject::Account);
+            tracing::error!(account = %self.slug, reason = text, "the account pauses");
+            let halt = Halt { at: clock.now, by: GUARD.into(), reason };
             writes.push(Write::AccountPaused(Some(halt.clone())));
             self.state.row.paused = Some(halt);
         }
         self.commit(Priority::Outcome, writes).await?;
         for entry in &entries {
-            self.state.index.apply(entry);
+            self.state.index_mut().apply(entry);
             self.state.row.journal_seq = entry.seq;
         }
         self.count(&heard);
@@ -92,7 +115,8 @@ impl Engine {
         for row in heard.rows.values() {
             let Some(run) = self.state.runs.get(&row.occurrence) else { continue };
             let Some((outcome, friends)) = run.outcome_of(row) else { continue };
-            *settled.entry((row.occurrence, outcome, run.effective_at(row.n))).or_default() |= friends;
+            let at = run.effective_at(row.ended.as_ref().map_or(Instant::MAX, |end| end.at));
+            *settled.entry((row.occurrence, outcome, at)).or_default() |= friends;
         }
         for ((occurrence, outcome, at), friends) in settled {
             self.count_deliveries(outcome, friends.len());
@@ -122,14 +146,17 @@ impl Engine {
 
     /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
     fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
+        let behind = self.clock_behind(clock.now);
         for run in self.state.runs.values_mut() {
-            let mut rows = run.expire_keys(clock);
+            // A clock that is not believed says nothing of a key's age; nothing is sent by it either.
+            let mut rows = if behind { Vec::new() } else { run.expire_keys(clock) };
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
-                rows.extend(run.wind_up(Outcome::Cancelled, clock, "cancelled"));
+                let why = run.row.reason.clone();
+                rows.extend(run.wind_up(Outcome::Cancelled, clock, why.as_ref()));
             } else if run.in_flight() == 0
-                && run.row.deadline_at.is_some_and(|deadline| clock.now >= deadline)
+                && let Some(deadline) = run.row.deadline_at.filter(|deadline| clock.now >= *deadline)
             {
-                rows.extend(run.wind_up(Outcome::Expired, clock, "the deadline passed"));
+                rows.extend(run.wind_up(Outcome::Expired, clock, Some(&Reason::Expired { deadline })));
             }
             heard.add(rows);
         }
@@ -138,20 +165,7 @@ impl Engine {
     /// Ends the occurrences whose every delivery has its outcome.
     fn finish(&mut self, clock: &Reading, heard: &mut Heard) {
         for run in self.state.runs.values_mut().filter(|run| run.is_done() && run.row.finished_at.is_none()) {
-            let to = match run.row.state {
-                OccurrenceState::Cancelled => OccurrenceState::Cancelled,
-                _ => OccurrenceState::Finished,
-            };
-            heard.writes.push(Write::Sets { occurrence: run.row.id, sets: run.outcome_sets() });
-            heard.writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: run.row.state,
-                to,
-                reason: run.row.reason.clone(),
-                finished_at: Some(clock.now),
-            });
-            run.row.state = to;
-            run.row.finished_at = Some(clock.now);
+            heard.writes.extend(run.ends(clock.now));
             tracing::info!(
                 account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id,
                 accepted = run.ended(Outcome::Accepted), unknown = run.ended(Outcome::Unknown),
@@ -163,10 +177,7 @@ impl Engine {
     /// Whether a request of this run may leave now, as far as anybody but the rate says.
     fn gate(&self, run: &Run, clock: &Reading) -> bool {
         let row = &run.row;
-        let quiet = || {
-            let test = matches!(row.run, RunKind::Test(_));
-            !row.immediate && !test && self.quiet_hours_of(run).is_some_and(|quiet| quiet.is_quiet(clock.now))
-        };
+        let quiet = || self.quiet_hours_binding(run).is_some_and(|quiet| quiet.is_quiet(clock.now));
         run.may_send()
             && !self.draining
             && self.state.row.stopped.is_none()
@@ -180,15 +191,19 @@ impl Engine {
     /// Writes strides ahead of the sending.
     pub(super) async fn open_strides(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let length = self.config().map_or(1, |config| config.rate.per_second().unwrap_or(UNLIMITED_STRIDE));
+        let rate = self.rate().unwrap_or(UNLIMITED_STRIDE);
         let index = &self.state.index;
         let user_of = |friend| index.user(friend);
-        let open = self.state.runs.values().filter(|run| self.gate(run, &clock));
-        let strides: Vec<_> = open.filter_map(|run| run.next_stride(length, &clock, &user_of)).collect();
+        let open: Vec<&Run> = self.state.runs.values().filter(|run| self.gate(run, &clock)).collect();
+        // They share the rate, so together their strides are a second of sending.
+        let length = rate / u32::try_from(open.len()).unwrap_or(u32::MAX).max(1);
+        let open = open.into_iter();
+        let strides: Vec<_> =
+            open.filter_map(|run| run.next_stride(length.max(1), &clock, &user_of)).collect();
         self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
         for stride in &strides {
             if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
-                run.stride_opened(stride, &clock);
+                run.stride_opened(stride);
             }
         }
         Ok(())
@@ -215,8 +230,15 @@ impl Engine {
                 Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     let timer = self.deps.clock.clone();
+                    let leave = self.leave(id, clock.clone());
                     self.attempts.spawn(async move {
-                        let attempt = line.multicast(key, Bytes::from(body)).await;
+                        let attempt = match line.prepare().await {
+                            Ok(()) if leave.is_allowed(&timer.read()) => {
+                                line.multicast(key, Bytes::from(body)).await
+                            }
+                            Ok(()) => Attempt::unanswered(LineAnswer::NeverSent),
+                            Err(answer) => Attempt::unanswered(answer),
+                        };
                         let took = timer.boot().since_boot.as_millis() - clock.boot.since_boot.as_millis();
                         let took = Span::from_millis(took);
                         // The engine outlives its attempts, or the next owner retries under the same key.
@@ -232,6 +254,22 @@ impl Engine {
         self.commit(Priority::Outcome, writes).await?;
         self.count(&changed);
         Ok(())
+    }
+
+    /// Until when a request decided at `decided` may leave.
+    fn leave(&self, occurrence: OccurrenceId, decided: Reading) -> Leave {
+        let run = self.state.runs.get(&occurrence);
+        Leave {
+            decided,
+            deadline: run.and_then(|run| run.row.deadline_at),
+            quiet: run.and_then(|run| self.quiet_hours_binding(run)).cloned(),
+        }
+    }
+
+    /// The hours in which no request of this run may leave.
+    fn quiet_hours_binding(&self, run: &Run) -> Option<&QuietHours> {
+        let bound = !run.row.immediate && matches!(run.row.run, RunKind::Scheduled(_));
+        self.quiet_hours_of(run).filter(|_| bound)
     }
 
     /// The next run in turn that has a batch ready.

@@ -9,15 +9,18 @@ use crate::domain::id::CampaignSlug;
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::domain::policy::QuietHours;
+use crate::domain::reason::Reason;
 use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, OccurrenceFilter, Priority, StoreError, Write};
 
-use super::quota::Numbers;
+use super::quota::{ASK_AGAIN, Numbers};
 use super::{Active, Engine};
 
 /// The most due instants of one campaign judged at once; older ones are told in a log line and passed over.
 const MOST_MISSED: usize = 1_000;
+/// The planner looks every second. After a gap of more than this it was not there: schedules count in minutes.
+const BREAK: Span = Span::from_mins(1);
 /// While nothing may be planned, look again this much later.
 const LOOK_AGAIN: Span = Span::from_secs(1);
 
@@ -33,9 +36,11 @@ pub(super) struct Due {
 }
 
 impl Engine {
-    /// Plans everything due now, in order, one slice each.
+    /// Plans one occurrence of what is due, the first in the order of precedence: the next turn plans the next, after
+    /// it has renewed the lease, heard what came in, and sent on.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
+        self.notice_break(clock.now);
         if self.next_due.is_some_and(|due| due > clock.now) {
             return Ok(());
         }
@@ -43,13 +48,18 @@ impl Engine {
             self.next_due = Some(clock.now + LOOK_AGAIN);
             return Ok(());
         }
-        self.activate_schedules().await?;
-        let mut dues = self.dues(clock.now);
-        if dues.is_empty() {
+        let dues = self.dues(clock.now).into_iter().filter(|due| !self.waiting.contains(&due.campaign.slug));
+        let first = dues.min_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
+        let Some(due) = first else {
+            if !std::mem::take(&mut self.waiting).is_empty() {
+                // What waits for LINE's numbers is looked at again when they may have come.
+                self.next_due = Some(self.first_due_ahead(clock.now).min(clock.now + ASK_AGAIN));
+                return Ok(());
+            }
             self.next_due = Some(self.first_due_after(clock.now));
             return Ok(());
-        }
-        let sends = dues.iter().any(|due| due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run));
+        };
+        let sends = due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run);
         let facts = match self.quota_numbers(&clock).await? {
             Numbers::Known(facts) => facts,
             Numbers::Asked if sends => {
@@ -58,53 +68,52 @@ impl Engine {
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        dues.sort_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
-        let mut facts = facts;
-        for due in dues {
-            let turnstile = self.deps.turnstile.clone();
-            let _slice = turnstile.slice().await;
-            self.plan_one(due, &mut facts).await?;
+        let slug = due.campaign.slug.clone();
+        if !self.plan_one(due, facts).await? {
+            // It must not keep those behind it waiting as well: it has its turn again when all have been looked at.
+            self.waiting.insert(slug);
         }
-        // What waits for its numbers, or fell due meanwhile, is looked at in the next turn.
-        self.next_due = Some(clock.now + LOOK_AGAIN);
+        self.next_due = Some(clock.now);
         Ok(())
     }
 
-    fn may_not_plan(&self, clock: &Reading) -> bool {
-        if self.clock_behind(clock.now) {
-            tracing::error!(
-                account = %self.slug, now = %clock.now, seen = %self.seen_at,
-                "the clock is behind what was already seen: nothing is planned or sent until it catches up"
-            );
-            return true;
+    /// A machine that slept, or a clock that jumped ahead: what fell due meanwhile is judged as after any downtime.
+    fn notice_break(&mut self, now: Instant) {
+        if now - self.looked_at > BREAK {
+            let duration_ms = (now - self.looked_at).as_millis();
+            tracing::warn!(account = %self.slug, %now, duration_ms, "nothing could be planned for a while");
+            self.up_since = now;
+            self.next_due = None;
         }
-        self.state.row.stopped.is_some() || self.state.row.paused.is_some()
+        self.looked_at = now;
     }
 
-    async fn plan_one(&mut self, due: Due, facts: &mut plan::Quota) -> Result<(), StoreError> {
-        let mut missed = Vec::new();
-        for (at, verdict) in due.instants {
-            match verdict {
-                Verdict::Missed => missed.push(at),
-                Verdict::Run => {
-                    self.record_missed(&due.campaign, std::mem::take(&mut missed)).await?;
-                    let delay =
-                        Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
-                    if !self.freeze(&due.campaign, at, delay.effective(at), facts).await? {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        self.record_missed(&due.campaign, missed).await
+    fn may_not_plan(&self, clock: &Reading) -> bool {
+        self.clock_behind(clock.now) || self.state.row.stopped.is_some() || self.state.row.paused.is_some()
+    }
+
+    /// Records what a campaign missed and freezes the first instant after that; `false` when that has to wait.
+    async fn plan_one(&mut self, due: Due, facts: plan::Quota) -> Result<bool, StoreError> {
+        let Due { campaign, instants, up_since } = due;
+        let missed = instants.iter().take_while(|(_, verdict)| *verdict == Verdict::Missed);
+        let missed: Vec<Instant> = missed.map(|(at, _)| *at).collect();
+        let run = instants.get(missed.len()).copied();
+        self.record_missed(&campaign, missed).await?;
+        let Some((at, _)) = run else { return Ok(true) };
+        let delay = Delay { quiet_hours: self.quiet_hours(&campaign), up_since };
+        let effective = delay.effective(at);
+        self.freeze(&campaign, at, effective, facts).await
     }
 
     async fn record_missed(&mut self, campaign: &Campaign, missed: Vec<Instant>) -> Result<(), StoreError> {
         let Some(last) = missed.last().copied() else { return Ok(()) };
+        let turnstile = self.deps.turnstile.clone();
+        let _slice = turnstile.slice().await;
         let mut writes = Vec::new();
         for at in &missed {
-            let row =
+            let mut row =
                 self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::NotCaughtUp);
             tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
@@ -123,42 +132,52 @@ impl Engine {
         Some(Write::Campaign(row.clone()))
     }
 
-    /// Gives each campaign whose schedule is new its row: nothing at or before the activation is due by it.
-    async fn activate_schedules(&mut self) -> Result<(), StoreError> {
-        let mut writes = Vec::new();
+    /// Gives each campaign whose schedule is new its row: nothing at or before the activation is due by it. A campaign
+    /// that is a draft, or gone, has no schedule: when it has one again, that one is new. Once for each version.
+    pub(super) async fn activate_schedules(&mut self) -> Result<(), StoreError> {
+        if self.scheduled == Some(self.active.version) {
+            return Ok(());
+        }
+        let mut changed = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let digest = schedule_digest(campaign);
             let known = self.state.campaigns.get(&campaign.slug);
-            if known.is_some_and(|row| row.schedule_digest == digest) {
+            let digest = schedule_digest(campaign);
+            if known.is_some_and(|row| row.schedule_digest == digest) || (campaign.draft && known.is_none()) {
                 continue;
             }
-            let row = CampaignRow {
-                campaign: campaign.slug.clone(),
-                step: String::new(),
-                schedule_digest: digest,
-                activated_at: self.active.activated_at,
-                last_planned_at: known.and_then(|row| row.last_planned_at),
-                paused: known.and_then(|row| row.paused.clone()),
-            };
-            writes.push(Write::Campaign(row.clone()));
-            self.state.campaigns.insert(campaign.slug.clone(), row);
+            let mut row = self.fresh_row(campaign);
+            row.last_planned_at = known.and_then(|row| row.last_planned_at);
+            row.paused = known.and_then(|row| row.paused.clone());
+            changed.push(row);
         }
-        self.commit(Priority::Freeze, writes).await
+        for row in self.state.campaigns.values().filter(|row| row.schedule_digest != UNSCHEDULED) {
+            let campaign = self.active.configuration.campaigns.get(&row.campaign);
+            if campaign.is_none_or(|campaign| campaign.account != self.slug) {
+                changed.push(CampaignRow { schedule_digest: UNSCHEDULED, ..row.clone() });
+            }
+        }
+        self.commit(Priority::Freeze, changed.iter().cloned().map(Write::Campaign).collect()).await?;
+        self.state.campaigns.extend(changed.into_iter().map(|row| (row.campaign.clone(), row)));
+        self.scheduled = Some(self.active.version);
+        Ok(())
+    }
+
+    fn fresh_row(&self, campaign: &Campaign) -> CampaignRow {
+        CampaignRow {
+            campaign: campaign.slug.clone(),
+            step: String::new(),
+            schedule_digest: schedule_digest(campaign),
+            activated_at: self.active.activated_at,
+            last_planned_at: None,
+            paused: None,
+        }
     }
 
     pub(super) fn ensure_campaign_row(&mut self, slug: &CampaignSlug) -> Option<Write> {
         if self.state.campaigns.contains_key(slug) {
             return None;
         }
-        let campaign = self.active.configuration.campaigns.get(slug)?;
-        let row = CampaignRow {
-            campaign: slug.clone(),
-            step: String::new(),
-            schedule_digest: schedule_digest(campaign),
-            activated_at: self.active.activated_at,
-            last_planned_at: None,
-            paused: None,
-        };
+        let row = self.fresh_row(self.active.configuration.campaigns.get(slug)?);
         self.state.campaigns.insert(slug.clone(), row.clone());
         Some(Write::Campaign(row))
     }
@@ -185,17 +204,26 @@ impl Engine {
         dues
     }
 
-    /// Due instants of a campaign after the last planned one, up to `now`.
+    /// Due instants of a campaign after the last planned one, up to `now`: the last [`MOST_MISSED`] of them, looked for
+    /// backwards, so that a far `now` costs no more than a near one.
     fn instants(&self, campaign: &Campaign, now: Instant) -> Vec<Instant> {
         let after = self.due_after(campaign);
-        let mut instants: Vec<Instant> =
-            campaign.schedule.when.after(after).take_while(|at| *at <= now).collect();
-        if instants.len() > MOST_MISSED {
-            let passed = instants.len() - MOST_MISSED;
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, passed, "too many missed instants to record each");
-            instants.drain(..passed);
+        let mut back = Span::from_days(1);
+        loop {
+            let from = after.max(now - back);
+            let due = campaign.schedule.when.after(from).take_while(|at| *at <= now);
+            let mut instants: Vec<Instant> = due.collect();
+            if instants.len() > MOST_MISSED {
+                instants.drain(..instants.len() - MOST_MISSED);
+                let due_at = instants.first().copied().unwrap_or(now);
+                tracing::warn!(account = %self.slug, campaign = %campaign.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
+                return instants;
+            }
+            if from == after {
+                return instants;
+            }
+            back = Span::from_millis(back.as_millis().saturating_mul(2));
         }
-        instants
     }
 
     /// Nothing at or before this instant is due: the later of last planned and activation.
@@ -230,6 +258,13 @@ impl Engine {
         first
     }
 
+    /// The first due instant after `now`, or a day later.
+    fn first_due_ahead(&self, now: Instant) -> Instant {
+        let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
+        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now)).min();
+        first.unwrap_or(now + Span::from_days(1))
+    }
+
     /// What fell due up to `now` and was not planned, whatever stands in the way.
     pub(super) fn fallen_due(&self, now: Instant) -> Vec<(CampaignSlug, Instant)> {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
@@ -241,13 +276,14 @@ impl Engine {
     }
 
     /// Records what fell due as missed, by a person's choice.
-    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], _now: Instant) -> Vec<Write> {
+    pub(super) fn skip_due(&mut self, due: &[(CampaignSlug, Instant)], by: &str) -> Vec<Write> {
         let mut writes = Vec::new();
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let row =
+            let mut row =
                 self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            row.reason = Some(Reason::SkippedByPerson { by: by.into() });
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),
@@ -272,7 +308,13 @@ pub(super) fn campaigns_of<'a>(
     active.configuration.campaigns.values().filter(move |campaign| campaign.account == *account)
 }
 
-/// What tells one schedule from another.
+/// The digest of no schedule at all.
+const UNSCHEDULED: [u8; 32] = [0; 32];
+
+/// What tells one schedule from another; a draft has none.
 fn schedule_digest(campaign: &Campaign) -> [u8; 32] {
+    if campaign.draft {
+        return UNSCHEDULED;
+    }
     Sha256::digest(format!("{:?} {}", campaign.schedule, campaign.rerun)).into()
 }

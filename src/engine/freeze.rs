@@ -1,6 +1,5 @@
 //! The freeze: a decision made durable, with everything the sending will need (protocol §4).
 
-use roaring::RoaringBitmap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -9,10 +8,7 @@ use crate::domain::campaign::Campaign;
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
-use crate::domain::plan::{self, Decision, Friends, Input, Reach, Refusal, Verdict, Wait, Warning};
-use crate::domain::policy::Policy;
-use crate::domain::segment::rule::Rule;
-use crate::domain::sends::{Reservation, Sends};
+use crate::domain::plan::{self, Decision, Verdict};
 use crate::domain::time::{Instant, Span, Tz};
 use crate::lang::Lang;
 use crate::sender::run::Run;
@@ -20,80 +16,17 @@ use crate::store::{
     NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
 };
 
-use super::{Engine, Failure};
-
-/// What a freeze takes.
-pub(super) struct Reserve {
-    /// The places in the caps.
-    pub(super) reservation: Reservation,
-    /// Whether caps count it.
-    pub(super) capped: bool,
-}
+use super::Engine;
+use super::decide::When;
 
 impl Engine {
-    /// Evaluates a rule over the account's friends.
-    pub(super) fn evaluate(
-        &self,
-        rule: &Rule,
-        sends: &Sends,
-        now: Instant,
-    ) -> Result<RoaringBitmap, Failure> {
-        let segments = &self.active.configuration.segments;
-        let evaluated = self.state.index.evaluate(rule, segments, sends, now);
-        evaluated.map_err(|error| Failure { code: "invalid".into(), message: error.to_string() })
-    }
-
-    /// Decides one occurrence against `sends`, without acting.
-    pub(super) fn decide<'a>(
-        &'a self,
-        campaign: &'a Campaign,
-        policy: &'a Policy,
-        when: (Instant, Instant, Instant),
-        sends: &Sends,
-        quota: plan::Quota,
-    ) -> Result<(Decision, Reserve), Failure> {
-        let (due, effective, now) = when;
-        let matched = self.evaluate(&campaign.audience, sends, now)?;
-        let opted_out = self.opted_out(campaign, policy, now);
-        let index = &self.state.index;
-        let user_of = |friend| index.user(friend);
-        let friends = Friends {
-            following: index.following(),
-            erased: index.erased(),
-            quarantined: index.quarantined(),
-            opted_out: &opted_out,
-        };
-        let input = Input {
-            campaign,
-            policy,
-            due,
-            effective,
-            now,
-            matched: &matched,
-            friends,
-            quota,
-            user_of: &user_of,
-        };
-        let decision = plan::decide(&input, sends);
-        let reservation = decision.reservation(&input, OccurrenceId(self.state.next_occurrence));
-        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
-    }
-
-    /// Holders of the opt-out tag of the campaign or of its category.
-    fn opted_out(&self, campaign: &Campaign, policy: &Policy, now: Instant) -> RoaringBitmap {
-        let category =
-            policy.categories.get(&campaign.category).and_then(|category| category.opt_out.as_ref());
-        let tags = campaign.opt_out.iter().chain(category);
-        tags.fold(RoaringBitmap::new(), |set, tag| set | self.state.index.tagged(tag, now))
-    }
-
     /// Decides and freezes one occurrence; `false` when it has to wait and is still due.
     pub(super) async fn freeze(
         &mut self,
         campaign: &Campaign,
         due: Instant,
         effective: Instant,
-        quota: &mut plan::Quota,
+        quota: plan::Quota,
     ) -> Result<bool, StoreError> {
         if self.has_run(campaign).await? {
             let write = self.planned(campaign, due);
@@ -103,8 +36,8 @@ impl Engine {
         let begun = self.deps.clock.read();
         let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let decided =
-            self.decide(campaign, &policy, (due, effective.min(now), now), &self.state.sends, *quota);
+        let when = When { due, effective: effective.min(now), now };
+        let decided = self.decide(campaign, &policy, when, self.state.sends.clone(), quota).await;
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
             Err(failure) => {
@@ -113,29 +46,27 @@ impl Engine {
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason = wait_words(*wait, Lang::En), "waits");
+            let reason = self.words(Lang::En).wait(*wait);
+            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason, "waits");
             return Ok(false);
         }
         let mut row =
             self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
         row.capped = reserve.capped;
         row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
-        row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
-        row.detail = detail(&decision, *quota);
+        row.parts = vec![Part { from_batch: 0, effective_at: when.effective }];
+        row.detail = detail(&decision, quota);
         row.matched = decision.matched.len();
         if let Verdict::Refuse(refusal) = &decision.verdict {
             row.state = OccurrenceState::Refused;
-            row.reason = Some(refusal_words(refusal, Lang::En));
+            row.reason = Some(refusal.clone().into());
             row.recipients = 0;
             row.finished_at = Some(now);
             return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
         }
         row.recipients = decision.recipients();
         let variants = variant_rows(campaign, &decision, due, policy.zone);
-        if let plan::Quota::Known { used, .. } = quota {
-            *used = used.saturating_add(row.recipients);
-        }
-        self.state.sends.reserve(reserve.reservation);
+        self.state.sends_mut().reserve(reserve.reservation);
         self.commit_frozen(campaign, &begun, row, decision, variants).await.map(|()| true)
     }
 
@@ -153,11 +84,15 @@ impl Engine {
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, row.due_at));
+        let turnstile = self.deps.turnstile.clone();
+        let slice = turnstile.slice().await;
         self.commit(Priority::Freeze, writes).await?;
+        drop(slice);
         self.write_ticket();
+        let reason = self.occurrence_reason(&row, Lang::En);
         tracing::info!(
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
-            state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason = row.reason, "frozen"
+            state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason, "frozen"
         );
         let took = self.deps.clock.boot().since_boot.as_millis() - begun.boot.since_boot.as_millis();
         self.count_occurrence(&row, Span::from_millis(took));
@@ -248,86 +183,11 @@ pub(super) fn detail(decision: &Decision, quota: plan::Quota) -> serde_json::Val
         plan::Quota::Known { limit, used } => json!({ "limit": limit, "used": used }),
         plan::Quota::Unlimited | plan::Quota::Unreadable => serde_json::Value::Null,
     };
-    let warnings: Vec<_> = decision.warnings.iter().map(|warning| warning_words(warning, Lang::En)).collect();
     json!({
         "matched": decision.matched.len(),
         "quota": quota,
         "exclusions": exclusions.collect::<Vec<_>>(),
         "variants": variants.collect::<Vec<_>>(),
-        "warnings": warnings,
+        "warnings": decision.warnings,
     })
-}
-
-/// A refusal in words.
-pub(super) fn refusal_words(refusal: &Refusal, lang: Lang) -> String {
-    match (refusal, lang) {
-        (Refusal::DeadlinePassed { deadline }, Lang::Ja) => {
-            format!("期限 {deadline} を過ぎたか、配信しない時間帯のうちに過ぎます")
-        }
-        (Refusal::DeadlinePassed { deadline }, Lang::En) => {
-            format!("the deadline {deadline} has passed, or passes in quiet hours")
-        }
-        (Refusal::MaxRecipients { recipients, max }, Lang::Ja) => {
-            format!(
-                "配信対象 {recipients}人が max_recipients = {max} を超えています。減らして送ることはしません"
-            )
-        }
-        (Refusal::MaxRecipients { recipients, max }, Lang::En) => {
-            format!("{recipients} recipients are more than max_recipients = {max}; nothing is truncated")
-        }
-        (Refusal::Blanket(reach), Lang::Ja) => {
-            format!("{}。そのつもりなら reach = \"everyone\" と書いてください", reach_words(reach, lang))
-        }
-        (Refusal::Blanket(reach), Lang::En) => {
-            format!("{}; say reach = \"everyone\" if that is meant", reach_words(reach, lang))
-        }
-        (Refusal::Quota(budget), Lang::Ja) => format!(
-            "配信対象 {}人が今月使える {}通を超えています(上限 {}通、うち予約・発送用に {}通)",
-            budget.recipients, budget.available, budget.limit, budget.kept
-        ),
-        (Refusal::Quota(budget), Lang::En) => format!(
-            "{} recipients are more than the {} messages left this month (limit {}, {} kept for service)",
-            budget.recipients, budget.available, budget.limit, budget.kept
-        ),
-        (Refusal::QuotaUnreadable, Lang::Ja) => "猶予のうちにLINEの残り通数を読み取れませんでした".into(),
-        (Refusal::QuotaUnreadable, Lang::En) => "LINE's quota could not be read within the grace".into(),
-    }
-}
-
-fn reach_words(reach: &Reach, lang: Lang) -> String {
-    match lang {
-        Lang::Ja => format!(
-            "条件が、届く友だち {}人のうち {}人に一致しています({} を超えます)",
-            reach.reachable, reach.matched, reach.share
-        ),
-        Lang::En => format!(
-            "the rule matches {} of {} reachable friends, more than {}",
-            reach.matched, reach.reachable, reach.share
-        ),
-    }
-}
-
-/// A warning in words.
-pub(super) fn warning_words(warning: &Warning, lang: Lang) -> String {
-    match (warning, lang) {
-        (Warning::Blanket(reach), _) => reach_words(reach, lang),
-        (Warning::Quota(budget), Lang::Ja) => format!(
-            "今月の残りは {}通(上限 {}通)で、この配信は {}通です",
-            budget.available, budget.limit, budget.recipients
-        ),
-        (Warning::Quota(budget), Lang::En) => format!(
-            "{} messages are left of {} this month before this send of {}",
-            budget.available, budget.limit, budget.recipients
-        ),
-    }
-}
-
-/// What an occurrence waits for, in words.
-pub(super) fn wait_words(wait: Wait, lang: Lang) -> &'static str {
-    match wait {
-        Wait::QuietHours { .. } => lang.pick("配信しない時間帯です", "quiet hours"),
-        Wait::QuotaUnreadable => {
-            lang.pick("LINEの残り通数をまだ読み取れていません", "LINE's monthly quota has not been read yet")
-        }
-    }
 }

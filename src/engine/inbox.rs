@@ -1,86 +1,101 @@
 //! From the inbox to the journal, and from the journal to friend rows: in bounded slices.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use crate::domain::effect::{DedupeId, Effect, Entry, Intake};
+use crate::audience::Index;
+use crate::domain::effect::{DedupeId, Effect, Entry};
 use crate::domain::friend::Friend;
-use crate::domain::id::{FriendId, Seq, UserId};
-use crate::domain::time::Instant;
+use crate::domain::id::{FriendId, Seq};
 use crate::store::{InboxRow, Priority, StoreError, Write};
 
 use super::Engine;
+use super::beside::beside;
+use super::numbering::{Numbered, number};
 
-/// Inbox rows taken in one transaction.
-const ROWS_A_SLICE: u32 = 16;
+/// Inbox rows read at a time, where they are small: webhooks, API calls. Imports end a reading by their bytes.
+const ROWS_READ: u32 = 512;
+/// A slice ends at so many intakes, so that its transaction holds nobody up; one row's are never divided.
+const INTAKES_A_SLICE: usize = 2_000;
 /// So many entries since the inbox was last empty are an import, whose events are put in their places at its end.
 const BULK: usize = 1_000;
-/// Changes of friends folded into their rows in one transaction.
-const FOLD_A_SLICE: u32 = 1_000;
+/// Changes folded into friend rows in one transaction, each perhaps of another friend.
+const FOLD_A_SLICE: u32 = 2_000;
+/// Journal entries looked through for them: events change no row.
+const FOLD_SPAN: i64 = 20_000;
 
 impl Engine {
-    /// Applies one slice of the inbox: entries, dedupe ids and the deletion of the rows in one transaction.
-    pub(super) async fn apply_inbox(&mut self) -> Result<bool, StoreError> {
-        let rows = self.deps.store.inbox(self.account, ROWS_A_SLICE).await?;
+    /// Applies one slice of the inbox: entries, identities, strays and the deletion of the rows in one transaction.
+    /// Gives the number of rows, 0 once nothing waits.
+    pub(super) async fn apply_inbox(&mut self) -> Result<u64, StoreError> {
+        let rows = self.inbox_slice().await?;
         if rows.is_empty() {
             self.gauge_inbox(0);
             if std::mem::take(&mut self.applied_at_a_stretch) >= BULK {
-                self.state.index.settle();
+                self.change_index(Index::settle).await;
             }
-            return Ok(false);
+            return Ok(0);
         }
         let turnstile = self.deps.turnstile.clone();
         let _slice = turnstile.slice().await;
         let ids: Vec<DedupeId> = rows.iter().flat_map(|row| &row.intakes).filter_map(|i| i.dedupe).collect();
         let known =
             if ids.is_empty() { HashSet::new() } else { self.deps.store.known(self.account, &ids).await? };
-        let (entries, fresh) = self.number(&rows, known);
-        let mut writes = Vec::new();
+        let consumed: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let applied = consumed.len() as u64;
+        let numbered = number(rows, known, &self.state.index, self.state.row.journal_seq);
+        let Numbered { entries, fresh, strays } = numbered;
         let last = entries.last().map(|entry| entry.seq);
+        let astray = strays.len() as u64;
+        let mut writes = vec![Write::ConsumeInbox(consumed)];
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
         }
         if !fresh.is_empty() {
             writes.push(Write::Known { kind: "event".into(), ids: fresh });
         }
-        writes.push(Write::ConsumeInbox(rows.iter().map(|row| row.id).collect()));
-        self.commit(Priority::Fold, writes).await?;
-        self.count_applied(rows.len());
-        self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
-        for entry in &entries {
-            self.state.index.apply(entry);
+        if !strays.is_empty() {
+            writes.push(Write::Strays(strays));
         }
+        self.commit(Priority::Fold, writes).await?;
+        self.count_applied(applied);
+        self.count_strays(astray);
+        self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);
         self.applied_at_a_stretch += entries.len();
+        self.change_index(move |index| entries.iter().for_each(|entry| index.apply(entry))).await;
         if let Some(last) = last {
             self.state.row.journal_seq = last;
         }
         // There may be more: come back at once, after whoever else waits.
         let _ = self.events.try_send(super::Event::Nudge);
-        Ok(true)
+        Ok(applied)
     }
 
-    /// Numbers the intakes that are new, giving dense ids to users met for the first time.
-    fn number(&self, rows: &[InboxRow], mut known: HashSet<DedupeId>) -> (Vec<Entry>, Vec<DedupeId>) {
-        let mut numbering = Numbering {
-            seq: self.state.row.journal_seq,
-            next_friend: self.state.index.next_friend(),
-            joined: HashMap::new(),
-            entries: Vec::new(),
-        };
-        let mut fresh = Vec::new();
-        for intake in rows.iter().flat_map(|row| &row.intakes) {
-            if let Some(id) = intake.dedupe {
-                if !known.insert(id) {
-                    continue;
-                }
-                fresh.push(id);
-            }
-            let friend = match self.state.index.friend_of(intake.user) {
-                Some(friend) => friend,
-                None => numbering.friend(intake),
-            };
-            numbering.push(friend, intake.at, intake.effect.clone());
+    /// The oldest rows, as many as one slice may hold. What was read beyond it waits for the next: nobody else
+    /// consumes the account's rows.
+    async fn inbox_slice(&mut self) -> Result<Vec<InboxRow>, StoreError> {
+        if self.inbox.is_empty() {
+            self.inbox = self.deps.store.inbox(self.account, ROWS_READ).await?.into();
         }
-        (numbering.entries, fresh)
+        let (mut rows, mut intakes) = (Vec::new(), 0);
+        while let Some(row) = self.inbox.front() {
+            intakes += row.intakes.len();
+            if intakes > INTAKES_A_SLICE && !rows.is_empty() {
+                break;
+            }
+            rows.extend(self.inbox.pop_front());
+        }
+        Ok(rows)
+    }
+
+    /// Changes the index beside the runtime: among the entries may be the one that has a column merged.
+    async fn change_index(&mut self, change: impl FnOnce(&mut Index) + Send + 'static) {
+        let mut index = std::mem::take(&mut self.state.index);
+        self.state.index = beside(move || {
+            change(Arc::make_mut(&mut index));
+            index
+        })
+        .await;
     }
 
     /// Folds one slice of the journal into friend rows.
@@ -90,24 +105,29 @@ impl Engine {
         }
         let turnstile = self.deps.turnstile.clone();
         let _slice = turnstile.slice().await;
-        let (folded, journal) = (self.state.row.folded_seq, self.state.row.journal_seq);
-        let changes = self.deps.store.changes(self.account, (folded, journal), FOLD_A_SLICE).await?;
-        let ids: Vec<FriendId> = {
-            let mut ids: Vec<FriendId> = changes.iter().map(|entry| entry.friend).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
+        let folded = self.state.row.folded_seq;
+        let upto = self.state.row.journal_seq.min(Seq(folded.0.saturating_add(FOLD_SPAN)));
+        let changes = self.deps.store.changes(self.account, (folded, upto), FOLD_A_SLICE).await?;
+        // As many as asked for: there may be more of them in the span.
+        let last = match changes.last() {
+            Some(last) if changes.len() == FOLD_A_SLICE as usize => last.seq,
+            _ => upto,
         };
-        let rows = self.deps.store.friends_by_id(self.account, &ids).await?;
+        let mut ids: Vec<FriendId> = changes.iter().map(|entry| entry.friend).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = match ids.as_slice() {
+            [] => Vec::new(),
+            ids => self.deps.store.friends_by_id(self.account, ids).await?,
+        };
         let mut rows: BTreeMap<FriendId, Friend> = rows.into_iter().map(|row| (row.friend, row)).collect();
-        changes.iter().for_each(|entry| fold_one(&mut rows, entry));
-        // A slice that is not full has seen every entry.
-        let full = changes.last().filter(|_| changes.len() >= FOLD_A_SLICE as usize);
-        let last = full.map_or(journal, |entry| entry.seq);
+        for entry in &changes {
+            fold_one(&mut rows, entry);
+        }
         let write = Write::Fold { friends: rows.into_values().collect(), folded_seq: last };
         self.commit(Priority::Fold, vec![write]).await?;
         self.state.row.folded_seq = last;
-        if last < journal {
+        if last < self.state.row.journal_seq {
             let _ = self.events.try_send(super::Event::Nudge);
         }
         Ok(())
@@ -120,30 +140,5 @@ fn fold_one(rows: &mut BTreeMap<FriendId, Friend>, entry: &Entry) {
     }
     if let Some(row) = rows.get_mut(&entry.friend) {
         row.apply(entry);
-    }
-}
-
-struct Numbering {
-    seq: Seq,
-    next_friend: FriendId,
-    joined: HashMap<UserId, FriendId>,
-    entries: Vec<Entry>,
-}
-
-impl Numbering {
-    fn friend(&mut self, intake: &Intake) -> FriendId {
-        if let Some(friend) = self.joined.get(&intake.user) {
-            return *friend;
-        }
-        let friend = self.next_friend;
-        self.next_friend = FriendId(friend.0.saturating_add(1));
-        self.joined.insert(intake.user, friend);
-        self.push(friend, intake.at, Effect::Joined { user: intake.user });
-        friend
-    }
-
-    fn push(&mut self, friend: FriendId, at: Instant, effect: Effect) {
-        self.seq = Seq(self.seq.0.saturating_add(1));
-        self.entries.push(Entry { seq: self.seq, friend, at, effect });
     }
 }

@@ -33,8 +33,15 @@ impl Engine {
         metrics::histogram!(metric::FREEZE_SECONDS, "account" => self.label()).record(seconds(took));
     }
 
-    pub(super) fn count_applied(&self, rows: usize) {
-        metrics::counter!(metric::INBOX_APPLIED, "account" => self.label()).increment(rows as u64);
+    pub(super) fn count_applied(&self, rows: u64) {
+        metrics::counter!(metric::INBOX_APPLIED, "account" => self.label()).increment(rows);
+    }
+
+    pub(super) fn count_strays(&self, strays: u64) {
+        metrics::counter!(metric::STRAYS, "account" => self.label()).increment(strays);
+        if strays > 0 {
+            tracing::warn!(account = %self.slug, strays, "named no friend: see `haishin friend strays`");
+        }
     }
 
     pub(super) fn gauge_inbox(&self, rows: u64) {
@@ -54,6 +61,8 @@ impl Engine {
         for (status, count) in [("following", following), ("blocked", blocked)] {
             metrics::gauge!(metric::FRIENDS, "account" => self.label(), "status" => status).set(count as f64);
         }
+        let behind = self.state.seen_at - self.deps.clock.now();
+        metrics::gauge!(metric::CLOCK_BEHIND, "account" => self.label()).set(seconds(behind.max(Span::ZERO)));
         let stopped = self.state.row.stopped.is_some() || self.state.row.paused.is_some();
         metrics::gauge!(metric::STOPPED, "account" => self.label()).set(f64::from(u8::from(stopped)));
     }

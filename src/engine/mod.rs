@@ -4,23 +4,31 @@
 //! acts. Whatever goes wrong with a commit, the answer is the same: claim again and reload from the truth.
 
 mod acts;
+mod beside;
 mod books;
 mod checkpoint;
+mod decide;
 mod dispatch;
 mod due;
+mod export;
 mod freeze;
 mod inbox;
+mod look_up;
 mod measures;
+mod numbering;
 pub mod occurrences;
 mod preview;
 mod queries;
 mod quota;
 pub mod state;
+mod strays;
 mod test_send;
 pub mod ticket;
 pub mod turnstile;
+mod went_back;
+pub mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +37,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use books::{Books, exclusion_words};
+pub use books::Books;
+pub use look_up::LookUp;
 
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
@@ -40,7 +49,8 @@ use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, Halt, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
+use crate::text::Told;
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
@@ -49,10 +59,8 @@ use turnstile::Turnstile;
 pub const LEASE: Span = Span::from_secs(10);
 /// …and is renewed this often.
 const RENEW: Span = Span::from_secs(2);
-/// Requests stop when the lease could be shorter than one request still needs to leave.
+/// Requests stop when the lease could be shorter than one request still needs to leave, which it does within this.
 const LEASE_MARGIN: Span = Span::from_secs(2);
-/// A wall clock behind the latest instant seen by more than this stops planning and sending.
-const CLOCK_BEHIND: Span = Span::from_mins(1);
 /// The longest the loop sleeps: nudges may get lost, and other nodes append to the inbox.
 const LONGEST_SLEEP: Span = Span::from_secs(1);
 /// How long to wait before claiming again after a failure.
@@ -121,6 +129,8 @@ pub enum Event {
     },
     /// Somebody asks.
     Ask(Ask),
+    /// Somebody asks who is meant.
+    LookUp(LookUp),
 }
 
 /// A question to an engine.
@@ -186,6 +196,21 @@ pub enum EngineError {
     },
 }
 
+impl Told for EngineError {
+    fn told(&self, lang: Lang) -> String {
+        match (self, lang) {
+            (_, Lang::En) => self.to_string(),
+            (Self::Unconfigured(account), Lang::Ja) => {
+                format!("アカウント「{account}」は有効な設定にありません")
+            }
+            (Self::Claim { account, .. }, Lang::Ja) => format!("アカウント「{account}」を開始できません"),
+            (Self::Held { account, holder, expires_at }, Lang::Ja) => format!(
+                "アカウント「{account}」は {holder} が {expires_at} まで担当しています。そちらの haishin に尋ねるか、終わるのを待ってください"
+            ),
+        }
+    }
+}
+
 /// The owner of one account.
 pub struct Engine {
     deps: Deps,
@@ -194,19 +219,27 @@ pub struct Engine {
     line: Arc<dyn Api>,
     active: Active,
     fence: Fence,
+    /// The number of the last transaction that this process knows to have landed.
+    committed: Option<i64>,
     state: State,
     ticket: Ticket,
     bucket: Bucket,
     rng: StdRng,
     /// When the lease was last renewed, by both clocks.
     leased: Reading,
-    /// The latest instant any transaction of the account has seen.
-    seen_at: Instant,
+    /// When it was last told that the clock is behind, since boot; none while it is not.
+    told_behind: Option<Span>,
     /// Since when planning has run without a break.
     up_since: Instant,
+    /// When the planner last looked.
+    looked_at: Instant,
     quota: quota::Desk,
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
+    /// Look-ups that wait for rows acknowledged before them.
+    look_ups: Vec<look_up::Waiting>,
+    /// Long listings under way.
+    exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -214,6 +247,12 @@ pub struct Engine {
     resumed: BTreeMap<crate::domain::id::CampaignSlug, Instant>,
     /// Nothing is due before; `None` when it must be computed.
     next_due: Option<Instant>,
+    /// The version whose schedules have their rows.
+    scheduled: Option<VersionId>,
+    /// Due campaigns that have to wait, until all others have been looked at.
+    waiting: BTreeSet<crate::domain::id::CampaignSlug>,
+    /// Inbox rows that were read and not applied yet.
+    inbox: VecDeque<InboxRow>,
     /// Journal entries applied since the inbox was last empty.
     applied_at_a_stretch: usize,
     /// Set by SIGTERM: no new requests.
@@ -250,17 +289,18 @@ impl Engine {
         let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
         let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
         let (fence, seen_at) = match claim {
-            Claim::Granted { fence, seen_at } => (fence, seen_at.unwrap_or(clock.now)),
+            Claim::Granted { fence, seen_at } => (fence, seen_at),
             Claim::Held { holder, expires_at } => {
                 return Err(EngineError::Held { account: slug, holder, expires_at });
             }
         };
-        let state = State::load(deps.store.as_ref(), account, &clock).await.map_err(failed)?;
+        let state = State::load(deps.store.as_ref(), account, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
             ticket: Ticket::new(&deps.state_dir, &slug),
             bucket: Bucket::new(rate, clock.boot.since_boot),
             up_since: clock.now,
+            looked_at: clock.now,
             leased: clock,
             deps,
             account,
@@ -268,15 +308,21 @@ impl Engine {
             line,
             active,
             fence,
+            committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             state,
             rng,
-            seen_at,
+            told_behind: None,
             quota: quota::Desk::default(),
             deferred: Vec::new(),
+            look_ups: Vec::new(),
+            exports: Vec::new(),
             rotation: None,
             resumed: BTreeMap::new(),
             next_due: None,
+            scheduled: None,
+            waiting: BTreeSet::new(),
+            inbox: VecDeque::new(),
             applied_at_a_stretch: 0,
             draining: false,
             attempts: TaskTracker::new(),
@@ -319,75 +365,56 @@ impl Engine {
         }
         let now = self.deps.clock.now();
         self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
-        self.seen_at = self.seen_at.max(now);
+        self.committed = Some(self.fence.seq);
+        self.state.seen_at = self.state.seen_at.max(now);
         Ok(())
     }
 
     /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
     async fn reload(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        match self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await? {
-            Claim::Granted { fence, seen_at } => {
-                self.fence = fence;
-                self.seen_at = seen_at.unwrap_or(clock.now);
-            }
-            Claim::Held { .. } => return Err(StoreError::Fenced { account: self.account.0 }),
-        }
-        self.state = State::load(self.deps.store.as_ref(), self.account, &clock).await?;
+        let claim = self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
+        let Claim::Granted { fence, seen_at } = claim else {
+            return Err(StoreError::Fenced { account: self.account.0 });
+        };
+        self.fence = fence;
+        self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
-        self.bucket =
-            Bucket::new(self.config().and_then(|config| config.rate.per_second()), clock.boot.since_boot);
-        self.up_since = clock.now;
+        self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
+        // A commit that failed is no downtime: what falls due in that moment is not missed.
+        if self.lease_age(&clock).as_millis() >= LEASE.as_millis() {
+            self.up_since = clock.now;
+        }
+        self.looked_at = clock.now;
         self.leased = clock;
         self.next_due = None;
-        self.check_ticket().await
+        self.scheduled = None;
+        self.inbox.clear();
+        // An answer about the quota may have been lost with the turn, and with it what waited for it.
+        self.quota = quota::Desk::default();
+        self.deferred.clear();
+        let _ = self.events.try_send(Event::Nudge);
+        self.check_history().await
     }
 
-    /// A database behind the ticket went back in time: the account stands still until a person has looked.
-    async fn check_ticket(&mut self) -> Result<(), StoreError> {
-        let behind = self.ticket.read().is_some_and(|seq| self.fence.seq < seq);
-        if !behind || self.state.row.stopped.is_some() {
-            return Ok(());
-        }
-        let at = self.deps.clock.now();
-        let reason = "the database went back in time (an old backup?); everything due before now waits. \
-                      Compare with LINE's own records, then `haishin start`";
-        tracing::error!(account = %self.slug, reason, "held");
-        let halt = Halt { at, by: "guard".into(), reason: reason.into() };
-        self.commit(Priority::Freeze, vec![Write::Stopped(Some(halt.clone()))]).await?;
-        self.state.row.stopped = Some(halt);
-        Ok(())
-    }
-
-    /// The number of the last transaction, durable beside the database.
-    fn write_ticket(&self) {
-        if let Err(error) = self.ticket.write(self.fence.seq) {
-            tracing::error!(
-                account = %self.slug, %error,
-                "the state directory cannot be written: a database that goes back in time would not be noticed"
-            );
-        }
-    }
-
-    /// Whether the wall clock is behind what this account has already seen.
-    fn clock_behind(&self, now: Instant) -> bool {
-        self.seen_at - now > CLOCK_BEHIND
+    fn lease_age(&self, clock: &Reading) -> Span {
+        clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot)
     }
 
     /// Whether the lease surely still holds for a request about to leave.
     fn lease_is_safe(&self, clock: &Reading) -> bool {
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
-        age.as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
+        self.lease_age(clock).as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
     }
 
     async fn renew_if_due(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let age = clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot);
+        let age = self.lease_age(&clock);
         if age < RENEW && age >= Span::ZERO {
             return Ok(());
         }
         self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
-        self.seen_at = self.seen_at.max(clock.now);
+        self.committed = Some(self.fence.seq);
+        self.state.seen_at = self.state.seen_at.max(clock.now);
         self.leased = clock;
         Ok(())
     }
@@ -397,7 +424,7 @@ impl Claimed {
     /// Serves until told to stop, then drains what is in flight and gives the lease up.
     pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
         let Claimed { mut engine, handle: _handle, mut queue } = self;
-        if let Err(error) = engine.check_ticket().await {
+        if let Err(error) = engine.check_history().await {
             engine.recover(error, &stop).await;
         }
         loop {
@@ -428,10 +455,9 @@ impl Claimed {
 impl Engine {
     /// One turn: hear, decide, commit, act.
     async fn turn(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.renew_if_due().await?;
-        let mut asks = Vec::new();
-        let mut attempts = Vec::new();
-        let mut numbers_came = false;
+        // All of it is sorted before anything can fail: a configuration that went live is not lost with a commit.
+        let (mut asks, mut look_ups) = (Vec::new(), Vec::new());
+        let (mut attempts, mut numbers) = (Vec::new(), None);
         for event in events {
             match event {
                 Event::Nudge => {}
@@ -439,18 +465,24 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
-                Event::Quota(reading) => {
-                    // They are answered now, with whatever came: LINE may hang for longer than a person waits.
-                    asks.append(&mut self.deferred);
-                    numbers_came = true;
-                    self.quota_came(reading).await?;
-                }
+                Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
+                Event::LookUp(look_up) => look_ups.push(look_up),
             }
         }
+        self.renew_if_due().await?;
+        self.activate_schedules().await?;
+        let numbers_came = numbers.is_some();
+        if let Some(reading) = numbers {
+            // They are answered now, with whatever came: LINE may hang for longer than a person waits.
+            asks.append(&mut self.deferred);
+            self.quota_came(reading).await?;
+        }
         self.hear(attempts).await?;
-        self.apply_inbox().await?;
+        self.hear_look_ups(look_ups).await?;
+        let applied = self.apply_inbox().await?;
+        self.answer_look_ups(applied);
         for ask in asks {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
                 self.deferred.push(ask);
@@ -458,7 +490,9 @@ impl Engine {
                 self.answer(ask).await?;
             }
         }
+        self.continue_exports();
         if self.deps.mode == Mode::Daemon && !self.draining {
+            self.watch_clock();
             self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;
@@ -475,11 +509,12 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
-        let clock = self.deps.clock.read();
-        match self.config().and_then(|config| config.rate.per_second()) {
-            Some(rate) => self.bucket.set_rate(Some(rate)),
-            None => self.bucket = Bucket::new(None, clock.boot.since_boot),
-        }
+        self.bucket.set_rate(self.rate());
+    }
+
+    /// Requests a second. Where the account is gone from the configuration, what is open finishes at the rate it had.
+    fn rate(&self) -> Option<u32> {
+        self.config().map_or(self.bucket.rate(), |config| config.rate.per_second())
     }
 
     /// After a failure: wait, claim again, reload; for as long as it takes.
@@ -515,6 +550,9 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+        }
+        if !self.exports.is_empty() {
+            wait = wait.min(export::READER);
         }
         wait.max(Span::from_millis(1))
     }

@@ -1,18 +1,21 @@
 //! Occurrences as people and programs see them: lists, books, batches.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
-use crate::domain::delivery::OccurrenceState;
+use crate::domain::delivery::Outcome;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
 use crate::lang::Lang;
 use crate::protocol::Answer;
-use crate::store::{BatchEnding, OccurrenceFilter, OccurrenceRow};
+use crate::store::{BatchEnding, BatchRow, OccurrenceFilter, OccurrenceRow};
 use crate::text::Table;
 
 use super::Engine;
 use super::acts::{Answered, not_found};
-use super::books::{Books, exclusion_words};
+use super::books::Books;
+use super::words::{Subject, exclusion_words, outcome_words, state_words};
 
 impl Engine {
     pub(super) async fn occurrence_list(
@@ -39,14 +42,14 @@ impl Engine {
         for row in &rows {
             table.row(vec![
                 row.id.to_string(),
-                row.campaign.to_string(),
+                name_of(row, lang),
                 self.at(row.due_at),
                 state_words(row.state, lang).to_owned(),
                 row.matched.to_string(),
                 row.recipients.to_string(),
-                row.reason.clone().unwrap_or_default(),
+                self.occurrence_reason(row, lang).unwrap_or_default(),
             ]);
-            list.push(occurrence_json(row));
+            list.push(self.occurrence_json(row, lang));
         }
         Ok(Ok(Answer {
             text: table.render(),
@@ -76,30 +79,71 @@ impl Engine {
             .map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit }))
             .collect();
         let batch_list: Vec<_> = batches.iter().map(batch_json).collect();
-        let mut json = occurrence_json(&row);
+        let mut json = self.occurrence_json(&row, lang);
         if let Some(object) = json.as_object_mut() {
             object.insert("books".into(), json!({ "balanced": books.balance(), "counts": books }));
             object.insert("variants".into(), arms.into());
             object.insert("batches".into(), batch_list.into());
             object.insert("already_accepted".into(), again.into());
             if let Some(run) = run {
-                object.insert("open".into(), self.run_json(run));
+                object.insert("open".into(), self.run_json(run, lang));
             }
         }
-        Ok(Ok(Answer { text: self.occurrence_text(&row, &books, again, lang), json, exit: 0 }))
+        let mut text = self.occurrence_text(&row, &books, again, lang);
+        for line in self.batch_lines(&row, &batches, lang) {
+            text += &format!("\n  ⚠ {line}");
+        }
+        Ok(Ok(Answer { text, json, exit: 0 }))
+    }
+
+    /// Why an occurrence stands where it does, and what to do next.
+    pub(super) fn occurrence_reason(&self, row: &OccurrenceRow, lang: Lang) -> Option<String> {
+        let of = Subject::Occurrence(&row.campaign, row.id);
+        row.reason.as_ref().map(|reason| self.words(lang).reason(reason, of))
+    }
+
+    /// What LINE refused and what nobody knows of, with how many friends each concerns.
+    fn batch_lines(&self, row: &OccurrenceRow, batches: &[BatchRow], lang: Lang) -> Vec<String> {
+        let of = Subject::Occurrence(&row.campaign, row.id);
+        let mut told: BTreeMap<(Outcome, String), u64> = BTreeMap::new();
+        for batch in batches {
+            let Some(end) = &batch.ended else { continue };
+            let BatchEnding::Outcome(outcome @ (Outcome::Rejected | Outcome::Unknown)) = end.how else {
+                continue;
+            };
+            let why = end.detail.as_ref().map(|detail| self.words(lang).batch(outcome, detail, of));
+            *told.entry((outcome, why.unwrap_or_default())).or_default() += u64::from(batch.friend_count);
+        }
+        let line = |((outcome, why), friends)| {
+            let outcome = outcome_words(outcome, lang);
+            lang.pick(format!("{outcome} {friends}人: {why}"), format!("{outcome} {friends}: {why}"))
+        };
+        told.into_iter().map(line).collect()
+    }
+
+    fn occurrence_json(&self, row: &OccurrenceRow, lang: Lang) -> serde_json::Value {
+        let (run, test_at) = match row.run {
+            RunKind::Scheduled(rerun) => (rerun, None),
+            RunKind::Test(at) => (0, Some(at)),
+        };
+        json!({
+            "occurrence": row.id, "campaign": row.campaign, "due_at": row.due_at, "rerun": run, "test_at": test_at,
+            "state": row.state, "reason": self.occurrence_reason(row, lang), "why": row.reason,
+            "detail": row.detail, "category": row.category, "frozen_at": row.frozen_at,
+            "deadline_at": row.deadline_at, "matched": row.matched, "recipients": row.recipients,
+            "parts": row.parts, "finished_at": row.finished_at, "config_version": row.version,
+        })
     }
 
     fn occurrence_text(&self, row: &OccurrenceRow, books: &Books, again: usize, lang: Lang) -> String {
         let mut lines = vec![format!(
             "#{} {}  {}  {}",
             row.id,
-            row.campaign,
+            name_of(row, lang),
             self.at(row.due_at),
             state_words(row.state, lang)
         )];
-        if let Some(reason) = &row.reason {
-            lines.push(format!("  {reason}"));
-        }
+        lines.extend(self.occurrence_reason(row, lang).map(|reason| format!("  {reason}")));
         lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), books.matched));
         for (exclusion, count) in &books.excluded {
             lines.push(format!("   − {} {count}", exclusion_words(exclusion, lang)));
@@ -116,17 +160,12 @@ impl Engine {
     }
 }
 
-fn occurrence_json(row: &OccurrenceRow) -> serde_json::Value {
-    let (run, test_at) = match row.run {
-        RunKind::Scheduled(rerun) => (rerun, None),
-        RunKind::Test(at) => (0, Some(at)),
-    };
-    json!({
-        "occurrence": row.id, "campaign": row.campaign, "due_at": row.due_at, "rerun": run, "test_at": test_at,
-        "state": row.state, "reason": row.reason, "detail": row.detail, "category": row.category,
-        "frozen_at": row.frozen_at, "deadline_at": row.deadline_at, "matched": row.matched,
-        "recipients": row.recipients, "parts": row.parts, "finished_at": row.finished_at, "config_version": row.version,
-    })
+/// The campaign, and whether it is only a test of it.
+fn name_of(row: &OccurrenceRow, lang: Lang) -> String {
+    match row.run {
+        RunKind::Scheduled(_) => row.campaign.to_string(),
+        RunKind::Test(_) => format!("{} {}", row.campaign, lang.pick("(テスト送信)", "(test send)")),
+    }
 }
 
 fn batch_json(batch: &crate::store::BatchRow) -> serde_json::Value {
@@ -141,17 +180,4 @@ fn batch_json(batch: &crate::store::BatchRow) -> serde_json::Value {
         })
     });
     json!({ "n": batch.n, "generation": batch.generation, "parent": batch.parent, "friends": batch.friend_count, "ended": ended })
-}
-
-/// A state in words.
-pub fn state_words(state: OccurrenceState, lang: Lang) -> &'static str {
-    match state {
-        OccurrenceState::Refused => lang.pick("見送り", "refused"),
-        OccurrenceState::Missed => lang.pick("時機を逃した", "missed"),
-        OccurrenceState::Sending => lang.pick("送信中", "sending"),
-        OccurrenceState::Paused => lang.pick("一時停止", "paused"),
-        OccurrenceState::Held => lang.pick("保留", "held"),
-        OccurrenceState::Finished => lang.pick("完了", "finished"),
-        OccurrenceState::Cancelled => lang.pick("取消", "cancelled"),
-    }
 }

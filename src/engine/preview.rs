@@ -1,20 +1,23 @@
 //! Who would get what if everything due at an instant froze then, in its order, without acting.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{CampaignSlug, FriendId};
 use crate::domain::plan::{self, Decision, Verdict};
-use crate::domain::schedule::{Delay, Verdict as Due};
+use crate::domain::schedule::{Delay, IfMissed, Verdict as Due};
 use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
-use super::books::exclusion_words;
+use super::decide::When;
 use super::due::campaigns_of;
-use super::freeze::{detail, refusal_words, wait_words, warning_words};
+use super::freeze::detail;
+use super::words::{Subject, exclusion_words};
 
 impl Engine {
     /// Decides the named campaigns as if due now, or all that are due, one after the other with their reservations.
@@ -39,7 +42,8 @@ impl Engine {
         let mut sends = self.state.sends.clone();
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
-            let decided = self.decide(&campaign, &policy, (due, effective, now), &sends, quota);
+            let when = When { due, effective, now };
+            let decided = self.decide(&campaign, &policy, when, sends.clone(), quota).await;
             let (decision, mut reserve) = match decided {
                 Ok(decided) => decided,
                 Err(failure) => return Ok(Err(failure)),
@@ -47,10 +51,10 @@ impl Engine {
             if decision.verdict == Verdict::Send {
                 let number = i64::try_from(n).unwrap_or(i64::MAX);
                 reserve.reservation.occurrence.0 = self.state.next_occurrence.saturating_add(number);
-                sends.reserve(reserve.reservation);
+                Arc::make_mut(&mut sends).reserve(reserve.reservation);
             }
             texts.push(self.decision_text(&campaign, due, &decision, lang));
-            list.push(self.decision_json(&campaign, due, &decision, quota, friends));
+            list.push(self.decision_json(&campaign, due, &decision, (quota, friends), lang));
         }
         if texts.is_empty() {
             texts.push(
@@ -65,10 +69,21 @@ impl Engine {
     fn candidates(&self, wanted: &[CampaignSlug], now: Instant) -> Vec<(Campaign, Instant, Instant)> {
         let mut candidates: Vec<(Campaign, Instant, Instant)> = Vec::new();
         if wanted.is_empty() {
+            let ahead = now > self.deps.clock.now();
             for due in self.dues(now) {
                 let delay = Delay { quiet_hours: self.quiet_hours(&due.campaign), up_since: due.up_since };
-                for (at, _) in due.instants.iter().filter(|(_, verdict)| *verdict == Due::Run) {
-                    candidates.push((due.campaign.clone(), *at, delay.effective(*at).min(now)));
+                let mut runs: Vec<Instant> = due
+                    .instants
+                    .iter()
+                    .filter(|(_, verdict)| *verdict == Due::Run)
+                    .map(|(at, _)| *at)
+                    .collect();
+                // What is planned as it comes until then is not there any more: one instant of each freezes at `now`.
+                if ahead && due.campaign.schedule.if_missed == IfMissed::Latest {
+                    runs.drain(..runs.len().saturating_sub(1));
+                }
+                for at in runs {
+                    candidates.push((due.campaign.clone(), at, delay.effective(at).min(now)));
                 }
             }
         } else {
@@ -81,8 +96,8 @@ impl Engine {
     }
 
     fn decision_text(&self, campaign: &Campaign, due: Instant, decision: &Decision, lang: Lang) -> String {
-        let mut lines =
-            vec![format!("{} {}  ({})", due.rfc3339(campaign_zone(self)), campaign.title, campaign.slug)];
+        let words = self.words(lang);
+        let mut lines = vec![format!("{} {}  ({})", words.at(due), campaign.title, campaign.slug)];
         lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), decision.matched.len()));
         for (exclusion, friends) in &decision.exclusions {
             lines.push(format!("   − {} {}", exclusion_words(exclusion, lang), friends.len()));
@@ -94,17 +109,17 @@ impl Engine {
             }
         }
         for warning in &decision.warnings {
-            lines.push(format!("  ⚠ {}", warning_words(warning, lang)));
+            lines.push(format!("  ⚠ {}", words.warning(warning)));
         }
         match &decision.verdict {
             Verdict::Send => {}
             Verdict::Refuse(refusal) => lines.push(format!(
                 "  ✗ {}: {}",
                 lang.pick("見送り", "refused"),
-                refusal_words(refusal, lang)
+                words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug))
             )),
             Verdict::Wait(wait) => {
-                lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), wait_words(*wait, lang)))
+                lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), words.wait(*wait)))
             }
         }
         lines.join("\n")
@@ -115,14 +130,18 @@ impl Engine {
         campaign: &Campaign,
         due: Instant,
         decision: &Decision,
-        quota: plan::Quota,
-        friends: bool,
+        (quota, friends): (plan::Quota, bool),
+        lang: Lang,
     ) -> serde_json::Value {
         let mut json = detail(decision, quota);
+        let words = self.words(lang);
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
-            Verdict::Refuse(refusal) => json!({ "send": false, "refused": refusal_words(refusal, Lang::En) }),
-            Verdict::Wait(wait) => json!({ "send": false, "waits": wait_words(*wait, Lang::En) }),
+            Verdict::Refuse(refusal) => {
+                let text = words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug));
+                json!({ "send": false, "refused": text, "why": refusal })
+            }
+            Verdict::Wait(wait) => json!({ "send": false, "waits": words.wait(*wait), "why": wait }),
         };
         let Some(object) = json.as_object_mut() else { return json };
         object.insert("campaign".into(), json!(campaign.slug));
@@ -151,8 +170,4 @@ impl Engine {
         }
         json
     }
-}
-
-fn campaign_zone(engine: &Engine) -> crate::domain::time::Tz {
-    engine.config().map_or(crate::domain::time::Tz::UTC, |config| config.policy.zone)
 }

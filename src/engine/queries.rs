@@ -10,16 +10,15 @@ use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
-use crate::protocol::{Answer, Command, Failure, Reply, Row};
-use crate::store::StoreError;
+use crate::protocol::{Answer, Command, Failure};
+use crate::store::{Halt, StoreError};
 use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
+use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
-/// Rows sent at a time in long listings.
-const ROWS: usize = 1_000;
 /// Due instants listed when no end is named.
 const NEXT: usize = 100;
 /// The most due instants one answer lists.
@@ -29,26 +28,22 @@ impl Engine {
     /// Answers a question. A failing store fails the turn; the asker is told to try again.
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
         let Ask { command, lang, by, rows, answer } = ask;
-        let answered = self.decide_answer(command, lang, &by, rows).await?;
+        if let Command::SegmentExport { segment, now } = command {
+            self.begin_export(segment, now, lang, (rows, answer));
+            return Ok(());
+        }
+        let answered = self.decide_answer(command, lang, &by).await?;
         // A client that hung up needs no answer.
         let _ = answer.send(answered);
         Ok(())
     }
 
-    async fn decide_answer(
-        &mut self,
-        command: Command,
-        lang: Lang,
-        by: &str,
-        rows: tokio::sync::mpsc::Sender<Reply>,
-    ) -> Answered {
+    async fn decide_answer(&mut self, command: Command, lang: Lang, by: &str) -> Answered {
         match command {
             Command::Status => self.status(lang).await,
             Command::SegmentCount { segments, now } => Ok(self.segment_count(&segments, now, lang)),
-            Command::SegmentExport { segment, now } => {
-                Ok(self.segment_export(&segment, now, lang, rows).await)
-            }
             Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
+            Command::FriendStrays { limit, forget } => self.strays(by, limit, forget, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
             Command::CampaignNext { campaign, from, until } => {
                 Ok(self.campaign_next(&campaign, from, until, lang))
@@ -68,20 +63,25 @@ impl Engine {
                 self.resolve(by, occurrence, resolution, lang).await
             }
             Command::Stop { reason } => self.stop_account(by, reason, lang).await,
-            Command::Start { due } => self.start_account(by, due, lang).await,
-            Command::Plan { .. } | Command::Apply { .. } | Command::Import => Ok(Err(Failure {
+            Command::Start { due } => self.start_account(by, due, false, lang).await,
+            Command::AcceptClock { due } => self.start_account(by, due, true, lang).await,
+            Command::Plan { .. }
+            | Command::Apply { .. }
+            | Command::Import
+            | Command::SegmentExport { .. } => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),
             })),
         }
     }
 
-    fn zone(&self) -> Tz {
-        self.config().map_or(Tz::UTC, |config| config.policy.zone)
+    /// A reader of this account's things.
+    pub(super) fn words(&self, lang: Lang) -> Words {
+        Words { lang, zone: self.config().map_or(Tz::UTC, |config| config.policy.zone) }
     }
 
     pub(super) fn at(&self, instant: Instant) -> String {
-        instant.rfc3339(self.zone())
+        self.words(Lang::En).at(instant)
     }
 
     /// A campaign of this account in the running configuration.
@@ -103,14 +103,18 @@ impl Engine {
     async fn status(&self, lang: Lang) -> Answered {
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
+        let strays = self.deps.store.stray_count(self.account).await?;
         let now = self.deps.clock.now();
-        let open: Vec<_> = state.runs.values().map(|run| self.run_json(run)).collect();
+        let words = self.words(lang);
+        let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
+        let open: Vec<_> = state.runs.values().map(|run| self.run_json(run, lang)).collect();
         let json = json!({
             "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
-            "stopped": state.row.stopped, "paused": state.row.paused, "clock_behind": self.clock_behind(now),
-            "inbox": inbox, "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
+            "stopped": halt(state.row.stopped.as_ref()), "paused": halt(state.row.paused.as_ref()),
+            "clock_behind": self.clock_behind(now), "inbox": inbox, "strays": strays,
+            "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
-            "seen_at": self.seen_at,
+            "seen_at": state.seen_at,
         });
         let mut lines = vec![match lang {
             Lang::Ja => format!(
@@ -136,24 +140,20 @@ impl Engine {
         {
             if let Some(halt) = halt {
                 exit = 3;
-                lines.push(format!(
-                    "  ⚠ {} {} ({}): {}  → haishin start",
-                    lang.pick(ja, en),
-                    self.at(halt.at),
-                    halt.by,
-                    halt.reason
-                ));
+                let told = words.halt(halt, Subject::Account);
+                lines.push(format!("  ⚠ {} {told}", lang.pick(ja, en)));
             }
         }
         if self.clock_behind(now) {
             exit = 3;
-            lines.push(
-                lang.pick(
-                    "  ⚠ 時計が遅れています。追いつくまで送信しません",
-                    "  ⚠ the clock is behind: nothing is sent until it catches up",
-                )
-                .into(),
-            );
+            lines.push(format!("  ⚠ {}", words.clock_behind(now, state.seen_at)));
+        }
+        if strays > 0 {
+            exit = 3;
+            lines.push(lang.pick(
+                format!("  ⚠ 宛先不明の変更 {strays}件  → haishin friend strays"),
+                format!("  ⚠ changes that named no friend: {strays}  → haishin friend strays"),
+            ));
         }
         for run in state.runs.values() {
             let row = &run.row;
@@ -161,16 +161,17 @@ impl Engine {
                 "  {} #{} {}  {} {}/{}",
                 row.campaign,
                 row.id,
-                row.state.as_str(),
+                state_words(row.state, lang),
                 lang.pick("送信", "sent"),
                 run.ended(Outcome::Accepted),
                 row.recipients
             ));
+            lines.extend(self.occurrence_reason(row, lang).map(|reason| format!("    {reason}")));
         }
         Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
     }
 
-    pub(super) fn run_json(&self, run: &crate::sender::run::Run) -> serde_json::Value {
+    pub(super) fn run_json(&self, run: &crate::sender::run::Run, lang: Lang) -> serde_json::Value {
         let (open, possibly) = run.open_batches();
         json!({
             "occurrence": run.row.id, "campaign": run.row.campaign, "state": run.row.state, "due_at": run.row.due_at,
@@ -179,11 +180,11 @@ impl Engine {
             "not_yet_sent": run.unsettled(), "batches": run.batch_count(), "mark": run.mark(),
             "open_batches": open, "possibly_sent_batches": possibly, "possibly_sent": run.possibly_sent(),
             "in_flight": run.in_flight(),
-            "reason": run.row.reason,
+            "reason": self.occurrence_reason(&run.row, lang), "why": run.row.reason,
         })
     }
 
-    fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
+    pub(super) fn segment_rule(&self, slug: &SegmentSlug, lang: Lang) -> Result<&Rule, Failure> {
         let segments = &self.active.configuration.segments;
         segments.get(slug).map(|segment| &segment.rule).ok_or_else(|| {
             let known = segments.keys().map(SegmentSlug::as_str);
@@ -225,46 +226,10 @@ impl Engine {
         })
     }
 
-    async fn segment_export(
-        &self,
-        slug: &SegmentSlug,
-        now: Option<Instant>,
-        lang: Lang,
-        rows: tokio::sync::mpsc::Sender<Reply>,
-    ) -> Result<Answer, Failure> {
-        let now = now.unwrap_or_else(|| self.deps.clock.now());
-        let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
-        let mut page = Vec::with_capacity(ROWS);
-        for friend in &set {
-            let friend = crate::domain::id::FriendId(friend);
-            let Some(user) = self.state.index.user(friend) else { continue };
-            let external = self.state.index.external_id(friend);
-            let text = format!("{user},{}", csv_field(external.unwrap_or("")));
-            page.push(Row { text, json: json!({ "user": user, "external_id": external }) });
-            if page.len() == ROWS && rows.send(Reply::Rows(std::mem::take(&mut page))).await.is_err() {
-                break;
-            }
-        }
-        if !page.is_empty() {
-            let _ = rows.send(Reply::Rows(page)).await;
-        }
-        Ok(Answer {
-            text: String::new(),
-            json: json!({ "segment": slug, "now": now, "friends": set.len() }),
-            exit: 0,
-        })
-    }
-
     async fn friend_show(&self, text: &str, lang: Lang) -> Answered {
-        let Some(id) = self.state.find_friend(text) else {
-            return Ok(Err(not_found(match lang {
-                Lang::Ja => format!(
-                    "友だち「{text}」は見つかりません。LINEのユーザーID（U…）か顧客番号で指定してください。"
-                ),
-                Lang::En => {
-                    format!("there is no friend `{text}`: name a LINE user id (U…) or an external id")
-                }
-            })));
+        let id = match self.find_friend(text, lang) {
+            Ok(id) => id,
+            Err(failure) => return Ok(Err(failure)),
         };
         // Rows may lag behind the journal by what is not folded yet: apply the rest here.
         let rows = self.deps.store.friends_by_id(self.account, &[id]).await?;
@@ -289,7 +254,7 @@ impl Engine {
         let user = friend.user.map_or_else(String::new, |user| user.to_string());
         let mut lines = vec![format!("{user}  {status}")];
         if let Some(external) = &friend.external_id {
-            lines.push(format!("  {}  {external}", lang.pick("顧客番号", "external id")));
+            lines.push(format!("  {}  {external}", lang.pick("顧客ID", "external id")));
         }
         if let Some(at) = friend.followed_at {
             lines.push(format!("  {}  {}", lang.pick("友だち追加", "followed"), self.at(at)));
@@ -320,32 +285,34 @@ impl Engine {
             lang.pick("区分", "category"),
             lang.pick("名前", "title"),
         ]);
-        let mut rows = Vec::new();
+        let words = self.words(lang);
+        let (mut rows, mut halts) = (Vec::new(), Vec::new());
         for campaign in campaigns_of(&self.active, &self.slug) {
             let row = self.state.campaigns.get(&campaign.slug);
-            let paused = row.and_then(|row| row.paused.clone());
-            let state = if campaign.draft {
-                "draft"
-            } else if paused.is_some() {
-                "paused"
-            } else {
-                "active"
+            let paused = row.and_then(|row| row.paused.as_ref());
+            let (state, shown) = match paused {
+                _ if campaign.draft => ("draft", lang.pick("下書き", "draft")),
+                Some(_) => ("paused", lang.pick("一時停止", "paused")),
+                None => ("active", lang.pick("有効", "active")),
             };
+            let of = Subject::Campaign(&campaign.slug);
+            halts.extend(paused.map(|halt| format!("\n⚠ {} {}", campaign.slug, words.halt(halt, of))));
             let next = campaign.schedule.when.next_after(now);
             table.row(vec![
                 campaign.slug.to_string(),
-                state.to_owned(),
+                shown.to_owned(),
                 next.map_or("–".to_owned(), |at| self.at(at)),
                 campaign.category.to_string(),
                 campaign.title.clone(),
             ]);
             rows.push(json!({
                 "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
-                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused, "category": campaign.category,
+                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.category,
                 "priority": campaign.priority,
             }));
         }
-        Answer { text: table.render(), json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
+        let text = table.render() + &halts.concat();
+        Answer { text, json: json!({ "account": self.slug, "campaigns": rows }), exit: 0 }
     }
 
     fn campaign_next(
@@ -370,13 +337,5 @@ impl Engine {
         }
         let json = json!({ "campaign": slug, "from": from, "until": until, "due_at": due, "more": cut });
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
-    }
-}
-
-fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }

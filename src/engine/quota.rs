@@ -7,18 +7,23 @@ use chrono::FixedOffset;
 
 use crate::clock::Reading;
 use crate::domain::delivery::OccurrenceState;
+use crate::domain::id::OccurrenceId;
 use crate::domain::plan;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
 use crate::line::{Api, CallError, Quota};
 use crate::protocol::Command;
-use crate::store::{Part, Priority, QuotaReading, StoreError, Write};
+use crate::sender::run::Run;
+use crate::store::{Priority, QuotaReading, StoreError, Write};
 
+use super::words::Subject;
 use super::{Engine, Event};
 
 /// A reading is good for planning for so long.
 const FRESH: Span = Span::from_mins(1);
 /// After a failed reading, ask again this much later.
-const ASK_AGAIN: Span = Span::from_secs(30);
+pub(super) const ASK_AGAIN: Span = Span::from_secs(30);
 /// While something is held at the limit, look this often whether it rose.
 const WATCH: Span = Span::from_mins(5);
 
@@ -136,7 +141,6 @@ impl Engine {
                 return Ok(());
             }
         };
-        self.quota.read_at = Some(clock.boot.since_boot);
         let month = month_of(clock.now);
         // LINE counts with delay: what we know was accepted since the last reading counts at least.
         let known = match &self.state.quota {
@@ -153,52 +157,42 @@ impl Engine {
         } else if !exhausted {
             writes.extend(self.release_held(&clock));
         }
-        self.quota.doubted = false;
         self.commit(Priority::Outcome, writes).await?;
+        self.quota.doubted = false;
+        self.quota.read_at = Some(clock.boot.since_boot);
         self.state.quota = Some(reading);
         Ok(())
     }
 
     fn hold_all(&mut self, limit: u64) -> Vec<Write> {
-        let reason = format!(
-            "the monthly limit of {limit} messages is reached: it goes on when the limit rises or the month turns"
-        );
+        let reason = Reason::MonthlyLimit { limit };
+        let words = self.words(Lang::En);
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Sending) {
-            tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason, "held");
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: run.row.state,
-                to: OccurrenceState::Held,
-                reason: Some(reason.clone()),
-                finished_at: None,
-            });
-            run.row.state = OccurrenceState::Held;
-            run.row.reason = Some(reason.clone());
+            let text = words.reason(&reason, Subject::Occurrence(&run.row.campaign, run.row.id));
+            tracing::error!(account = %self.slug, campaign = %run.row.campaign, occurrence = %run.row.id, reason = text, "held");
+            writes.push(run.moves(OccurrenceState::Held, Some(reason.clone())));
         }
         writes
     }
 
-    pub(super) fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
-        let mut writes = Vec::new();
-        for run in self.state.runs.values_mut().filter(|run| run.row.state == OccurrenceState::Held) {
-            writes.push(Write::OccurrenceState {
-                occurrence: run.row.id,
-                from: OccurrenceState::Held,
-                to: OccurrenceState::Sending,
-                reason: None,
-                finished_at: None,
-            });
-            let part = Part { from_batch: run.mark(), effective_at: clock.now };
-            writes.push(Write::Part { occurrence: run.row.id, part });
-            run.resumed(part);
-        }
-        writes
+    fn release_held(&mut self, clock: &Reading) -> Vec<Write> {
+        let held: Vec<_> = self.held_at_the_limit().collect();
+        held.into_iter().flat_map(|id| self.let_go_on(id, clock.now)).collect()
+    }
+
+    /// What waits for the limit; what is held for another reason waits for a person.
+    fn held_at_the_limit(&self) -> impl Iterator<Item = OccurrenceId> {
+        let waits = |run: &&Run| {
+            run.row.state == OccurrenceState::Held
+                && matches!(run.row.reason, Some(Reason::MonthlyLimit { .. }))
+        };
+        self.state.runs.values().filter(waits).map(|run| run.row.id)
     }
 
     /// While something is held, looks now and then whether the limit rose.
     pub(super) fn watch_quota(&mut self, clock: &Reading) {
-        let held = self.state.runs.values().any(|run| run.row.state == OccurrenceState::Held);
+        let held = self.held_at_the_limit().next().is_some();
         let asked =
             self.quota.asked_at.map_or(i64::MAX, |at| clock.boot.since_boot.as_millis() - at.as_millis());
         if held && asked >= WATCH.as_millis() {

@@ -1,13 +1,15 @@
 //! What the owner of an account holds in memory: all of it a function of the truth, so that reloading is always right.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
-use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq};
+use crate::domain::friend::Miss;
+use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, UserId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::Instant;
@@ -26,9 +28,9 @@ pub struct State {
     /// The account's row.
     pub row: AccountRow,
     /// Friends as bitmaps and columns.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// Past and reserved sends.
-    pub sends: Sends,
+    pub sends: Arc<Sends>,
     /// What is stored of each campaign.
     pub campaigns: BTreeMap<CampaignSlug, CampaignRow>,
     /// Occurrences that can still change.
@@ -37,13 +39,21 @@ pub struct State {
     pub next_occurrence: i64,
     /// LINE's numbers as last read.
     pub quota: Option<QuotaReading>,
+    /// The latest instant any transaction of the account has seen. What is settled counts at it at the latest: after a
+    /// clock was set back and accepted, what was sent by the old one has happened all the same.
+    pub seen_at: Instant,
     /// The entry the index's checkpoint is as of; 0 without one.
     pub checkpoint: Seq,
 }
 
 impl State {
     /// Reads everything. Call only after the claim has committed.
-    pub async fn load(store: &dyn Store, account: AccountId, clock: &Reading) -> Result<Self, StoreError> {
+    pub async fn load(
+        store: &dyn Store,
+        account: AccountId,
+        clock: &Reading,
+        seen_at: Option<Instant>,
+    ) -> Result<Self, StoreError> {
         let row = store.account(account).await?.ok_or_else(|| StoreError::Corrupt {
             what: format!("account {}", account.0),
             why: "its row is gone while its lease exists; restore the database from a backup".into(),
@@ -52,20 +62,19 @@ impl State {
         let campaigns = store.campaigns(account).await?;
         let campaigns = campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect();
         let quota = store.quota(account).await?.into_iter().next();
-        let newest = OccurrenceFilter::Newest { campaign: None, limit: 1 };
-        let highest = store.occurrences(account, newest).await?;
+        let last = store.occurrences(account, OccurrenceFilter::Last).await?;
         let mut state = Self {
             row,
-            index,
-            sends: Sends::default(),
+            index: Arc::new(index),
+            sends: Arc::default(),
             campaigns,
             runs: BTreeMap::new(),
-            next_occurrence: highest.iter().map(|row| row.id.0).max().unwrap_or(0) + 1,
+            next_occurrence: last.first().map_or(0, |row| row.id.0) + 1,
             quota,
+            seen_at: seen_at.map_or(clock.now, |seen| seen.max(clock.now)),
             checkpoint,
         };
         for row in store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await? {
-            state.next_occurrence = state.next_occurrence.max(row.id.0 + 1);
             state.load_occurrence(store, account, row, clock).await?;
         }
         Ok(state)
@@ -81,7 +90,7 @@ impl State {
         let variants = store.variants(account, row.id).await?;
         let scheduled = matches!(row.run, RunKind::Scheduled(_));
         if scheduled {
-            self.sends.reserve(reservation(&row, &variants));
+            self.sends_mut().reserve(reservation(&row, &variants));
         }
         let id = row.id;
         let open = row.finished_at.is_none();
@@ -102,6 +111,16 @@ impl State {
         Ok(())
     }
 
+    /// The index, to change it. Nobody else reads it by then: a decision under way would make this a copy.
+    pub fn index_mut(&mut self) -> &mut Index {
+        Arc::make_mut(&mut self.index)
+    }
+
+    /// The sends, to change them.
+    pub fn sends_mut(&mut self) -> &mut Sends {
+        Arc::make_mut(&mut self.sends)
+    }
+
     /// A finished occurrence's sets say what no batch row does: what was cancelled or expired above the mark, and
     /// everything once its batch rows are pruned.
     async fn settle_rest(
@@ -113,15 +132,15 @@ impl State {
         for set in store.sets(account, run.row.id).await? {
             let SetKind::Outcome(outcome) = set.kind else { continue };
             let rest = set.friends - run.outcome_set(outcome);
-            self.settle(run.row.id, outcome, &rest, run.effective_at(u32::MAX));
+            self.settle(run.row.id, outcome, &rest, run.effective_at(Instant::MAX));
         }
         Ok(())
     }
 
     /// Tells the sends what a batch row says: kept at its instant, or released.
     pub fn settle_batch(&mut self, run: &Run, batch: &BatchRow) {
-        if let Some((outcome, friends)) = run.outcome_of(batch) {
-            self.settle(run.row.id, outcome, &friends, run.effective_at(batch.n));
+        if let (Some((outcome, friends)), Some(end)) = (run.outcome_of(batch), &batch.ended) {
+            self.settle(run.row.id, outcome, &friends, run.effective_at(end.at));
         }
     }
 
@@ -134,9 +153,10 @@ impl State {
         at: Instant,
     ) {
         if outcome.counts() {
-            self.sends.settle(occurrence, friends, at);
+            let at = at.min(self.seen_at);
+            self.sends_mut().settle(occurrence, friends, at);
         } else {
-            self.sends.release(occurrence, friends);
+            self.sends_mut().release(occurrence, friends);
         }
     }
 
@@ -151,9 +171,14 @@ impl State {
     }
 
     /// A friend by user id or external id.
-    pub fn find_friend(&self, text: &str) -> Option<FriendId> {
-        let by_user = crate::domain::id::UserId::parse(text).ok().and_then(|user| self.index.friend_of(user));
-        by_user.or_else(|| self.index.with_external_id(text).min().map(FriendId))
+    ///
+    /// # Errors
+    /// It is nobody's, or several friends have that external id.
+    pub fn find_friend(&self, text: &str) -> Result<FriendId, Miss> {
+        match UserId::parse(text).ok().and_then(|user| self.index.friend_of(user)) {
+            Some(friend) => Ok(friend),
+            None => Miss::unless_one(self.index.with_external_id(text).iter().map(FriendId)),
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
+use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure};
 use crate::sender::run::Run;
-use crate::store::{ActRow, NewOccurrence, Part, Priority, VariantRow, Write};
+use crate::store::{ActRow, NewOccurrence, OccurrenceFilter, Part, Priority, StoreError, VariantRow, Write};
 
 use super::Engine;
 use super::acts::{Answered, conflict, not_found};
@@ -50,16 +51,22 @@ impl Engine {
             Err(failure) => return Ok(Err(failure)),
         };
         let clock = self.deps.clock.read();
+        let at = self.free_test_instant(slug, clock.now).await?;
         let quota = self.stored_quota(clock.now).await?;
         if let plan::Quota::Known { limit, used } = quota
             && limit.saturating_sub(used) < recipients.len()
         {
-            return Ok(Err(conflict(
-                lang.pick("今月の残り通数が足りません。", "the month's messages are used up.").into(),
-            )));
+            let (left, wanted) = (limit.saturating_sub(used), recipients.len());
+            return Ok(Err(conflict(match lang {
+                Lang::Ja => format!(
+                    "今月の残りは {left}通で、{wanted}人に送れません（上限 {limit}通）。LINE Official Account Manager で上限を上げるか、月が替わるのを待ってください。"
+                ),
+                Lang::En => format!(
+                    "{left} messages are left of {limit} this month, too few for {wanted}: raise the limit in LINE Official Account Manager, or wait for the month to turn"
+                ),
+            })));
         }
-        let mut row =
-            self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(clock.now));
+        let mut row = self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(at));
         row.capped = false;
         row.deadline_at = None;
         row.pace = None;
@@ -99,12 +106,28 @@ impl Engine {
         Ok(Ok(Answer { text, json: json!({ "occurrence": id, "friends": friends }), exit: 0 }))
     }
 
+    /// The instant a test send is named by: its own, also where another one of the campaign has this very millisecond.
+    async fn free_test_instant(&self, slug: &CampaignSlug, now: Instant) -> Result<Instant, StoreError> {
+        let newest = OccurrenceFilter::Newest { campaign: Some(slug.clone()), limit: 1_000 };
+        let rows = self.deps.store.occurrences(self.account, newest).await?;
+        let mut at = now;
+        while rows.iter().any(|row| row.run == RunKind::Test(at)) {
+            at = at + Span::from_millis(1);
+        }
+        Ok(at)
+    }
+
     fn may_test(&self, lang: Lang) -> Result<(), Failure> {
         if self.state.row.stopped.is_some() || self.state.row.paused.is_some() {
-            return Err(conflict(
-                lang.pick("アカウントは停止中です。haishin start", "the account is stopped: haishin start")
-                    .into(),
-            ));
+            let message = lang.pick(
+                "アカウントは停止中です。再開してから送ってください: haishin start",
+                "the account is stopped; let it go on first: haishin start",
+            );
+            return Err(conflict(message.into()));
+        }
+        let now = self.deps.clock.now();
+        if self.clock_behind(now) {
+            return Err(conflict(self.words(lang).clock_behind(now, self.state.seen_at)));
         }
         if self.deps.mode == super::Mode::Command {
             let message = lang.pick(
@@ -118,17 +141,15 @@ impl Engine {
 
     fn named_friends(&self, to: &[String], lang: Lang) -> Result<RoaringBitmap, Failure> {
         if to.is_empty() || to.len() > MOST {
-            return Err(Failure { code: "invalid".into(), message: format!("1–{MOST}") });
+            let message = lang.pick(
+                format!("テスト送信の宛先は 1～{MOST}人です。"),
+                format!("a test send goes to 1 to {MOST} friends"),
+            );
+            return Err(Failure { code: "invalid".into(), message });
         }
         let mut friends = RoaringBitmap::new();
         for name in to {
-            let Some(friend) = self.state.find_friend(name) else {
-                return Err(not_found(match lang {
-                    Lang::Ja => format!("友だち「{name}」は見つかりません。"),
-                    Lang::En => format!("there is no friend `{name}`"),
-                }));
-            };
-            friends.insert(friend.0);
+            friends.insert(self.find_friend(name, lang)?.0);
         }
         Ok(friends)
     }

@@ -1,8 +1,9 @@
-//! Fairness between accounts: heavy work is done in bounded slices, one at a time, first come first served.
+//! Fairness between accounts: what is written in bulk is written in bounded slices, one at a time, first come first served.
 //!
-//! A slice is one campaign's plan and freeze, one slice of the inbox or one slice of the fold. With n accounts a due send
-//! therefore waits behind at most n − 1 slices of others, however much each of them still has to do. Requests take no
-//! turn here: an outage of LINE for one account holds nobody up.
+//! A slice is the commit of one freeze, one slice of the inbox or one slice of the fold. With n accounts a due send
+//! therefore waits behind at most n − 1 slices of others, however much each of them still has to do. What a freeze
+//! computes is no part of it (it is done beside the runtime), nor are requests: an outage of LINE for one account
+//! holds nobody up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,20 +13,64 @@ use tokio::sync::{Mutex, MutexGuard};
 #[derive(Debug, Default)]
 pub struct Turnstile {
     lock: Mutex<()>,
-    served: AtomicU64,
+    waiting: AtomicU64,
+    ended: AtomicU64,
+    most_waited: AtomicU64,
+}
+
+/// A slice that lasts until this is dropped.
+#[derive(Debug)]
+pub struct Slice<'a> {
+    ended: &'a AtomicU64,
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl Drop for Slice<'_> {
+    fn drop(&mut self) {
+        // Before the lock is free: whoever gets it next has waited for this one.
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Stands in line until dropped.
+struct InLine<'a>(&'a AtomicU64);
+
+impl<'a> InLine<'a> {
+    fn at(waiting: &'a AtomicU64) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Turnstile {
-    /// Waits for one's turn; the slice lasts until the guard is dropped.
-    pub async fn slice(&self) -> MutexGuard<'_, ()> {
-        let guard = self.lock.lock().await;
-        self.served.fetch_add(1, Ordering::Relaxed);
-        guard
+    /// Waits for one's turn.
+    pub async fn slice(&self) -> Slice<'_> {
+        let (in_line, before) = (InLine::at(&self.waiting), self.ended());
+        let lock = self.lock.lock().await;
+        drop(in_line);
+        self.most_waited.fetch_max(self.ended() - before, Ordering::SeqCst);
+        Slice { ended: &self.ended, _lock: lock }
     }
 
-    /// How many slices have begun.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How many slices have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Behind how many slices anybody has waited at the most.
+    pub fn most_waited(&self) -> u64 {
+        self.most_waited.load(Ordering::SeqCst)
     }
 }
 
@@ -35,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    /// Five accounts with a hundred slices of work each, one with a single slice: it waits behind one of each at most,
-    /// however much they still have to do. Turns, not time: nothing here depends on how long a slice takes.
+    /// Five accounts with a hundred slices of work each, one with a single slice now and then: nobody waits behind more
+    /// than one of each other. Turns, not time: nothing here depends on how long a slice takes.
     #[tokio::test(start_paused = true)]
     async fn one_slice_waits_behind_at_most_one_of_each_other_account() {
         const OTHERS: u64 = 5;
@@ -53,13 +98,30 @@ mod tests {
         }
         for _ in 0..20 {
             tokio::time::sleep(std::time::Duration::from_millis(1_234)).await;
-            let before = turnstile.served();
+            let before = turnstile.ended();
             let slice = turnstile.slice().await;
-            let waited_behind = turnstile.served() - before - 1;
+            let waited_behind = turnstile.ended() - before;
             drop(slice);
-            assert!(waited_behind <= OTHERS, "behind {waited_behind} slices of {OTHERS} others");
+            assert!(
+                (1..=OTHERS).contains(&waited_behind),
+                "behind {waited_behind} slices of {OTHERS} others"
+            );
         }
+        assert_eq!(turnstile.waiting(), OTHERS, "nobody has noticed yet that the turnstile is free");
         busy.join_all().await;
-        assert_eq!(turnstile.served(), OTHERS * 100 + 20);
+        assert_eq!((turnstile.ended(), turnstile.most_waited()), (OTHERS * 100 + 20, OTHERS));
+    }
+
+    /// Whoever goes away while in line is in nobody's way.
+    #[tokio::test]
+    async fn one_that_gave_up_is_passed_over() {
+        let turnstile = Turnstile::default();
+        let slice = turnstile.slice().await;
+        let gone = tokio::time::timeout(std::time::Duration::ZERO, turnstile.slice()).await;
+        assert!(gone.is_err());
+        assert_eq!(turnstile.waiting(), 0);
+        drop(slice);
+        drop(turnstile.slice().await);
+        assert_eq!((turnstile.ended(), turnstile.most_waited()), (2, 0));
     }
 }

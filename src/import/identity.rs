@@ -5,38 +5,58 @@ use std::collections::HashMap;
 
 use crate::domain::attribute::Value;
 use crate::domain::effect::{DedupeId, Effect, Intake};
+use crate::domain::friend::FriendRef;
 
-/// Counts equal events of one file.
+/// Tells the events of one file apart.
 ///
 /// Keys are half a digest: where two different contents met in one, the later would only get a higher ordinal,
-/// the same one at each import, and its id still holds its whole content. So 20 bytes a row of a file without
-/// event ids are enough.
+/// the same one at each import, and its id still holds its whole content. So 20 bytes an event are enough.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
+    /// How many there were of each content without an id.
     seen: HashMap<u64, u32>,
+    /// A digest of the content that each id first came with.
+    named: HashMap<u64, u32>,
+    /// How often an id came again with another content: the first counts.
+    pub repeated: u64,
 }
 
 impl Identities {
     /// The dedupe id of an event; state is absolute and needs none.
     pub fn of(&mut self, intake: &Intake) -> Option<DedupeId> {
         let Effect::Event { name, event_id, properties } = &intake.effect else { return None };
-        if let Some(event_id) = event_id {
-            return Some(DedupeId::of("event", event_id.as_bytes()));
-        }
         let mut content = Vec::new();
-        part(&mut content, &intake.user.0);
+        match &intake.friend {
+            FriendRef::User(user) => part(&mut content, &user.0),
+            // Its first part is never as long as a user's 16 bytes, so the two can write no equal content.
+            FriendRef::External(id) => {
+                part(&mut content, b"external id");
+                part(&mut content, id.as_bytes());
+            }
+        }
         part(&mut content, &intake.at.as_millis().to_be_bytes());
         part(&mut content, name.as_str().as_bytes());
         for (name, value) in properties {
             part(&mut content, name.as_str().as_bytes());
             value_parts(&mut content, value);
         }
-        let DedupeId([a, b, c, d, e, f, g, h, ..]) = DedupeId::of("event content", &content);
-        let ordinal = self.seen.entry(u64::from_be_bytes([a, b, c, d, e, f, g, h])).or_insert(0);
+        let (key, rest) = halves(DedupeId::of("event content", &content));
+        if let Some(event_id) = event_id {
+            let id = DedupeId::of("event", event_id.as_bytes());
+            let first = *self.named.entry(halves(id).0).or_insert(rest);
+            self.repeated += u64::from(first != rest);
+            return Some(id);
+        }
+        let ordinal = self.seen.entry(key).or_insert(0);
         part(&mut content, &ordinal.to_be_bytes());
         *ordinal = ordinal.saturating_add(1);
         Some(DedupeId::of("event content", &content))
     }
+}
+
+/// Half of a digest, and a quarter more.
+fn halves(DedupeId([a, b, c, d, e, f, g, h, i, j, k, l, ..]): DedupeId) -> (u64, u32) {
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
 }
 
 /// Length-prefixed, so that no two contents write the same bytes.

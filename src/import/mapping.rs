@@ -42,8 +42,8 @@ impl Kind {
     pub(super) fn fields(self) -> &'static [Field] {
         match self {
             Self::Friends => &[Field::User, Field::Status, Field::FollowedAt, Field::ExternalId],
-            Self::Tags => &[Field::User, Field::Tag, Field::At],
-            Self::Events => &[Field::User, Field::Name, Field::At, Field::EventId],
+            Self::Tags => &[Field::User, Field::ExternalId, Field::Tag, Field::At],
+            Self::Events => &[Field::User, Field::ExternalId, Field::Name, Field::At, Field::EventId],
         }
     }
 }
@@ -261,7 +261,7 @@ struct Raw {
 struct RawToTag {
     tag: TagName,
     column: String,
-    equals: Option<String>,
+    equals: Option<RawText>,
     at: Option<RawSource>,
 }
 
@@ -270,7 +270,7 @@ struct RawToTag {
 struct RawToEvent {
     name: EventName,
     column: String,
-    equals: Option<String>,
+    equals: Option<RawText>,
     at: RawSource,
     event_id: Option<RawSource>,
     #[serde(default)]
@@ -281,7 +281,7 @@ struct RawToEvent {
 #[serde(deny_unknown_fields)]
 struct RawProperty {
     column: Option<String>,
-    value: Option<String>,
+    value: Option<RawText>,
     #[serde(rename = "type")]
     declared: AttributeType,
 }
@@ -290,30 +290,55 @@ struct RawProperty {
 #[serde(deny_unknown_fields)]
 struct RawSourceTable {
     column: Option<String>,
-    value: Option<String>,
+    value: Option<RawText>,
     md5: Option<String>,
 }
 
-/// A header as a string, or `{ column = … }`, `{ value = … }`, `{ md5 = … }`.
+/// A text that may stand without quotes where TOML has a notation for it: a whole number, `true`, a date. Not a
+/// number with a fraction, of which TOML does not keep how it was written.
+struct RawText(String);
+
+impl RawText {
+    fn of(value: &toml::Value) -> Option<Self> {
+        Some(Self(match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            toml::Value::Datetime(at) => at.to_string(),
+            _ => return None,
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for RawText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        Self::of(&value)
+            .ok_or_else(|| unexpected(&value, "a text in quotes, a whole number, true, false or a date"))
+    }
+}
+
+fn unexpected<E: serde::de::Error>(value: &toml::Value, expected: &str) -> E {
+    E::custom(format!("this is a TOML {}; expected {expected}", value.type_str()))
+}
+
+/// A header as a string, a date as it is, or `{ column = … }`, `{ value = … }`, `{ md5 = … }`.
 struct RawSource(RawSourceTable);
 
 impl<'de> Deserialize<'de> for RawSource {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = RawSource;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("the header of a column, { value = \"…\" } or { md5 = \"…{row}\" }")
+        let none = RawSourceTable { column: None, value: None, md5: None };
+        Ok(Self(match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(header) => RawSourceTable { column: Some(header), ..none },
+            date @ toml::Value::Datetime(_) => RawSourceTable { value: RawText::of(&date), ..none },
+            toml::Value::Table(table) => table
+                .try_into()
+                .map_err(|error: toml::de::Error| serde::de::Error::custom(error.message()))?,
+            other => {
+                let expected = "the header of a column, { value = \"…\" } or { md5 = \"…{row}\" }";
+                return Err(unexpected(&other, expected));
             }
-            fn visit_str<E>(self, header: &str) -> Result<RawSource, E> {
-                Ok(RawSource(RawSourceTable { column: Some(header.to_owned()), value: None, md5: None }))
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RawSource, A::Error> {
-                let table = serde::de::value::MapAccessDeserializer::new(map);
-                RawSourceTable::deserialize(table).map(RawSource)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        }))
     }
 }
 
@@ -381,7 +406,7 @@ impl Problems {
     fn source(&mut self, place: &str, RawSource(raw): RawSource, md5_allowed: bool) -> Option<Source> {
         match (raw.column, raw.value, raw.md5) {
             (Some(column), None, None) => Some(Source::Column(column)),
-            (None, Some(value), None) => Some(Source::Constant(value)),
+            (None, Some(RawText(value)), None) => Some(Source::Constant(value)),
             (None, None, Some(template)) if md5_allowed => Some(Source::Md5(template)),
             (None, None, Some(_)) => self.none(Problem::Md5Place(place.to_owned())),
             _ => self.none(Problem::OneSource(place.to_owned())),
@@ -405,19 +430,16 @@ impl Problems {
 
     fn tag_rule(&mut self, raw: RawToTag) -> ToTag {
         let at = raw.at.and_then(|at| self.source("to_tag.at", at, false));
-        ToTag { tag: raw.tag, when: When { column: raw.column, equals: raw.equals }, at }
+        let equals = raw.equals.map(|RawText(text)| text);
+        ToTag { tag: raw.tag, when: When { column: raw.column, equals }, at }
     }
 
     fn event_rule(&mut self, raw: RawToEvent) -> Option<ToEvent> {
         let properties = self.properties("to_event.properties", raw.properties);
         let event_id = raw.event_id.and_then(|id| self.source("to_event.event_id", id, false));
         let at = self.source("to_event.at", raw.at, false)?;
-        Some(ToEvent {
-            name: raw.name,
-            when: When { column: raw.column, equals: raw.equals },
-            at,
-            event_id,
-            properties,
-        })
+        let equals = raw.equals.map(|RawText(text)| text);
+        let when = When { column: raw.column, equals };
+        Some(ToEvent { name: raw.name, when, at, event_id, properties })
     }
 }

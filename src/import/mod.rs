@@ -26,5 +26,5 @@ pub use progress::{Bar, Lines, Position, Progress, Silent};
 pub use reader::{OpenError, Reader, RowError};
 pub use records::{COLUMNS_MAX, RECORD_BYTES_MAX};
 pub use reject::{Reason, Reject, RejectsFile};
-pub use report::{FirstReject, Intakes, Report};
+pub use report::{FirstReject, Intakes, Repeated, Report};
 pub use run::{CHUNK_INTAKES_MAX, RunError, Sink, run};

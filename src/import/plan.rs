@@ -12,7 +12,7 @@ use super::problem::{Problem, most_similar};
 use super::reject::Reason;
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::effect::{Effect, Intake};
-use crate::domain::friend::Status;
+use crate::domain::friend::{FriendRef, Status};
 use crate::domain::id::{AttributeName, EventName, PropertyName, TagName, UserId};
 use crate::domain::time::{Instant, Tz};
 
@@ -47,9 +47,11 @@ impl<T: Clone> Given<T> {
     }
 }
 
-enum User {
-    Given(Given<UserId>),
+/// How a row names its friend.
+enum Who {
+    User(Given<UserId>),
     Md5(Vec<Piece>),
+    External(Given<String>),
 }
 
 enum Piece {
@@ -89,7 +91,7 @@ pub(super) struct Plan {
     zone: Tz,
     /// The instant of what has none of its own.
     now: Instant,
-    user: User,
+    who: Who,
     status: Option<Given<Status>>,
     followed_at: Option<Given<Instant>>,
     external_id: Option<Given<String>>,
@@ -113,7 +115,7 @@ impl Plan {
         now: Instant,
     ) -> Result<Self, Vec<Problem>> {
         let mut binder = Binder::new(mapping, header, mapping.zone.unwrap_or(zone));
-        let user = binder.user();
+        let who = binder.who();
         let zone = binder.zone;
         let (mut tags, mut events) = (binder.tag_rules(), binder.event_rules());
         match mapping.kind {
@@ -127,13 +129,22 @@ impl Plan {
         }
         let status = binder.field(Field::Status, cell::status);
         let followed_at = binder.field(Field::FollowedAt, |text| cell::instant(text, zone));
-        let external_id = binder.field(Field::ExternalId, cell::id);
+        let external_id = match who {
+            // What names the friend is not also said of it.
+            Some(Who::External(_)) => None,
+            _ if mapping.kind == Kind::Friends => binder.field(Field::ExternalId, cell::id),
+            _ => None,
+        };
         let attributes = binder.attributes(declared);
-        let (true, Some(user)) = (binder.problems.is_empty(), user) else { return Err(binder.problems) };
+        let (true, Some(who)) = (binder.problems.is_empty(), who) else { return Err(binder.problems) };
         let ignored = binder.ignored();
         let plan =
-            Self { zone, now, user, status, followed_at, external_id, attributes, tags, events, ignored };
-        if plan.says_anything() { Ok(plan) } else { Err(vec![Problem::NothingMapped]) }
+            Self { zone, now, who, status, followed_at, external_id, attributes, tags, events, ignored };
+        if plan.says_anything() {
+            Ok(plan)
+        } else {
+            Err(vec![Problem::NothingMapped { ignored: plan.ignored }])
+        }
     }
 
     fn says_anything(&self) -> bool {
@@ -141,11 +152,20 @@ impl Plan {
         state || !(self.attributes.is_empty() && self.tags.is_empty() && self.events.is_empty())
     }
 
+    /// The column of the customer id that rows name their friends by; `None` where they name users.
+    pub fn external_column(&self) -> Option<Option<usize>> {
+        match &self.who {
+            Who::External(Given::Column(column)) => Some(Some(*column)),
+            Who::External(Given::Fixed(_)) => Some(None),
+            Who::User(_) | Who::Md5(_) => None,
+        }
+    }
+
     /// What a row says; `number` counts rows from 0.
     pub fn intakes(&self, row: &Row, number: u64, identities: &mut Identities) -> Result<Vec<Intake>, Fault> {
-        let user = self.user_of(row, number)?;
+        let friend = self.friend_of(row, number)?;
         let mut intakes = Vec::new();
-        let mut say = |at, effect| intakes.push(Intake { user, at, effect, dedupe: None });
+        let mut say = |at, effect| intakes.push(Intake { friend: friend.clone(), at, effect, dedupe: None });
         let followed_at =
             self.optional(self.followed_at.as_ref(), row, |text| cell::instant(text, self.zone))?;
         let status = self.optional(self.status.as_ref(), row, cell::status)?;
@@ -197,10 +217,11 @@ impl Plan {
         Ok((at, Effect::Event { name, event_id, properties }))
     }
 
-    fn user_of(&self, row: &Row, number: u64) -> Result<UserId, Fault> {
-        match &self.user {
-            User::Given(given) => given.needed(row, cell::user),
-            User::Md5(pieces) => {
+    fn friend_of(&self, row: &Row, number: u64) -> Result<FriendRef, Fault> {
+        match &self.who {
+            Who::User(given) => given.needed(row, cell::user).map(FriendRef::User),
+            Who::External(given) => given.needed(row, cell::id).map(FriendRef::External),
+            Who::Md5(pieces) => {
                 let mut hash = Md5::new();
                 for piece in pieces {
                     match piece {
@@ -209,7 +230,7 @@ impl Plan {
                         Piece::Column(column) => hash.update(row.get(*column)),
                     }
                 }
-                Ok(UserId(hash.finalize().into()))
+                Ok(FriendRef::User(UserId(hash.finalize().into())))
             }
         }
     }
@@ -289,10 +310,30 @@ impl<'a> Binder<'a> {
         given
     }
 
-    fn user(&mut self) -> Option<User> {
-        match self.mapping.fields.get(&Field::User) {
-            Some(Source::Md5(template)) => self.template(template).map(User::Md5),
-            _ => self.needed(Field::User, cell::user).map(User::Given),
+    /// A user id, as mapped or in the column of that name, else a customer id. Where friends have no fields of their
+    /// own, a customer id that is mapped beats a column that is only there.
+    fn who(&mut self) -> Option<Who> {
+        let (mapping, header) = (self.mapping, self.header);
+        let mapped = |field| mapping.fields.get(&field);
+        let there =
+            |field: Field| mapped(field).is_some() || header.iter().any(|name| name == field.as_str());
+        let one_name = mapping.kind != Kind::Friends;
+        let by_external_id = match (mapped(Field::User), mapped(Field::ExternalId)) {
+            (Some(_), Some(_)) if one_name => {
+                self.problems.push(Problem::TwoNames(mapping.kind));
+                return None;
+            }
+            (None, Some(_)) if one_name => true,
+            _ => !there(Field::User),
+        };
+        if by_external_id && !there(Field::ExternalId) {
+            self.problems.push(Problem::NoName { columns: header.to_vec() });
+            return None;
+        }
+        match mapped(Field::User) {
+            _ if by_external_id => self.needed(Field::ExternalId, cell::id).map(Who::External),
+            Some(Source::Md5(template)) => self.template(template).map(Who::Md5),
+            _ => self.needed(Field::User, cell::user).map(Who::User),
         }
     }
 

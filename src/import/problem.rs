@@ -53,6 +53,15 @@ pub enum Problem {
         /// The file's columns.
         columns: Vec<String>,
     },
+    /// Neither a user id nor a customer id says who is meant.
+    NoName {
+        /// The file's columns.
+        columns: Vec<String>,
+    },
+    /// Both do, in a file where one is enough.
+    TwoNames(Kind),
+    /// The header is one column, and another sign than a comma stands in it.
+    Separator(char),
     /// The attribute is not declared.
     Attribute {
         /// The name.
@@ -72,7 +81,10 @@ pub enum Problem {
     /// Made-up user ids for an account whose messages leave this machine.
     DerivedUsers,
     /// The rows say who, but nothing else.
-    NothingMapped,
+    NothingMapped {
+        /// The other columns.
+        ignored: Vec<String>,
+    },
     /// Two columns of one name.
     DuplicateColumn {
         /// The header.
@@ -153,11 +165,33 @@ impl Problem {
                     format!("no column for {key}; name it with --column {key}=HEADER (the columns are: {columns})"),
                 )
             }
+            Self::NoName { columns } => {
+                let columns = columns.join(", ");
+                (
+                    format!("友だちを示す列がわかりません。--column user=列名 か --column external_id=列名 で指定してください(列: {columns})"),
+                    format!("no column says which friend is meant; name it with --column user=HEADER or --column external_id=HEADER (the columns are: {columns})"),
+                )
+            }
+            Self::TwoNames(kind) => (
+                format!("{} では user と external_id のどちらか1つだけを指定してください", kind.as_str()),
+                format!("{} name friends by user or by external_id; map one of them", kind.as_str()),
+            ),
+            Self::Separator(separator) => {
+                let (ja, en) = match separator {
+                    '\t' => ("タブ", "tabs"),
+                    _ => ("セミコロン", "semicolons"),
+                };
+                (
+                    format!("列が{ja}で区切られています。カンマ区切りの CSV で保存し直してください"),
+                    format!("the columns are separated by {en}; save the file as CSV with commas"),
+                )
+            }
             Self::Attribute { name, similar } => {
                 let (ja, en) = did_you_mean(similar.as_deref());
+                let also = if similar.is_some() { " Else" } else { ";" };
                 (
-                    format!("属性「{name}」は config/attributes.toml で宣言されていません{ja}"),
-                    format!("the attribute `{name}` is not declared in config/attributes.toml{en}"),
+                    format!("属性「{name}」は動いている設定で宣言されていません{ja}。新しい属性は config/attributes.toml に書き、haishin apply で有効にしてください"),
+                    format!("the attribute `{name}` is not declared in the running configuration{en}{also} declare it in config/attributes.toml and run `haishin apply`"),
                 )
             }
             Self::DuplicateColumn { column, numbers: (first, second) } => (
@@ -172,10 +206,13 @@ impl Problem {
                 "md5 で作ったユーザー ID は、api_base がこのマシン(ループバック)を指すリハーサル用アカウントでだけ使えます".into(),
                 "user ids made up with md5 are for rehearsal accounts only, whose api_base is on loopback".into(),
             ),
-            Self::NothingMapped => (
-                "user のほかに取り込む列がありません。status, followed_at, external_id, 属性のいずれかを対応させてください".into(),
-                "no column but the user is mapped; map status, followed_at, external_id or an attribute".into(),
-            ),
+            Self::NothingMapped { ignored } => {
+                let ignored = ignored.join(", ");
+                (
+                    format!("友だちを示す列のほかに取り込む列がありません。--column で status, followed_at, 属性などに対応させてください(ほかの列: {ignored})"),
+                    format!("nothing but the friend's column is read; name what status, followed_at or an attribute is in with --column (the other columns are: {ignored})"),
+                )
+            }
             Self::Utf16 => (
                 "ファイルが UTF-16 です。「CSV UTF-8」で保存し直してください".into(),
                 "the file is in UTF-16; save it as \"CSV UTF-8\"".into(),

@@ -9,7 +9,9 @@ use super::plan::{AttributeTypes, Plan};
 use super::problem::{Problem, texts};
 use super::records::{Next, Record, Records};
 use super::reject::{Reason, Reject};
+use super::report::{Intakes, Repeated};
 use crate::domain::effect::Intake;
+use crate::domain::friend::{FriendRef, Miss};
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 
@@ -50,7 +52,24 @@ pub enum RowError {
     Io(#[from] io::Error),
 }
 
-/// Reads rows one by one; memory does not grow with the file, but for 20 bytes an event without `event_id`.
+/// A row that may turn out to name no friend: what is needed to reject it then.
+pub(super) struct Named {
+    line: u64,
+    column: Option<String>,
+    row: Vec<String>,
+    id: String,
+    /// What it says.
+    pub says: Intakes,
+}
+
+impl Named {
+    pub fn rejected(self, miss: Miss) -> Reject {
+        let Self { line, column, row, id, .. } = self;
+        Reject { line, column, reason: Reason::NoFriend { id, miss }, row }
+    }
+}
+
+/// Reads rows one by one; memory does not grow with the file, but for 20 bytes an event.
 pub struct Reader<R> {
     records: Records<R>,
     record: Record,
@@ -60,6 +79,7 @@ pub struct Reader<R> {
     plan: Plan,
     identities: Identities,
     rows: u64,
+    repeated: Repeated,
     failed: bool,
 }
 
@@ -97,9 +117,23 @@ impl<R: Read> Reader<R> {
         if !duplicates.is_empty() {
             return Err(OpenError::Problems(duplicates));
         }
-        let plan = Plan::bind(mapping, &header, declared, zone, now).map_err(OpenError::Problems)?;
-        let identities = Identities::default();
-        Ok(Self { records, record, row, encoding, header, plan, identities, rows: 0, failed: false })
+        let plan = Plan::bind(mapping, &header, declared, zone, now);
+        let plan = plan.map_err(|problems| match separator(&header) {
+            Some(separator) => problem(Problem::Separator(separator)),
+            None => OpenError::Problems(problems),
+        })?;
+        Ok(Self {
+            records,
+            record,
+            row,
+            encoding,
+            header,
+            plan,
+            identities: Identities::default(),
+            rows: 0,
+            repeated: Repeated::default(),
+            failed: false,
+        })
     }
 
     /// The names of the columns.
@@ -127,13 +161,42 @@ impl<R: Read> Reader<R> {
         self.encoding
     }
 
+    /// Rows that gave an event the id of another one of this file.
+    pub fn repeated(&self) -> Repeated {
+        self.repeated
+    }
+
+    /// Whether rows name friends by the shop's own customer id.
+    pub fn by_external_id(&self) -> bool {
+        self.plan.external_column().is_some()
+    }
+
+    /// The row just read, where it names its friend by customer id and says something.
+    pub(super) fn named(&self, intakes: &[Intake]) -> Option<Named> {
+        let column = self.plan.external_column()?;
+        let FriendRef::External(id) = &intakes.first()?.friend else { return None };
+        Some(Named {
+            line: self.record.line,
+            column: column.and_then(|column| self.header.get(column)).cloned(),
+            row: self.row.texts().map(str::to_owned).collect(),
+            id: id.clone(),
+            says: Intakes::of(intakes),
+        })
+    }
+
     fn intakes(&mut self, number: u64) -> Result<Vec<Intake>, (Option<usize>, Reason)> {
         decode(&self.records, &self.record, &mut self.row, &mut self.encoding)
             .map_err(|reason| (None, reason))?;
         if self.row.len() != self.header.len() {
             return Err((None, Reason::Fields { found: self.row.len(), expected: self.header.len() }));
         }
-        self.plan.intakes(&self.row, number, &mut self.identities)
+        let before = self.identities.repeated;
+        let intakes = self.plan.intakes(&self.row, number, &mut self.identities)?;
+        if self.identities.repeated > before {
+            self.repeated.rows += 1;
+            self.repeated.first_line.get_or_insert(self.record.line);
+        }
+        Ok(intakes)
     }
 
     fn reject(&self, (column, reason): (Option<usize>, Reason)) -> Reject {
@@ -174,6 +237,12 @@ impl<R: Read> Iterator for Reader<R> {
             }
         }
     }
+}
+
+/// What separates the columns of a header that has no comma.
+fn separator(header: &[String]) -> Option<char> {
+    let [only] = header else { return None };
+    [';', '\t'].into_iter().find(|separator| only.contains(*separator))
 }
 
 fn problem(problem: Problem) -> OpenError {

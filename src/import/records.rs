@@ -21,12 +21,14 @@ const BUFFER_BYTES: usize = 4 * RECORD_BYTES_MAX;
 /// Why a line is no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The quote at the beginning of a field is not closed within the longest record.
+    /// The quote at the beginning of a field is not closed before the file ends.
     QuoteOpen,
     /// Something other than a comma or the end of the line follows a closing quote.
     AfterQuote,
     /// More than `RECORD_BYTES_MAX` bytes.
     TooLong,
+    /// More than that, within a quote: a long cell, or a quote that is not closed.
+    QuotedTooLong,
     /// More than `COLUMNS_MAX` fields.
     TooManyFields,
 }
@@ -213,7 +215,7 @@ fn split(input: &[u8], record: &mut Record) -> Result<usize, Broken> {
             return end_field(record).map(|()| i + 1);
         }
         if i >= RECORD_BYTES_MAX {
-            return Err(if matches!(state, State::Quoted) { Broken::QuoteOpen } else { Broken::TooLong });
+            return Err(if matches!(state, State::Quoted) { Broken::QuotedTooLong } else { Broken::TooLong });
         }
         state = match (state, byte) {
             (State::FieldStart | State::Plain | State::Quote, b',') => {

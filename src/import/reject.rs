@@ -8,6 +8,7 @@ use super::cell::ID_CHARS_MAX;
 use super::encoding::Encoding;
 use super::records::{Broken, COLUMNS_MAX, RECORD_BYTES_MAX};
 use crate::domain::attribute::AttributeType;
+use crate::domain::friend::Miss;
 use crate::lang::Lang;
 
 /// What is wrong with a row or with one of its cells.
@@ -19,6 +20,8 @@ pub enum Reason {
     AfterQuote,
     /// The row is longer than [`RECORD_BYTES_MAX`].
     TooLong,
+    /// The row is longer than that, and a quote in it still open.
+    QuotedTooLong,
     /// The row has more than [`COLUMNS_MAX`] fields.
     TooManyFields,
     /// The row has another number of fields than the header.
@@ -49,6 +52,13 @@ pub enum Reason {
     },
     /// An empty cell where a value is needed.
     Empty,
+    /// The customer id is no one friend's.
+    NoFriend {
+        /// The id.
+        id: String,
+        /// Whether nobody has it or several.
+        miss: Miss,
+    },
 }
 
 impl From<Broken> for Reason {
@@ -57,6 +67,7 @@ impl From<Broken> for Reason {
             Broken::QuoteOpen => Self::QuoteOpen,
             Broken::AfterQuote => Self::AfterQuote,
             Broken::TooLong => Self::TooLong,
+            Broken::QuotedTooLong => Self::QuotedTooLong,
             Broken::TooManyFields => Self::TooManyFields,
         }
     }
@@ -82,6 +93,10 @@ impl Reason {
             Self::TooLong => (
                 format!("行が長すぎます(上限 {RECORD_BYTES_MAX} バイト)"),
                 format!("the row is longer than {RECORD_BYTES_MAX} bytes; shorten it"),
+            ),
+            Self::QuotedTooLong => (
+                format!("行が長すぎるか(上限 {RECORD_BYTES_MAX} バイト)、引用符 \" が閉じていません"),
+                format!("the row is longer than {RECORD_BYTES_MAX} bytes, or a quote \" is not closed"),
             ),
             Self::TooManyFields => (
                 format!("列が多すぎます(上限 {COLUMNS_MAX} 列)"),
@@ -138,6 +153,23 @@ impl Reason {
             Self::Empty => {
                 ("空欄ですが、値が必要です".into(), "the cell is empty, but a value is needed".into())
             }
+            Self::NoFriend { id, miss: Miss::Unknown } => (
+                format!(
+                    "顧客ID「{}」の友だちはいません。先に user と external_id のある friends を取り込んでください",
+                    short(id)
+                ),
+                format!(
+                    "no friend has the external id `{}`; first import friends with user and external_id",
+                    short(id)
+                ),
+            ),
+            Self::NoFriend { id, miss: Miss::Shared { friends } } => (
+                format!(
+                    "顧客ID「{}」の友だちが{friends}人います。user(LINE のユーザー ID)で指定してください",
+                    short(id)
+                ),
+                format!("{friends} friends have the external id `{}`; name this one by user", short(id)),
+            ),
         }
     }
 }
@@ -225,6 +257,11 @@ impl RejectsFile {
     /// The file, once there is one.
     pub fn path(&self) -> Option<&Path> {
         self.writer.is_some().then_some(self.path.as_path())
+    }
+
+    /// Where it is, or would be.
+    pub(super) fn target(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn lang(&self) -> Lang {

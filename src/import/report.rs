@@ -26,19 +26,46 @@ pub struct Intakes {
 }
 
 impl Intakes {
-    pub(super) fn count(&mut self, intakes: &[Intake]) {
+    pub(super) fn of(intakes: &[Intake]) -> Self {
+        let mut of = Self::default();
         for intake in intakes {
             match intake.effect {
-                Effect::Status { .. } => self.statuses += 1,
-                Effect::ExternalId { .. } => self.external_ids += 1,
-                Effect::Attribute { .. } => self.attributes += 1,
-                Effect::TagAdded { .. } => self.tags += 1,
-                Effect::Event { .. } => self.events += 1,
+                Effect::Status { .. } => of.statuses += 1,
+                Effect::ExternalId { .. } => of.external_ids += 1,
+                Effect::Attribute { .. } => of.attributes += 1,
+                Effect::TagAdded { .. } => of.tags += 1,
+                Effect::Event { .. } => of.events += 1,
                 // No file says these.
                 Effect::Joined { .. } | Effect::TagRemoved { .. } | Effect::Quarantined | Effect::Erased => {}
             }
         }
+        of
     }
+
+    /// All kinds together.
+    pub(super) fn total(&self) -> usize {
+        let Self { statuses, external_ids, attributes, tags, events } = self;
+        usize::try_from(statuses + external_ids + attributes + tags + events).unwrap_or(usize::MAX)
+    }
+
+    /// Adds each kind of `other`, or takes it away.
+    pub(super) fn change(&mut self, other: Self, by: fn(u64, u64) -> u64) {
+        let Self { statuses, external_ids, attributes, tags, events } = other;
+        self.statuses = by(self.statuses, statuses);
+        self.external_ids = by(self.external_ids, external_ids);
+        self.attributes = by(self.attributes, attributes);
+        self.tags = by(self.tags, tags);
+        self.events = by(self.events, events);
+    }
+}
+
+/// Rows that gave an event the id of another event of the file. The first counts, the rest change nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Repeated {
+    /// How many.
+    pub rows: u64,
+    /// The line of the first of them.
+    pub first_line: Option<u64>,
 }
 
 /// A rejected row, for people.
@@ -55,6 +82,8 @@ pub struct FirstReject {
 pub struct Report {
     /// What the rows were.
     pub kind: &'static str,
+    /// Whether they named friends by the shop's own customer id.
+    pub by_external_id: bool,
     /// Rows read, bad ones included.
     pub rows: u64,
     /// Rows handed to the inbox.
@@ -71,14 +100,21 @@ pub struct Report {
     pub encoding: Option<Encoding>,
     /// Columns that nothing read.
     pub ignored_columns: Vec<String>,
+    /// Event ids that stood for two events.
+    pub repeated_event_ids: Repeated,
+    /// The file was another one at the end than at the beginning.
+    pub file_changed: bool,
+    /// Changes that named no friend any more when they were applied.
+    pub strays: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
 
 impl Report {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind, by_external_id: bool) -> Self {
         Self {
             kind: kind.as_str(),
+            by_external_id,
             rows: 0,
             accepted: 0,
             rejected: 0,
@@ -87,6 +123,9 @@ impl Report {
             intakes: Intakes::default(),
             encoding: None,
             ignored_columns: Vec::new(),
+            repeated_event_ids: Repeated::default(),
+            file_changed: false,
+            strays: 0,
             duration_ms: 0,
         }
     }
@@ -106,6 +145,7 @@ impl Report {
         lines.push(lang.pick(format!("  取り込み {accepted}行"), format!("  accepted {accepted}")));
         lines.extend(self.rejected_text(lang));
         lines.extend(self.intakes_text(lang));
+        lines.extend(self.doubts_text(lang));
         if !self.ignored_columns.is_empty() {
             let columns = self.ignored_columns.join(", ");
             lines.push(
@@ -122,6 +162,36 @@ impl Report {
             format!("  取り込めない {rejected}行 → {path}(直して同じ指定で取り込めます)\n    最初: {line}行目 {reason}"),
             format!("  rejected {rejected} → {path} (correct it and import it with the same mapping)\n    first: line {line}: {reason}"),
         ))
+    }
+
+    /// What a person should look at, although every row went its way.
+    fn doubts_text(&self, lang: Lang) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Repeated { rows, first_line: Some(line) } = self.repeated_event_ids {
+            lines.push(lang.pick(
+                format!("  先の行と同じ event_id で内容の違う行 {rows}行(最初: {line}行目)。先の行だけを数えます"),
+                format!("  rows that give an earlier row's event_id to another event: {rows} (first: line {line}); the earlier one counts"),
+            ));
+        }
+        if self.file_changed {
+            lines.push(lang.pick(
+                "  ⚠ 読み込み中にファイルが変わりました。書き込みが終わってから、もう一度取り込んでください".into(),
+                "  ⚠ the file changed while it was read; import it again once it is complete".into(),
+            ));
+        }
+        if self.strays > 0 {
+            let strays = grouped(self.strays);
+            lines.push(lang.pick(
+                format!("  ⚠ 反映のときに宛先がなくなっていた変更 {strays}件 → haishin friend strays"),
+                format!("  ⚠ changes that named no friend any more when they were applied: {strays} → haishin friend strays"),
+            ));
+        }
+        lines
+    }
+
+    /// Whether a person has something to do.
+    pub fn needs_a_person(&self) -> bool {
+        self.rejected > 0 || self.file_changed || self.strays > 0
     }
 
     fn intakes_text(&self, lang: Lang) -> Option<String> {

@@ -3,12 +3,20 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::answer::Attempt;
+use super::answer::{Answer, Attempt};
 use crate::domain::key::RetryKey;
 
 /// One LINE channel as the sender sees it.
 #[async_trait]
 pub trait Api: Send + Sync + 'static {
+    /// Gets ready whatever a request needs beside its bytes, such as a token, so that a multicast right after it leaves
+    /// at once.
+    ///
+    /// # Errors
+    /// What the multicast would have come to.
+    async fn prepare(&self) -> Result<(), Answer> {
+        Ok(())
+    }
     /// Sends stored bytes under their own key, once. Whatever happens is an [`Attempt`].
     async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt;
     /// Asks whether a `messages` array (1–5 objects, as JSON) would be accepted; sends nothing.

@@ -14,9 +14,15 @@ use super::api::{Api, BotInfo, CallError, Quota, Validation};
 use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
 use crate::domain::key::RetryKey;
+use crate::domain::time::Span;
+use crate::lang::Lang;
+use crate::text::Told;
 
 const RETRY_KEY: HeaderName = HeaderName::from_static("x-line-retry-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A request that may leave now may not much later: quiet hours, a deadline, the brake, the lease were asked before a
+/// token was. One for which that took longer is asked about again.
+const TOKEN_AT_MOST: Span = Span::from_secs(1);
 /// What is read of an answer; LINE's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -55,9 +61,28 @@ pub enum BuildError {
     Token(#[source] CallError),
 }
 
+impl Told for BuildError {
+    fn told(&self, lang: Lang) -> String {
+        if lang == Lang::En {
+            return self.to_string();
+        }
+        match self {
+            Self::ApiBase(base) => {
+                format!("api_base「{base}」は URL ではありません。LINE 本来のものは https://api.line.me です")
+            }
+            Self::PlainHttp(base) => format!(
+                "api_base「{base}」は暗号化されない http で他のマシンを指しています。https にしてください"
+            ),
+            Self::Client(_) => "HTTP の準備ができません。ca-certificates はインストールされていますか".into(),
+            Self::Token(_) => "アクセストークンが送れない形をしています".into(),
+        }
+    }
+}
+
 /// One channel over HTTP.
 pub struct HttpApi {
     client: Client,
+    clock: Arc<dyn Clock>,
     tokens: Tokens,
     multicast: Url,
     validate_multicast: Url,
@@ -75,10 +100,15 @@ impl HttpApi {
             let joined = format!("{}{path}", base.as_str().trim_end_matches('/'));
             Url::parse(&joined).map_err(|_| BuildError::ApiBase(settings.api_base.clone()))
         };
-        let tokens =
-            Tokens::new(settings.credentials.clone(), client.clone(), url("/oauth2/v3/token")?, clock)
-                .map_err(BuildError::Token)?;
+        let tokens = Tokens::new(
+            settings.credentials.clone(),
+            client.clone(),
+            url("/oauth2/v3/token")?,
+            clock.clone(),
+        )
+        .map_err(BuildError::Token)?;
         Ok(Self {
+            clock,
             tokens,
             multicast: url("/v2/bot/message/multicast")?,
             validate_multicast: url("/v2/bot/message/validate/multicast")?,
@@ -115,6 +145,14 @@ impl HttpApi {
         Ok((answer, stale))
     }
 
+    /// The token of now, for a multicast.
+    async fn token(&self) -> Result<Arc<Token>, Answer> {
+        self.tokens.get().await.map_err(|error| match error {
+            CallError::Unauthorized => Answer::Unauthorized,
+            _ => Answer::NeverSent,
+        })
+    }
+
     /// Learns from a status about the token it was asked with; true if the token had worked and no longer does.
     fn judge(&self, token: &Arc<Token>, status: u16) -> bool {
         if status == 401 {
@@ -127,12 +165,19 @@ impl HttpApi {
 
 #[async_trait]
 impl Api for HttpApi {
+    async fn prepare(&self) -> Result<(), Answer> {
+        self.token().await.map(drop)
+    }
+
     async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt {
-        let token = match self.tokens.get().await {
+        let begun = self.clock.boot().since_boot;
+        let token = match self.token().await {
             Ok(token) => token,
-            Err(CallError::Unauthorized) => return Attempt::unanswered(Answer::Unauthorized),
-            Err(_) => return Attempt::unanswered(Answer::NeverSent),
+            Err(answer) => return Attempt::unanswered(answer),
         };
+        if self.clock.boot().since_boot.as_millis() - begun.as_millis() > TOKEN_AT_MOST.as_millis() {
+            return Attempt::unanswered(Answer::NeverSent);
+        }
         let request = self
             .client
             .post(self.multicast.clone())

@@ -368,6 +368,7 @@ fn instead(fault: FaultKind) -> Option<Say> {
         FaultKind::Forbidden => Some(Say::error(403, "Access to this API is not available for your account")),
         FaultKind::ConflictWithoutId => Some(Say::error(409, "The retry key is already accepted")),
         FaultKind::BadRequest => Some(Say::failed_to_send()),
+        FaultKind::PayloadTooLarge => Some(Say::error(413, "Request body is too large")),
         FaultKind::LostAfter
         | FaultKind::HangAfter
         | FaultKind::Slow { .. }

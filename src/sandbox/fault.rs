@@ -60,6 +60,8 @@ pub enum FaultKind {
     ConflictWithoutId,
     /// 400 `Failed to send messages`, without an index.
     BadRequest,
+    /// 413, however small the body is.
+    PayloadTooLarge,
     /// Done as usual, but the answer's body is no JSON.
     Malformed,
     /// Done as usual, but the answer's body is 8 MB long.

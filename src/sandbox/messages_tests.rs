@@ -54,6 +54,7 @@ fn what_line_takes_is_taken(#[case] message: Value) {
 #[case(json!({"type": "flex", "altText": "a", "contents": {"type": "carousel", "contents": vec![json!({"type": "bubble"}); 13]}}), &["messages[0].contents.contents"])]
 #[case(json!({"type": "flex", "altText": "a", "contents": {"type": "carousel", "contents": [{"type": "bubble"}, {"type": "bubble", "size": "nano"}]}}), &["messages[0].contents.contents"])]
 #[case(json!({"type": "template", "altText": "a", "template": {"type": "buttons", "title": "t", "text": text(61), "actions": [{"type": "uri", "label": "a", "uri": "ftp://a"}]}}), &["messages[0].template.text", "messages[0].template.actions[0].uri"])]
+#[case(json!({"type": "template", "altText": "a", "template": {"type": "buttons", "text": "a", "actions": [{"type": "uri", "label": "a", "uri": "https://a.example/冬"}]}}), &["messages[0].template.actions[0].uri"])]
 #[case(json!({"type": "template", "altText": "a", "template": {"type": "buttons", "text": "a", "actions": [{"type": "uri", "label": text(21), "uri": "https://a.example"}]}}), &["messages[0].template.actions[0].label"])]
 #[case(json!({"type": "template", "altText": "a", "template": {"type": "confirm", "text": "a", "actions": []}}), &["messages[0].template.actions"])]
 fn what_line_refuses_is_refused_by_name(#[case] message: Value, #[case] expected: &[&str]) {

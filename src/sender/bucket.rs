@@ -21,6 +21,11 @@ impl Bucket {
         Self { rate: rate.map(|rate| rate.max(1)), level: 0, at: since_boot }
     }
 
+    /// Requests a second.
+    pub fn rate(&self) -> Option<u32> {
+        self.rate
+    }
+
     /// Changes the rate and keeps what is in it.
     pub fn set_rate(&mut self, rate: Option<u32>) {
         self.rate = rate.map(|rate| rate.max(1));

@@ -16,6 +16,7 @@ mod open;
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+mod told;
 
 use std::collections::HashSet;
 
@@ -64,6 +65,30 @@ pub enum StoreError {
         what: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The slug was another channel's before: retry keys, caps and `received` of one must never meet the other's.
+    #[error(
+        "account `{slug}` was channel {before} before and is {now} now: set channel_id back, or give the new channel a slug of its own"
+    )]
+    ChannelChanged {
+        /// The account.
+        slug: String,
+        /// Its channel.
+        before: String,
+        /// The channel it is said to be now.
+        now: String,
+    },
+    /// The channel had another slug before.
+    #[error(
+        "channel {channel} is that of account `{known}`, whose history it carries: call the account `{known}` again, not `{slug}`"
+    )]
+    SlugChanged {
+        /// The new slug.
+        slug: String,
+        /// The one it is known by.
+        known: String,
+        /// LINE's channel.
+        channel: String,
     },
     /// The schema is newer than this binary.
     #[error(
@@ -139,7 +164,7 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- accounts and leases -------------------------------------------------------------------------------
     /// Makes sure the account has its row. A slug keeps its row and channel for ever: a different channel id under
-    /// a known slug, or another slug for a known channel, is [`StoreError::Corrupt`] with a remedy in `why`.
+    /// a known slug is [`StoreError::ChannelChanged`], another slug for a known channel [`StoreError::SlugChanged`].
     async fn ensure_account(
         &self,
         slug: &AccountSlug,
@@ -169,10 +194,15 @@ pub trait Store: Send + Sync + 'static {
     // ---- inbox ---------------------------------------------------------------------------------------------
     /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
     async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
-    /// Up to `limit` rows of the account, oldest receipt first. They stay until a commit consumes them by id.
+    /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
+    /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
     /// How many rows wait.
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// The newest strays, at most `limit`.
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
+    /// How many strays there are.
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
 
@@ -213,7 +243,7 @@ pub trait Store: Send + Sync + 'static {
         range: (Seq, Seq),
         limit: u32,
     ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
-    /// The entries of `(after, upto]` that are no events, in order, at most `limit`: what friend rows do hold.
+    /// The other entries of `(after, upto]`, in order, at most `limit`: what friend rows hold.
     async fn changes(
         &self,
         account: AccountId,

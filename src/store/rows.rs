@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::domain::campaign::Pace;
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::effect::{DedupeId, Entry, Intake};
-use crate::domain::friend::Friend;
+use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
     AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, VariantName, VersionId,
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 
 /// A configuration version: text and digest of all files.
@@ -45,14 +46,14 @@ pub struct NewVersion {
 }
 
 /// Why, since when and by whom something stands still.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Halt {
     /// Since when.
     pub at: Instant,
     /// A user's name, or the guard that did it.
     pub by: String,
-    /// For people: what happened and what to do next.
-    pub reason: String,
+    /// What happened.
+    pub reason: Reason,
 }
 
 /// An account's row.
@@ -111,6 +112,36 @@ pub struct InboxRow {
     pub source: String,
     /// What it says.
     pub intakes: Vec<Intake>,
+}
+
+/// What an inbox row said of no one friend: kept where a person finds it, applied to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewStray {
+    /// When its row was received.
+    pub received_at: Instant,
+    /// Where its row came from.
+    pub source: String,
+    /// Why no one friend is meant.
+    pub reason: Miss,
+    /// What was said.
+    pub intake: Intake,
+}
+
+/// A stray as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrayRow {
+    /// Its number; later ones have higher ones.
+    pub id: i64,
+    /// When its row was applied.
+    pub at: Instant,
+    /// When its row was received.
+    pub received_at: Instant,
+    /// Where its row came from.
+    pub source: String,
+    /// Why no one friend was meant then.
+    pub reason: Miss,
+    /// What was said.
+    pub intake: Intake,
 }
 
 /// A checkpoint of the index: complete or not at all.
@@ -177,9 +208,9 @@ pub struct OccurrenceRow {
     pub version: VersionId,
     /// Where it stands.
     pub state: OccurrenceState,
-    /// Why it stands there: refusal, pause, hold; JSON for machines is in `detail`.
-    pub reason: Option<String>,
-    /// Counts at the decision, warnings, the refusal: JSON, so that `why` can always be told.
+    /// Why it stands there: refused, missed, paused, held, cancelled.
+    pub reason: Option<Reason>,
+    /// Counts at the decision, LINE's month, warnings: JSON, so that "why" can always be told.
     pub detail: serde_json::Value,
     /// The category when sent.
     pub category: CategoryName,
@@ -205,12 +236,12 @@ pub struct OccurrenceRow {
     pub finished_at: Option<Instant>,
 }
 
-/// From which batch on deliveries count at which instant.
+/// What is sent between two resumptions: deliveries that get their outcome from its instant on count at that instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// First batch of the part.
+    /// The first batch that had not been opened when it began.
     pub from_batch: u32,
-    /// The instant its deliveries count at.
+    /// The instant its deliveries count at: the freeze's effective instant, then each resumption.
     pub effective_at: Instant,
 }
 
@@ -326,8 +357,8 @@ pub struct BatchEnd {
     pub request_id: Option<String>,
     /// `X-Line-Accepted-Request-Id` of a 409.
     pub accepted_request_id: Option<String>,
-    /// LINE's words, or ours.
-    pub detail: Option<String>,
+    /// Why, where it was not simply accepted.
+    pub detail: Option<Reason>,
 }
 
 /// What became of a batch.
@@ -359,7 +390,7 @@ pub struct ActRow {
     pub at: Instant,
     /// Who.
     pub by: String,
-    /// `stop`, `start`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
+    /// `stop`, `start`, `accept-clock`, `pause`, `resume`, `cancel`, `resolve`, `test-send`, `apply`.
     pub act: String,
     /// On what.
     pub subject: String,
@@ -376,7 +407,9 @@ pub enum OccurrenceFilter {
     EffectiveSince(Instant),
     /// One.
     Id(OccurrenceId),
-    /// The newest of a campaign, or of all.
+    /// The one recorded last: the highest number, however long ago it was due.
+    Last,
+    /// Those due last of a campaign, or of all.
     Newest {
         /// Which campaign; all if none.
         campaign: Option<CampaignSlug>,
@@ -400,6 +433,10 @@ pub enum Write {
     },
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
+    /// What inbox rows applied by this transaction said of no one friend.
+    Strays(Vec<NewStray>),
+    /// Strays up to this number were dealt with.
+    ForgetStrays(i64),
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
         /// Whole rows, replacing those there.
@@ -429,7 +466,7 @@ pub enum Write {
         /// Where to.
         to: OccurrenceState,
         /// Why.
-        reason: Option<String>,
+        reason: Option<Reason>,
         /// When its last outcome came, if this ends it.
         finished_at: Option<Instant>,
     },
@@ -456,4 +493,6 @@ pub enum Write {
     Quota(QuotaReading),
     /// What a person did.
     Act(ActRow),
+    /// The instant of this transaction is the latest one seen, although later ones were: a person said so.
+    ClockAccepted,
 }

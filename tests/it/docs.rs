@@ -143,7 +143,10 @@ fn every_option_of_a_command_stands_in_its_section() {
 
 #[test]
 fn every_command_shows_examples_that_parse() {
-    for (name, command) in all_commands() {
+    let all = cli::command();
+    let groups = all.get_subcommands().filter(|group| group.has_subcommands());
+    let groups = groups.map(|group| (group.get_name().to_owned(), group.clone()));
+    for (name, command) in all_commands().into_iter().chain(groups) {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let examples: Vec<&str> =
             help.lines().map(str::trim).filter(|line| line.starts_with("haishin ")).collect();

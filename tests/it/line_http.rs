@@ -267,7 +267,51 @@ async fn a_token_is_issued_once_for_all_who_wait_and_renewed_before_it_ends() {
     assert!(served.sandbox.requests(0, 100).iter().all(|r| r.status == Some(200)));
 }
 
+/// The token is there before the request is let go, so that this then leaves at once.
+#[tokio::test]
+async fn what_was_prepared_needs_no_token_any_more() {
+    let served = Served::start(|_| {}).await;
+    let api = served.client(PATIENT);
+    assert_eq!(api.prepare().await, Ok(()));
+    assert_eq!(tokens_issued(&served), 1);
+    assert_eq!(served.sandbox.totals().multicasts, 0);
+    let down = Fault { endpoint: Endpoint::Token, ..Fault::always(FaultKind::ServerErrorBefore) };
+    served.sandbox.set_faults(vec![down]);
+    assert_eq!(api.multicast(key_of(&a_body()), a_body()).await.answer, Answer::Accepted);
+    assert_eq!(served.client(PATIENT).prepare().await, Err(Answer::NeverSent));
+    let wrong = Credentials::AccessToken(SecretString::from("wrong"));
+    assert_eq!(
+        served.client_with(wrong, PATIENT).prepare().await,
+        Ok(()),
+        "only LINE can tell that it is wrong"
+    );
+}
+
 /// LINE's token endpoint may be down for the last minute of a token's life: sending goes on with what holds.
+/// While a token is issued the quiet hours may begin or the lease end: the request is not sent before that was asked
+/// again.
+#[tokio::test]
+async fn a_request_that_waited_long_for_its_token_does_not_leave() {
+    let slow = Fault { endpoint: Endpoint::Token, ..Fault::nth(FaultKind::Slow { ms: 300 }, [1]) };
+    let served = Served::start(|settings| settings.faults = vec![slow]).await;
+    let api = Arc::new(served.client(PATIENT));
+    let waiting = tokio::spawn({
+        let api = Arc::clone(&api);
+        async move { api.multicast(key_of(&a_body()), a_body()).await }
+    });
+    while tokens_issued(&served) == 0 {
+        tokio::task::yield_now().await;
+    }
+    served.clock.advance(Span::from_millis(1_001));
+    assert_eq!(waiting.await.unwrap().answer, Answer::NeverSent);
+    assert_eq!(served.sandbox.totals().multicasts, 0);
+    assert_eq!(
+        api.multicast(key_of(&a_body()), a_body()).await.answer,
+        Answer::Accepted,
+        "the token is there now"
+    );
+}
+
 #[tokio::test]
 async fn a_failed_renewal_keeps_the_token_that_still_holds() {
     let served = Served::start(|_| {}).await;
@@ -313,6 +357,9 @@ async fn wrong_credentials_are_unauthorized() {
         assert_eq!(api.quota().await, Err(CallError::Unauthorized));
         assert_eq!(api.multicast(key_of(&a_body()), a_body()).await.answer, Answer::Unauthorized);
     }
+    let secret = SecretString::from("wrong");
+    let api = served.client_with(Credentials::Channel { id: "1234567890".into(), secret }, PATIENT);
+    assert_eq!(api.prepare().await, Err(Answer::Unauthorized));
     assert_eq!(served.sandbox.totals().messages, 0);
 }
 

@@ -1,22 +1,27 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
+mod accounts;
 mod architecture;
 mod commands;
 mod config;
 mod control;
+mod crash_points;
 mod demo;
 mod docs;
+mod due;
 mod hillstrom;
 mod http_health;
 mod import_csv;
 mod isolation;
 mod kill;
 mod lifecycle;
+mod limits;
 mod line_http;
 mod openapi;
 mod phone;
 mod planner;
 mod restart;
+mod rough_times;
 mod sandbox;
 mod schedule;
 mod segments_oracle;
@@ -28,3 +33,4 @@ mod store_contract;
 mod support;
 mod systemd;
 mod telemetry;
+mod words;

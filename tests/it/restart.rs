@@ -1,44 +1,29 @@
 //! What a start finds: a checkpoint, a torn one, or a database that went back in time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use haishin::clock::SetClock;
 use haishin::domain::effect::{Effect, Intake};
 use haishin::domain::friend::Status;
-use haishin::domain::id::{AccountId, TagName, UserId};
+use haishin::domain::id::{TagName, UserId};
 use haishin::domain::time::{Instant, Span};
-use haishin::sandbox::{ChannelSettings, Sandbox, Settings, UnknownIds};
-use haishin::store::{self, NewInbox};
+use haishin::store;
 use rstest::rstest;
 use serde_json::Value;
 use sqlx::Connection as _;
 
-use crate::support::daemon::{CHANNEL, Daemon, Line, SECRET, Shop};
+use crate::support::daemon::{Line, Shop, at, until};
 use crate::support::store::Database;
 
 const FRIENDS: u16 = 500;
 
-fn at(text: &str) -> Instant {
-    Instant::try_from(text.to_owned()).unwrap()
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3_000 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("a minute went by and not: {what}");
-}
-
 /// Friends of whom every third holds a tag, with an event each.
-fn friends(account: AccountId, now: Instant) -> Vec<NewInbox> {
+fn friends(now: Instant) -> Vec<Intake> {
     let intakes = (0..FRIENDS).flat_map(|n| {
         let mut id = [0; 16];
         id[..2].copy_from_slice(&n.to_be_bytes());
-        let intake = |effect| Intake { user: UserId(id), at: now - Span::from_days(2), effect, dedupe: None };
+        let intake =
+            |effect| Intake { friend: UserId(id).into(), at: now - Span::from_days(2), effect, dedupe: None };
         let follow = Effect::Status { status: Status::Following, followed_at: None };
         let tag = Effect::TagAdded { tag: TagName::parse("member").unwrap() };
         let name = "purchase".parse().unwrap();
@@ -47,7 +32,7 @@ fn friends(account: AccountId, now: Instant) -> Vec<NewInbox> {
         all.extend((n % 3 == 0).then(|| intake(tag)));
         all
     });
-    vec![NewInbox { account, received_at: now, source: "import".into(), intakes: intakes.collect() }]
+    intakes.collect()
 }
 
 /// A shop with its friends applied, as of `now`, after a clean stop.
@@ -63,33 +48,12 @@ async fn stocked(database: Database, line: &Line, now: Instant) -> Shop {
         "title = \"letter\"\nsegment = \"members\"\nreach = \"everyone\"\n[schedule]\nat = \"2026-12-04 18:00\"\n\
          [[message]]\ntype = \"text\"\ntext = \"hello\"",
     );
-    let daemon = started(&shop, now).await;
-    let store = until("the database is there", async || store::open(&shop.url).await.ok()).await;
-    let account =
-        until("the account is there", async || Some(store.accounts().await.ok()?.first()?.id)).await;
-    store.append_inbox(friends(account, now)).await.unwrap();
-    until("all friends are applied", async || {
-        let status = shop.ask(&["status"])?;
-        let account = &status["accounts"][0];
-        (account["inbox"] == 0 && account["unfolded"] == 0 && account["friends"] == FRIENDS).then_some(())
-    })
-    .await;
-    daemon.terminate();
-    store.close().await;
+    shop.stock(now, &friends(now)).await;
     shop
 }
 
-/// A daemon that answers: a command asked earlier would become the owner itself, on the machine's clock.
-async fn started(shop: &Shop, now: Instant) -> Daemon {
-    let ready = || shop.log().matches("ready version=").count();
-    let before = ready();
-    let daemon = shop.start(now);
-    until("the daemon is ready", async || (ready() > before).then_some(())).await;
-    daemon
-}
-
 async fn counts(shop: &Shop, now: Instant) -> Value {
-    let daemon = started(shop, now).await;
+    let daemon = shop.started(now).await;
     let answer = until("segments are counted", async || shop.ask(&["segment", "count"])).await;
     daemon.kill();
     answer["segments"].clone()
@@ -134,16 +98,12 @@ async fn tear(url: &str) {
 async fn a_database_that_went_back_in_time_does_not_send() {
     let line = Line::bind().await;
     let shop = stocked(Database::Sqlite, &line, at("2026-12-04T12:00:00+09:00")).await;
-    let channel = ChannelSettings {
-        unknown_ids: UnknownIds::Befriend,
-        ..ChannelSettings::new(CHANNEL, SECRET, "shop")
-    };
-    let sandbox = Arc::new(Sandbox::new(Settings::new(vec![channel])).unwrap());
+    let sandbox = Line::sandbox(|_| ());
     let clock = Arc::new(SetClock::new(at("2026-12-04T17:59:58+09:00"), 1));
     let _serving = line.serve(sandbox.clone(), clock);
     let backup = shop.database_bytes();
 
-    let daemon = started(&shop, at("2026-12-04T17:59:58+09:00")).await;
+    let daemon = shop.started(at("2026-12-04T17:59:58+09:00")).await;
     until("the letter is sent", async || {
         let list = shop.ask(&["occurrence", "list"])?;
         (list["occurrences"][0]["state"] == "finished").then_some(())
@@ -154,7 +114,7 @@ async fn a_database_that_went_back_in_time_does_not_send() {
     assert_eq!(sent, 167);
 
     shop.restore(&backup);
-    let daemon = started(&shop, at("2026-12-04T18:05:00+09:00")).await;
+    let daemon = shop.started(at("2026-12-04T18:05:00+09:00")).await;
     let status = until("the daemon answers", async || shop.ask(&["status"])).await;
     let stopped = status["accounts"][0]["stopped"]["reason"].as_str().unwrap_or_default().to_owned();
     assert!(stopped.contains("went back in time"), "{status}");
@@ -164,7 +124,7 @@ async fn a_database_that_went_back_in_time_does_not_send() {
     // A person who has looked, and chooses not to send: nothing was sent again, and a restart is not held again.
     assert_eq!(shop.ask(&["start", "--due", "skip"]).expect("start answers")["started"], true);
     daemon.terminate();
-    let daemon = started(&shop, at("2026-12-04T18:06:00+09:00")).await;
+    let daemon = shop.started(at("2026-12-04T18:06:00+09:00")).await;
     let status = until("the daemon answers", async || shop.ask(&["status"])).await;
     assert_eq!(status["accounts"][0]["stopped"], Value::Null, "{status}");
     daemon.terminate();

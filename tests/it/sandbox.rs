@@ -363,6 +363,7 @@ fn validation_looks_at_messages_alone() {
 #[case(FaultKind::Forbidden, Some(403), 0)]
 #[case(FaultKind::ConflictWithoutId, Some(409), 0)]
 #[case(FaultKind::BadRequest, Some(400), 0)]
+#[case(FaultKind::PayloadTooLarge, Some(413), 0)]
 #[case(FaultKind::Malformed, Some(200), 1)]
 #[case(FaultKind::Huge, Some(200), 1)]
 fn a_fault_strikes_once_and_the_retry_finds_what_it_left(

@@ -10,6 +10,7 @@ use haishin::domain::id::{
 };
 use haishin::domain::key::{RetryKey, Run as RunKind};
 use haishin::domain::message::ContentDigest;
+use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
 use haishin::line::{Answer, Attempt, LimitHint};
 use haishin::sender::run::{BatchKey, Change, Consequence, Next, Run};
@@ -316,7 +317,7 @@ impl World {
         if self.rng.random_bool(0.05) {
             return self.restore();
         }
-        self.run.stride_opened(&stride, &clock);
+        self.run.stride_opened(&stride);
     }
 
     fn send(&mut self) {
@@ -375,24 +376,22 @@ impl World {
                     assert!(self.line.refused.contains(friend.0), "{friend:?} was not to blame");
                     seen.quarantined += 1;
                 }
-                Consequence::PauseCampaign(reason) => self.pause(&reason),
+                Consequence::PauseCampaign(reason) => self.pause(reason),
                 Consequence::PauseAccount(_) => self.halted = true,
                 Consequence::AskQuota => {}
             }
         }
     }
 
-    fn pause(&mut self, reason: &str) {
-        self.run.row.state = OccurrenceState::Paused;
-        self.run.row.reason = Some(reason.to_owned());
-        self.ledger.row.state = OccurrenceState::Paused;
+    fn pause(&mut self, reason: Reason) {
+        let _ = self.run.moves(OccurrenceState::Paused, Some(reason));
+        self.ledger.row = self.run.row.clone();
     }
 
     fn resume(&mut self, seen: &mut Seen) {
         self.halted = false;
         if self.run.row.state == OccurrenceState::Paused {
-            let part = Part { from_batch: self.run.mark(), effective_at: self.clock().now };
-            self.run.resumed(part);
+            assert_eq!(self.run.goes_on(self.clock().now).len(), 2, "a state and a part");
             self.ledger.row = self.run.row.clone();
             seen.resumed += 1;
         }
@@ -437,9 +436,14 @@ impl World {
             1 => Outcome::Expired,
             _ => return self.send_all(),
         };
-        let rows = self.run.wind_up(untried, &self.clock(), "the end");
+        let (possibly, unsettled) = (self.run.possibly_sent(), self.run.unsettled());
+        let (unknown, released) = (self.run.ended(Outcome::Unknown), self.run.ended(untried));
+        let rows = self.run.wind_up(untried, &self.clock(), None);
         self.persist(rows);
         assert!(self.run.is_done());
+        // What a cancellation tells beforehand is what it comes to.
+        assert_eq!(self.run.ended(Outcome::Unknown) - unknown, possibly);
+        assert_eq!(self.run.ended(untried) - released, unsettled - possibly);
     }
 
     fn send_all(&mut self) {

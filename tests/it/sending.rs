@@ -2,11 +2,12 @@
 
 use haishin::clock::Clock;
 use haishin::domain::delivery::Outcome;
-use haishin::domain::id::OccurrenceId;
+use haishin::domain::id::{OccurrenceId, SegmentSlug};
 use haishin::domain::time::Span;
-use haishin::protocol::{Command, DueChoice, Resolution};
+use haishin::protocol::{Command, DueChoice, Reply, Resolution};
 use haishin::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::world::{CHANNEL, World, slug, user};
 
@@ -159,6 +160,31 @@ async fn a_pause_stops_every_request_and_a_resumption_is_a_part_of_its_own() {
     assert_eq!(parts[1]["from_batch"], 1);
 }
 
+/// A batch that was open at the stop is delivered after it, and fills the day on which it is.
+#[tokio::test]
+async fn what_was_open_at_a_pause_counts_from_the_resumption() {
+    let other = GIFT.replace("2026-12-04 18:00", "2026-12-05 18:00").replace("a gift", "another");
+    let campaigns = [("gift", GIFT), ("other", &*other)];
+    let mut world = World::new(BEFORE, PLAIN, &campaigns, FRIENDS).await;
+    world.sandbox.set_faults(vec![Fault::always(FaultKind::ServerErrorBefore)]);
+    world.until_requests(2).await;
+    world.done(Command::CampaignPause { campaign: slug("gift") }).await;
+    world.step = Span::from_mins(10);
+    world.pass(Span::from_hours(16)).await;
+    world.step = Span::from_millis(50);
+    world.sandbox.set_faults(vec![]);
+    world.done(Command::CampaignResume { campaign: slug("gift") }).await;
+    world.until_state(1, "finished").await;
+    assert_eq!(world.received(), [(1, 20)].into());
+    // One a day: the day is the 5th, in the memory of now and in that of a new process.
+    let preview = Command::CampaignPreview { campaigns: vec![slug("other")], now: None, friends: false };
+    for _ in 0..2 {
+        let decided = world.done(preview.clone()).await;
+        assert_eq!(decided["decisions"][0]["exclusions"][0]["friends"], 20, "{decided}");
+        world.restart().await;
+    }
+}
+
 #[tokio::test]
 async fn a_cancellation_tells_how_many_cannot_be_recalled() {
     let world = gift_with(SLOWLY, vec![]).await;
@@ -219,6 +245,44 @@ async fn quiet_hours_stop_a_run_and_it_goes_on_when_they_end() {
     assert_eq!(world.received(), [(1, 20)].into());
 }
 
+/// Whoever lists a segment into a pager and goes to lunch stops nobody's messages.
+#[tokio::test]
+async fn a_reader_that_does_not_read_holds_nothing_up() {
+    let world = gift(vec![]).await;
+    let (rows, mut listing) = mpsc::channel(1);
+    rows.try_send(Reply::Taken(Vec::new())).unwrap();
+    let export = Command::SegmentExport { segment: SegmentSlug::parse("everybody").unwrap(), now: None };
+    let mut answered = world.account(0).begin(export, rows).await;
+    world.until_state(1, "finished").await;
+    assert_eq!(world.received(), [(1, 20)].into());
+    let mut told = 0;
+    let answer = world.until("the listing is told", async || {
+        while let Ok(reply) = listing.try_recv() {
+            told += if let Reply::Rows(page) = reply { page.len() } else { 0 };
+        }
+        answered.try_recv().ok()
+    });
+    assert_eq!((answer.await.unwrap().json["friends"].clone(), told), (json!(20), 20));
+}
+
+/// What is open of an account that left the configuration finishes, and no faster than before.
+#[tokio::test]
+async fn an_account_that_is_gone_keeps_its_rate() {
+    let slugs: Vec<String> = (0..20).map(|n| format!("gift-{n}")).collect();
+    let service = GIFT.replace("message =", "category = \"service\"\nmessage =");
+    let texts: Vec<String> = (0..20).map(|n| service.replace("a gift", &format!("gift {n}"))).collect();
+    let campaigns: Vec<(&str, &str)> =
+        slugs.iter().zip(&texts).map(|(slug, text)| (slug.as_str(), text.as_str())).collect();
+    let mut world = World::new(BEFORE, "quiet_hours = \"off\"\nrate = 2\n", &campaigns, FRIENDS).await;
+    world.until("all are frozen", async || world.occurrence(20).await.map(drop)).await;
+    world.leave().await;
+    let left = world.clock.now();
+    world.until_requests(20).await;
+    let after = world.multicasts().into_iter().filter(|request| request.at >= left).count() as i64;
+    let took = (world.clock.now() - left).as_millis();
+    assert!(after >= 10 && took >= (after - 2) * 500, "{after} requests in {took} ms");
+}
+
 #[tokio::test]
 async fn silent_delivery_is_said_in_the_body() {
     let world = gift_with("notify = false", vec![]).await;
@@ -248,6 +312,11 @@ async fn a_test_send_goes_to_whom_it_names_and_counts_in_no_cap() {
     let to = vec![user(1).to_string()];
     let told = world.done(Command::CampaignTestSend { campaign: slug("gift"), to, variant: None }).await;
     assert_eq!(told, json!({ "occurrence": 1, "friends": 1 }));
+    let list = Command::OccurrenceList { campaign: None, limit: 5 };
+    assert!(
+        world.ask(list).await.unwrap().text.contains("gift (test send)"),
+        "no report takes it for a send"
+    );
     world.until_state(2, "finished").await;
     only(&world.counts(2).await, &[("accepted", 20)]);
     assert_eq!(world.received(), [(1, 19), (2, 1)].into());

@@ -38,7 +38,7 @@ pub(super) fn message(item: &Item<'_>) -> Option<Value> {
 /// The variant that `type` names.
 fn variant(table: &Table<'_>, variants: &'static [Variant]) -> Option<&'static Variant> {
     let words: Vec<(&str, &Variant)> = variants.iter().map(|variant| (variant.name, variant)).collect();
-    let found = table.need("type")?.word(&words);
+    let found = table.need("type").and_then(|item| item.word(&words));
     if found.is_none() {
         // Without its type no key can be judged.
         table.forgive();
@@ -151,7 +151,25 @@ fn rendered(item: &Item<'_>, text: &str, place: Place) -> Option<String> {
 
 fn url(item: &Item<'_>, expected: Expected, fits: fn(&str) -> bool) -> Option<Value> {
     let text = item.text_as(expected.clone())?;
-    if fits(&rendered(item, text, Place::Plain)?) { Some(text.into()) } else { item.bad(expected, text) }
+    if fits(&rendered(item, text, Place::Plain)?) {
+        return Some(text.into());
+    }
+    item.bad_but(expected, text, encoded(text, fits))
+}
+
+/// The URL as LINE wants it, where it only has characters beyond ASCII that should be percent-encoded.
+pub(super) fn encoded(url: &str, fits: fn(&str) -> bool) -> Option<String> {
+    let encode = |c: char| -> String {
+        if c.is_ascii() {
+            return c.to_string();
+        }
+        c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect()
+    };
+    // A host has another spelling (punycode), which nobody guesses.
+    let path = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
+    let (host, rest) = url.split_at(path);
+    let encoded: String = host.chars().map(|c| c.to_string()).chain(rest.chars().map(encode)).collect();
+    (encoded != url && fits(&encoded)).then_some(encoded)
 }
 
 fn is_media_url(url: &str) -> bool {
@@ -164,8 +182,9 @@ pub(super) fn is_action_uri(uri: &str) -> bool {
     scheme.is_some_and(|rest| !rest.is_empty()) && is_clean(uri) && uri.encode_utf16().count() <= 1_000
 }
 
+/// LINE takes URLs percent-encoded.
 fn is_clean(url: &str) -> bool {
-    !url.chars().any(|c| c.is_whitespace() || c.is_control())
+    url.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_colour(text: &str) -> bool {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use toml::de::DeValue;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::build::{is_action_uri, plain};
+use super::build::{encoded, is_action_uri, plain};
 use super::json;
 use super::spec::{FLEX_LABEL_MAX, Field};
 use super::template::{self, Place};
@@ -54,14 +54,14 @@ fn names_line(name: &str) -> bool {
 /// What holds between the keys of an object within a message.
 pub(super) fn object_after(table: &Table<'_>, fields: &[Field]) {
     if fields.iter().any(|field| field.key == "thumbnail_image_url") {
-        short_text(table);
+        short_text(table, 120);
     }
 }
 
 /// What holds between the keys of a template.
 pub(super) fn typed_after(table: &Table<'_>) {
     if table.peek("type").as_ref().and_then(text_of) == Some("buttons") {
-        short_text(table);
+        short_text(table, 160);
     }
     let columns = table.peek("columns");
     let Some(DeValue::Array(_)) = columns.map(|columns| columns.value) else { return };
@@ -88,14 +88,15 @@ fn actions(column: &Item<'_>) -> Option<usize> {
     }
 }
 
-fn short_text(table: &Table<'_>) {
+/// A text of at most `max` is shorter still beside a title or an image.
+fn short_text(table: &Table<'_>, max: usize) {
     let beside = table.peek("title").is_some() || table.peek("thumbnail_image_url").is_some();
     let Some(item) = table.peek("text").filter(|_| beside) else { return };
     let Some(text) = text_of(&item) else { return };
     let Ok(text) = template::render(text, Place::Plain) else { return };
     let is = text.graphemes(true).count();
     // Beyond the general limit it has been said already.
-    if is > SHORT_TEXT_MAX && is <= 120 {
+    if is > SHORT_TEXT_MAX && is <= max {
         item.report(Problem::TooLong { max: SHORT_TEXT_MAX, is, unit: LengthUnit::Graphemes });
     }
 }
@@ -301,7 +302,7 @@ fn flex_action(item: &Item<'_>, action: &Value) -> Option<()> {
     let uri = text("uri").filter(|_| text("type") == Some("uri"));
     let rendered = uri.and_then(|uri| template::render(uri, Place::Plain).ok());
     match rendered.filter(|uri| !is_action_uri(uri)) {
-        Some(uri) => item.bad(Expected::ActionUri, &uri),
+        Some(uri) => item.bad_but(Expected::ActionUri, &uri, encoded(&uri, is_action_uri)),
         None => Some(()),
     }
 }

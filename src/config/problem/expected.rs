@@ -16,6 +16,7 @@ pub enum Expected {
     Number,
     Flag,
     List,
+    Tables { header: &'static str },
     Table,
     Span,
     Share,
@@ -30,6 +31,7 @@ pub enum Expected {
     Rate,
     MaxOrOff,
     CapWindow,
+    CapCategories,
     CountOrBounds,
     Bounds,
     Comparison,
@@ -96,6 +98,10 @@ impl Expected {
             Expected::Number => fixed("数", "a number"),
             Expected::Flag => fixed("true か false", "true or false"),
             Expected::List => fixed("[ ] で囲んだ一覧", "a list in [ ]"),
+            Expected::Tables { header } => lang.pick(
+                format!("カッコを二重にした {header}、または [ ] で囲んだ一覧"),
+                format!("{header} in double brackets, or a list in [ ]"),
+            ),
             Expected::Table => fixed("{ } で囲んだ表、または [見出し]", "a table in { } or under a [header]"),
             Expected::Span => fixed(
                 "\"30min\" \"2h\" \"7d\" のような長さ(単位は s min h d w)",
@@ -132,6 +138,10 @@ impl Expected {
                 "\"day\" \"week\" \"month\" か \"7d\" のような長さ",
                 "\"day\", \"week\", \"month\" or a length such as \"7d\"",
             ),
+            Expected::CapCategories => fixed(
+                "[\"promotion\", \"news\"] のような一覧か \"all\"",
+                "a list such as [\"promotion\", \"news\"], or \"all\"",
+            ),
             Expected::CountOrBounds => {
                 fixed("2 のような回数か { gte = 2 }", "a number such as 2, or { gte = 2 }")
             }
@@ -153,16 +163,17 @@ impl Expected {
                 "{ file = \"…\" } { env = \"…\" } { credential = \"…\" } のどれか",
                 "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }",
             ),
-            Expected::HttpsUrl => {
-                fixed("https:// で始まるURL(2000文字まで)", "an https:// URL of at most 2,000 characters")
-            }
+            Expected::HttpsUrl => fixed(
+                "https:// で始まるURL(2000文字まで。日本語などは %E5%86%AC の形で)",
+                "an https:// URL of at most 2,000 characters (other than ASCII as in %E5%86%AC)",
+            ),
             Expected::LinkUrl => fixed(
                 "https:// か http:// で始まるURL(1000文字まで)",
                 "an https:// or http:// URL of at most 1,000 characters",
             ),
             Expected::ActionUri => fixed(
-                "http: https: line: tel: で始まるURI(1000文字まで)",
-                "a URI with http, https, line or tel, of at most 1,000 characters",
+                "http: https: line: tel: で始まるURI(1000文字まで。日本語などは %E5%86%AC の形で)",
+                "a URI with http, https, line or tel, of at most 1,000 characters (other than ASCII as in %E5%86%AC)",
             ),
             Expected::BaseUrl => fixed(
                 "\"https://api.line.me\" のようなURL(パスなし)",

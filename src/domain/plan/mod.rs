@@ -14,6 +14,7 @@ pub use draw::{Draw, Draws};
 pub use guards::Quota;
 
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 
 use super::campaign::Campaign;
 use super::delivery::Exclusion;
@@ -85,7 +86,8 @@ pub enum Verdict {
 }
 
 /// Why the whole occurrence is refused. Never a part of it: nothing is truncated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum Refusal {
     /// The deadline has passed, or passes in the quiet hours that hold it.
     DeadlinePassed {
@@ -108,7 +110,8 @@ pub enum Refusal {
 }
 
 /// Why an occurrence is decided again later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum Wait {
     /// Until quiet hours end.
     QuietHours {
@@ -120,7 +123,8 @@ pub enum Wait {
 }
 
 /// What does not keep an occurrence from going out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
 pub enum Warning {
     /// A blanket, but among fewer friends than the guard looks at.
     Blanket(Reach),
@@ -129,7 +133,7 @@ pub enum Warning {
 }
 
 /// A rule's reach among the friends who can be reached, before caps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// Reachable friends the rule gives.
     pub matched: u64,
@@ -140,7 +144,7 @@ pub struct Reach {
 }
 
 /// The month's messages with an occurrence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// What the occurrence takes.
     pub recipients: u64,

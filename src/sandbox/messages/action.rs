@@ -84,6 +84,9 @@ fn uri(node: &mut Node<'_, '_>) {
     if !uri.is_empty() && !matches!(scheme, Some("http" | "https" | "line" | "tel")) {
         node.problem_at("uri", "Invalid action URI: the scheme must be http, https, line or tel");
     }
+    if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
+        node.problem_at("uri", "Invalid action URI: characters other than ASCII must be percent-encoded");
+    }
     if let Some(mut alternative) = node.optional_object("altUri") {
         alternative.text("desktop", 1, 1_000, Count::Utf16);
         alternative.close();

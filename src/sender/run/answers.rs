@@ -5,22 +5,24 @@ use roaring::RoaringBitmap;
 use crate::clock::Reading;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::FriendId;
+use crate::domain::reason::{Reason, Said};
 use crate::line::{Answer, Attempt, Settlement};
 use crate::store::{BatchEnding, BatchRow};
 
 use super::open_batch::{OpenBatch, ended};
 use super::{BatchKey, Change, Consequence, QUARANTINED, REJECTED_IN_A_ROW, Run, UserOf};
 
-const FORBIDDEN: &str =
-    "LINE answered 403: the account or its plan may not send; mend that, then `haishin start`";
-
-/// LINE's refusal in words for the ledger.
-fn words(answer: &Answer) -> String {
-    match answer {
-        Answer::BadRequest { message, .. } => format!("400: {message}"),
-        Answer::OtherRefusal(status) => format!("{status}"),
-        other => other.as_str().to_owned(),
-    }
+/// LINE's refusal, for the ledger.
+fn said(answer: &Answer) -> Said {
+    let (status, message) = match answer {
+        Answer::BadRequest { message, .. } => (400, message.clone()),
+        Answer::Forbidden => (403, String::new()),
+        Answer::PayloadTooLarge => (413, String::new()),
+        Answer::OtherRefusal(status) => (*status, String::new()),
+        // No other answer refuses.
+        other => (0, other.as_str().to_owned()),
+    };
+    Said { status, message }
 }
 
 impl Run {
@@ -51,10 +53,7 @@ impl Run {
                 open.retry_later(clock, jitter, attempt.retry_after);
                 let consequence = match attempt.answer {
                     Answer::TooManyRequests { .. } => Some(Consequence::AskQuota),
-                    Answer::Unauthorized => Some(Consequence::PauseAccount(
-                        "LINE refused the access token (401); put a valid one in place, then `haishin start`"
-                            .into(),
-                    )),
+                    Answer::Unauthorized => Some(Consequence::PauseAccount(Reason::TokenRefused)),
                     _ => None,
                 };
                 Change { rows: Vec::new(), consequences: consequence.into_iter().collect() }
@@ -63,8 +62,7 @@ impl Run {
     }
 
     fn accepted(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
-        self.rejected_in_a_row = 0;
-        let mut row = self.end(key, Outcome::Accepted, clock, attempt.request_id.clone(), "");
+        let mut row = self.end(key, Outcome::Accepted, clock, attempt.request_id.clone(), None);
         if let (Some(end), Answer::AlreadyAccepted { accepted_request_id }) =
             (row.as_mut().and_then(|row| row.ended.as_mut()), &attempt.answer)
         {
@@ -77,11 +75,10 @@ impl Run {
     fn refused_after_doubt(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
         let mut change = Change::default();
         if attempt.answer == Answer::Forbidden {
-            change.consequences.push(Consequence::PauseAccount(FORBIDDEN.into()));
+            change.consequences.push(Consequence::PauseAccount(Reason::AccountForbidden));
         }
-        let detail =
-            format!("refused after an attempt that may have been accepted: {}", words(&attempt.answer));
-        change.rows.extend(self.end(key, Outcome::Unknown, clock, attempt.request_id.clone(), &detail));
+        let why = Some(Reason::RefusedAfterDoubt(said(&attempt.answer)));
+        change.rows.extend(self.end(key, Outcome::Unknown, clock, attempt.request_id.clone(), why));
         change
     }
 
@@ -93,8 +90,8 @@ impl Run {
         clock: &Reading,
         user_of: UserOf<'_>,
     ) -> Change {
-        let mut change =
-            Change { consequences: vec![Consequence::PauseAccount(FORBIDDEN.into())], ..Change::default() };
+        let pause = Consequence::PauseAccount(Reason::AccountForbidden);
+        let mut change = Change { consequences: vec![pause], ..Change::default() };
         let Some(open) = self.open.remove(&key) else { return change };
         change.rows.push(self.superseded(key, &open, clock, attempt));
         change.rows.push(self.open_anew(
@@ -131,20 +128,10 @@ impl Run {
         user_of: UserOf<'_>,
     ) -> Change {
         let mut change = Change { consequences: vec![Consequence::Quarantine(culprit)], ..Change::default() };
-        self.quarantined += 1;
-        if self.quarantined >= QUARANTINED {
-            change.consequences.push(Consequence::PauseCampaign(format!(
-                "{QUARANTINED} user ids were refused by LINE in one occurrence"
-            )));
-        }
+        let why = Some(Reason::RecipientRefused(said(&attempt.answer)));
         if rest.len() == 1 {
-            change.rows.extend(self.end(
-                key,
-                Outcome::Rejected,
-                clock,
-                attempt.request_id.clone(),
-                &words(&attempt.answer),
-            ));
+            change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), why));
+            change.consequences.extend(self.too_many_quarantined());
             return change;
         }
         let Some(open) = self.open.remove(&key) else { return change };
@@ -152,28 +139,30 @@ impl Run {
         // The refused friend gets a row of its own, so that the books tell every outcome from a batch.
         let lone: RoaringBitmap = [culprit.0].into_iter().collect();
         let lone = self.open_anew(self.next_child, 0, Some(lone), Some(key.0), clock, user_of);
-        let rejected = self.end(
-            (lone.n, 0),
-            Outcome::Rejected,
-            clock,
-            attempt.request_id.clone(),
-            &words(&attempt.answer),
-        );
-        change.rows.extend(rejected);
+        change.rows.extend(self.end((lone.n, 0), Outcome::Rejected, clock, attempt.request_id.clone(), why));
+        change.consequences.extend(self.too_many_quarantined());
         rest.remove(culprit.0);
         change.rows.push(self.open_anew(self.next_child, 0, Some(rest), Some(key.0), clock, user_of));
         change
     }
 
+    fn too_many_quarantined(&self) -> Option<Consequence> {
+        let friends = self.guards.quarantined;
+        let reason = Reason::ManyQuarantined { friends };
+        (friends >= QUARANTINED).then_some(Consequence::PauseCampaign(reason))
+    }
+
     fn reject(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading) -> Change {
         let mut change = Change::default();
-        let detail = words(&attempt.answer);
-        change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), &detail));
-        self.rejected_in_a_row += 1;
-        let why = format!("LINE refused a batch ({detail}); nothing of it was sent");
-        if matches!(attempt.answer, Answer::BadRequest { .. }) || self.rejected_in_a_row >= REJECTED_IN_A_ROW
-        {
-            change.consequences.push(Consequence::PauseCampaign(why));
+        let said = said(&attempt.answer);
+        let why = Some(Reason::LineRefused(said.clone()));
+        change.rows.extend(self.end(key, Outcome::Rejected, clock, attempt.request_id.clone(), why));
+        let batches = self.guards.rejected_in_a_row;
+        if matches!(attempt.answer, Answer::BadRequest { .. }) {
+            change.consequences.push(Consequence::PauseCampaign(Reason::BatchRefused(said)));
+        } else if batches >= REJECTED_IN_A_ROW {
+            let reason = Reason::RejectedInARow { batches, said };
+            change.consequences.push(Consequence::PauseCampaign(reason));
         }
         change
     }
@@ -190,7 +179,7 @@ impl Run {
             clock,
             open.attempts,
             attempt.request_id.clone(),
-            &words(&attempt.answer),
+            Some(Reason::LineRefused(said(&attempt.answer))),
         ));
         row
     }

@@ -5,23 +5,27 @@
 //! this process opened itself knows whether each of its attempts surely failed.
 
 mod answers;
+mod ended;
 mod open_batch;
+mod state;
 
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use crate::clock::Reading;
+use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
 use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
+use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
 use crate::store::{
-    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, Part, SetKind, StrideRow, VariantRow,
+    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, SetKind, StrideRow, VariantRow,
 };
-use open_batch::{OpenBatch, add, clock_opened, ended};
+use ended::{Ended, Guards};
+use open_batch::{OpenBatch, clock_opened, ended};
 
 /// A key may be retried for 24 h at LINE; we stop an hour earlier.
 pub const KEY_LIFE: Span = Span::from_hours(23);
@@ -42,9 +46,9 @@ pub enum Consequence {
     /// LINE named a bad id: leave the friend out from now on.
     Quarantine(FriendId),
     /// The campaign pauses, and says why.
-    PauseCampaign(String),
+    PauseCampaign(Reason),
     /// The account pauses, and says why.
-    PauseAccount(String),
+    PauseAccount(Reason),
     /// Too many requests: ask quota and consumption once.
     AskQuota,
 }
@@ -89,10 +93,9 @@ pub struct Run {
     open: BTreeMap<BatchKey, OpenBatch>,
     outcomes: BTreeMap<Outcome, RoaringBitmap>,
     in_flight: usize,
-    rejected_in_a_row: u32,
-    quarantined: u32,
-    /// Since boot, when the pace allows the next new batch.
-    pace_at: Option<Span>,
+    guards: Guards,
+    /// What the pace looks at, oldest first.
+    recent: Vec<Ended>,
 }
 
 impl Run {
@@ -121,9 +124,8 @@ impl Run {
             open: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             in_flight: 0,
-            rejected_in_a_row: 0,
-            quarantined: 0,
-            pace_at: None,
+            guards: Guards::default(),
+            recent: Vec::new(),
         }
     }
 
@@ -138,8 +140,9 @@ impl Run {
     ) -> Self {
         let mut run = Self::new(row, channel_id, variants);
         for stride in strides {
-            run.stride_opened(stride, clock);
+            run.stride_opened(stride);
         }
+        run.remember_ends(&batches, clock);
         for batch in batches {
             run.next_child = run.next_child.max(batch.n.saturating_add(1));
             if let Some(parent) = batch.parent.filter(|parent| *parent < batch.n) {
@@ -189,32 +192,20 @@ impl Run {
         u32::try_from(self.ranges.len()).unwrap_or(u32::MAX)
     }
 
-    /// Goes on after a stop: what is sent from here counts at the part's instant.
-    pub fn resumed(&mut self, part: Part) {
-        self.row.state = OccurrenceState::Sending;
-        self.row.reason = None;
-        self.row.parts.retain(|other| other.from_batch < part.from_batch);
-        self.row.parts.push(part);
-    }
-
     /// The first batch that was surely never tried.
     pub fn mark(&self) -> u32 {
         self.mark
     }
 
-    /// Open batches without an outcome, and how many of them were possibly sent.
+    /// Open batches without an outcome, and how many of them were tried or possibly tried.
     pub fn open_batches(&self) -> (usize, usize) {
-        (
-            self.open.len(),
-            self.open.values().filter(|open| open.history == History::PossiblySent || open.in_flight).count(),
-        )
+        (self.open.len(), self.open.values().filter(|open| !open.is_untried()).count())
     }
 
-    /// Friends in open batches that LINE may have.
+    /// Friends in open batches that were tried or possibly tried: unknown if the occurrence ended now.
     pub fn possibly_sent(&self) -> u64 {
-        let doubtful =
-            self.open.iter().filter(|(_, open)| open.history == History::PossiblySent || open.in_flight);
-        doubtful.map(|(key, _)| self.friends_of(*key).len()).sum()
+        let tried = self.open.iter().filter(|(_, open)| !open.is_untried());
+        tried.map(|(key, _)| self.friends_of(*key).len()).sum()
     }
 
     /// Requests under way.
@@ -227,30 +218,30 @@ impl Run {
         &self.variants
     }
 
-    /// The instant at which a batch's deliveries count (protocol §6).
-    pub fn effective_at(&self, n: u32) -> Instant {
-        let part = self.row.parts.iter().rev().find(|part| part.from_batch <= n).or(self.row.parts.first());
+    /// The instant at which deliveries count whose outcome came at `ended` (protocol §6). By the outcome, not by the
+    /// batch: one that was open at a stop may have been delivered by the attempt after it.
+    pub fn effective_at(&self, ended: Instant) -> Instant {
+        let parts = &self.row.parts;
+        let part = parts.iter().rev().find(|part| part.effective_at <= ended).or(parts.first());
         part.map_or(self.row.due_at, |part| part.effective_at)
     }
 
     // ---- strides -----------------------------------------------------------------------------------------------
 
     /// The next stride to open, when fewer than half a stride of untried batches is left; `length` batches is about
-    /// a second of sending. A paced occurrence opens one batch at a time, when the pace allows it.
+    /// a second of sending. A paced occurrence has one batch open at a time, from when the pace allows it.
     pub fn next_stride(&self, length: u32, clock: &Reading, user_of: UserOf<'_>) -> Option<StrideRow> {
         let count = self.batch_count();
-        let untried = self
-            .open
-            .values()
-            .filter(|open| open.attempts == 0 && open.history == History::SurelyNotSent)
-            .count();
-        if self.mark >= count || untried > usize::try_from(length / 2).unwrap_or(usize::MAX) {
+        let untried = self.open.values().filter(|open| open.is_untried()).count();
+        let enough = |batches: usize, limit: u32| batches > usize::try_from(limit).unwrap_or(usize::MAX);
+        // While LINE is away, nobody gains by more batches in doubt: what is above the mark stays surely unsent.
+        let failing = self.open.values().filter(|open| open.failures > 0).count();
+        if self.mark >= count || enough(untried, length / 2) || enough(failing, length) {
             return None;
         }
         let length = match self.row.pace {
-            Some(_) if untried > 0 || self.pace_at.is_some_and(|at| at > clock.boot.since_boot) => {
-                return None;
-            }
+            Some(_) if !self.open.is_empty() => return None,
+            Some(_) if self.paced_until().is_some_and(|at| at > clock.boot.since_boot) => return None,
             Some(_) => 1,
             None => length.max(1),
         };
@@ -268,27 +259,13 @@ impl Run {
     }
 
     /// The stride is durable: its batches may be tried.
-    pub fn stride_opened(&mut self, stride: &StrideRow, clock: &Reading) {
+    pub fn stride_opened(&mut self, stride: &StrideRow) {
         let opened =
             Opened { at: stride.opened_at, boot_id: stride.boot_id.clone(), since_boot: stride.since_boot };
-        let mut friends = 0;
         for (n, digest) in (stride.first..stride.upto).zip(&stride.digests) {
-            friends += self.range(n).map_or(0, |range| range.len);
             self.open.insert((n, 0), OpenBatch::new(None, None, opened.clone(), *digest));
         }
         self.mark = self.mark.max(stride.upto);
-        if let Some(pace) = self.row.pace {
-            let share =
-                i64::from(friends).saturating_mul(pace.per.as_millis()) / i64::from(pace.friends.max(1));
-            let age = clock.age(stride.opened_at, &stride.boot_id, stride.since_boot);
-            let wait = Span::from_millis(share.saturating_sub(age.as_millis()).max(0));
-            self.pace_at = Some(add(clock.boot.since_boot, wait));
-        }
-    }
-
-    /// When the pace allows the next new batch, since boot.
-    pub fn paced_until(&self) -> Option<Span> {
-        (self.mark < self.batch_count()).then_some(self.pace_at).flatten()
     }
 
     // ---- attempts ----------------------------------------------------------------------------------------------
@@ -301,8 +278,7 @@ impl Run {
         let digest = body_digest(&body);
         let open = self.open.get(&key)?;
         if open.digest != digest {
-            let detail = "the body is not the one that was opened (an upgrade in mid-send?): not sent again";
-            let rows = vec![self.end(key, Outcome::Unknown, clock, None, detail)?];
+            let rows = vec![self.end(key, Outcome::Unknown, clock, None, Some(Reason::BodyChanged))?];
             return Some(Next::Stopped(Change { rows, consequences: Vec::new() }));
         }
         let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
@@ -324,33 +300,33 @@ impl Run {
         self.open.values().filter(|open| !open.in_flight).map(|open| open.not_before).min()
     }
 
-    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
+    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself. A key of another boot that
+    /// was opened ahead of a clock that is believed (somebody set it back) may be of any age.
     pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
         let old = |open: &OpenBatch| {
-            !open.in_flight
-                && clock.age(open.opened.at, &open.opened.boot_id, open.opened.since_boot) >= KEY_LIFE
+            let Opened { at, boot_id, since_boot } = &open.opened;
+            let ageless = *boot_id != clock.boot.boot_id && *at - clock.now > CLOCK_BEHIND;
+            !open.in_flight && (ageless || clock.age(*at, boot_id, *since_boot) >= KEY_LIFE)
         };
         let keys: Vec<BatchKey> =
             self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
-        let detail = "no answer within 23 h of the first request: possibly sent, not sent again";
-        keys.into_iter().filter_map(|key| self.end(key, Outcome::Unknown, clock, None, detail)).collect()
+        let ended = |key| self.end(key, Outcome::Unknown, clock, None, Some(Reason::KeyExpired));
+        keys.into_iter().filter_map(ended).collect()
     }
 
-    /// Ends everything: what was surely never tried as `untried`, the rest as unknown. Only when nothing is in
-    /// flight; the caller has made sure that no attempt follows.
-    pub fn wind_up(&mut self, untried: Outcome, clock: &Reading, detail: &str) -> Vec<BatchRow> {
+    /// Ends everything: what was surely never tried as `unsent`, the rest as unknown. Only when nothing is in flight; the
+    /// caller has made sure that no attempt follows.
+    pub fn wind_up(&mut self, unsent: Outcome, clock: &Reading, why: Option<&Reason>) -> Vec<BatchRow> {
         let keys: Vec<BatchKey> = self.open.keys().copied().collect();
         let mut rows = Vec::new();
         for key in keys {
-            let never = self
-                .open
-                .get(&key)
-                .is_some_and(|open| open.attempts == 0 && open.history == History::SurelyNotSent);
-            rows.extend(self.end(key, if never { untried } else { Outcome::Unknown }, clock, None, detail));
+            let never = self.open.get(&key).is_some_and(OpenBatch::is_untried);
+            let outcome = if never { unsent } else { Outcome::Unknown };
+            rows.extend(self.end(key, outcome, clock, None, why.cloned()));
         }
         for n in self.mark..self.batch_count() {
             let friends = self.friends_of((n, 0));
-            *self.outcomes.entry(untried).or_default() |= friends;
+            *self.outcomes.entry(unsent).or_default() |= friends;
         }
         self.mark = self.batch_count();
         rows
@@ -362,7 +338,7 @@ impl Run {
     }
 
     /// The final sets, to be stored when the occurrence ends.
-    pub fn outcome_sets(&self) -> Vec<OccurrenceSet> {
+    fn outcome_sets(&self) -> Vec<OccurrenceSet> {
         let set = |(outcome, friends): (&Outcome, &RoaringBitmap)| OccurrenceSet {
             kind: SetKind::Outcome(*outcome),
             friends: friends.clone(),
@@ -388,13 +364,18 @@ impl Run {
         self.ranges.get(usize::try_from(n).ok()?)
     }
 
-    /// The arm of a batch: that of the frozen batch it was cut from, however often.
-    fn variant_of(&self, n: u32) -> Option<&VariantRow> {
+    /// The frozen batch that a batch was cut from, however often; itself if it was not.
+    fn frozen_batch_of(&self, n: u32) -> u32 {
         let mut n = n;
-        while self.range(n).is_none() {
-            n = *self.parents.get(&n)?;
+        while let Some(parent) = self.parents.get(&n) {
+            n = *parent;
         }
-        self.variants.get(self.range(n)?.variant)
+        n
+    }
+
+    /// The arm of a batch: that of the frozen batch it was cut from.
+    fn variant_of(&self, n: u32) -> Option<&VariantRow> {
+        self.variants.get(self.range(self.frozen_batch_of(n))?.variant)
     }
 
     fn friends_of(&self, key: BatchKey) -> RoaringBitmap {
@@ -460,13 +441,14 @@ impl Run {
         outcome: Outcome,
         clock: &Reading,
         request_id: Option<String>,
-        detail: &str,
+        detail: Option<Reason>,
     ) -> Option<BatchRow> {
         let friends = self.friends_of(key);
         let open = self.open.remove(&key)?;
         let mut row = open.row(self.row.id, key, friends.len());
         row.ended = Some(ended(BatchEnding::Outcome(outcome), clock, open.attempts, request_id, detail));
         *self.outcomes.entry(outcome).or_default() |= friends;
+        self.saw_end(&row, clock);
         Some(row)
     }
 }

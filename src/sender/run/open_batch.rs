@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use crate::clock::Reading;
 use crate::domain::id::OccurrenceId;
+use crate::domain::reason::Reason;
 use crate::domain::time::Span;
 use crate::line::History;
 use crate::sender::back_off::back_off;
@@ -50,6 +51,11 @@ impl OpenBatch {
         }
     }
 
+    /// Whether no request of it was ever made: neither by this process nor, possibly, by one before.
+    pub(super) fn is_untried(&self) -> bool {
+        self.attempts == 0 && self.history == History::SurelyNotSent
+    }
+
     pub(super) fn is_ready(&self, clock: &Reading) -> bool {
         !self.in_flight && self.not_before <= clock.boot.since_boot
     }
@@ -86,16 +92,9 @@ pub(super) fn ended(
     clock: &Reading,
     attempts: u32,
     request_id: Option<String>,
-    detail: &str,
+    detail: Option<Reason>,
 ) -> BatchEnd {
-    BatchEnd {
-        how,
-        at: clock.now,
-        attempts,
-        request_id,
-        accepted_request_id: None,
-        detail: (!detail.is_empty()).then(|| detail.chars().take(500).collect()),
-    }
+    BatchEnd { how, at: clock.now, attempts, request_id, accepted_request_id: None, detail }
 }
 
 pub(super) fn clock_opened(clock: &Reading) -> Opened {

@@ -13,7 +13,9 @@ use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use super::{Halt, NewInbox, StoreError};
+use super::{Halt, NewInbox, NewStray, StoreError};
+use crate::domain::friend::Miss;
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 
 pub(super) use friend::FriendCells;
@@ -30,6 +32,21 @@ impl InboxCells {
     pub(super) fn of(row: &NewInbox) -> Result<Self, StoreError> {
         let intakes = json("inbox.intakes", &row.intakes)?;
         Ok(Self(row.account.0, row.received_at.as_millis(), text(&row.source).into_owned(), intakes))
+    }
+}
+
+/// The columns of `stray` after the instant: received_at, source, friends, intake. As JSON an array.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct StrayCells(pub i64, pub String, pub i64, pub String);
+
+impl StrayCells {
+    pub(super) fn of(stray: &NewStray) -> Result<Self, StoreError> {
+        let friends = match stray.reason {
+            Miss::Unknown => 0,
+            Miss::Shared { friends } => count(friends),
+        };
+        let intake = json("stray.intake", &stray.intake)?;
+        Ok(Self(stray.received_at.as_millis(), text(&stray.source).into_owned(), friends, intake))
     }
 }
 
@@ -105,13 +122,26 @@ pub(super) fn word<T>(what: &str, word: &str, parsed: Option<T>) -> Result<T, St
 
 /// The three columns of a halt.
 pub(super) fn halt(at: Option<i64>, by: Option<String>, reason: Option<String>) -> Option<Halt> {
-    at.map(|at| Halt { at: instant(at), by: by.unwrap_or_default(), reason: reason.unwrap_or_default() })
+    let reason = reason.unwrap_or_default();
+    at.map(|at| Halt { at: instant(at), by: by.unwrap_or_default(), reason: Reason::read(&reason) })
 }
 
+/// The three columns of a halt.
+type HaltCells = (Option<i64>, Option<String>, Option<String>);
+
 /// A halt as its three columns.
-pub(super) fn halt_cells(halt: Option<&Halt>) -> (Option<i64>, Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
-    match halt {
-        Some(halt) => (Some(halt.at.as_millis()), Some(text(&halt.by)), Some(text(&halt.reason))),
-        None => (None, None, None),
-    }
+pub(super) fn halt_cells(halt: Option<&Halt>) -> Result<HaltCells, StoreError> {
+    let Some(halt) = halt else { return Ok((None, None, None)) };
+    let reason = reason_cell(Some(&halt.reason))?;
+    Ok((Some(halt.at.as_millis()), Some(text(&halt.by).into_owned()), reason))
+}
+
+/// A reason, if there is one.
+pub(super) fn reason_cell(reason: Option<&Reason>) -> Result<Option<String>, StoreError> {
+    reason.map(|reason| json("a reason", reason)).transpose()
+}
+
+/// A reason read back, if there is one.
+pub(super) fn reason_in(cell: Option<String>) -> Option<Reason> {
+    cell.map(|text| Reason::read(&text))
 }

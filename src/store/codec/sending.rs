@@ -1,6 +1,8 @@
 //! Strides and batches.
 
-use super::{bitmap, bitmap_in, corrupt, digest, instant, small, text, text_or_none, word};
+use super::{
+    bitmap, bitmap_in, corrupt, digest, instant, reason_cell, reason_in, small, text, text_or_none, word,
+};
 use crate::domain::delivery::Outcome;
 use crate::domain::id::OccurrenceId;
 use crate::domain::time::{Instant, Span};
@@ -70,10 +72,11 @@ fn ending_cell(how: BatchEnding) -> &'static str {
 }
 
 impl BatchCells {
-    pub(in crate::store) fn of(row: &BatchRow) -> Self {
+    pub(in crate::store) fn of(row: &BatchRow) -> Result<Self, StoreError> {
         let (opened, ended) = (row.opened.as_ref(), row.ended.as_ref());
         let owned = |value: Option<&String>| text_or_none(value).map(Into::into);
-        Self {
+        let detail = ended.and_then(|end| end.detail.as_ref());
+        Ok(Self {
             occurrence: row.occurrence.0,
             n: row.n.into(),
             generation: row.generation.into(),
@@ -89,8 +92,8 @@ impl BatchCells {
             attempts: ended.map(|end| end.attempts.into()),
             request_id: ended.and_then(|end| owned(end.request_id.as_ref())),
             accepted_request_id: ended.and_then(|end| owned(end.accepted_request_id.as_ref())),
-            detail: ended.and_then(|end| owned(end.detail.as_ref())),
-        }
+            detail: reason_cell(detail)?,
+        })
     }
 
     pub(in crate::store) fn read(self) -> Result<BatchRow, StoreError> {
@@ -113,7 +116,7 @@ impl BatchCells {
                 attempts: small(&what, self.attempts.unwrap_or(0))?,
                 request_id: self.request_id,
                 accepted_request_id: self.accepted_request_id,
-                detail: self.detail,
+                detail: reason_in(self.detail),
             }),
         };
         Ok(BatchRow {

@@ -73,19 +73,14 @@ pub(super) async fn ensure_account(
     let found: Vec<(i64, String, String)> = find.fetch_all(conn).await.map_err(failed(ENSURING))?;
     let mut ours = None;
     for (id, known_slug, known_channel) in found {
-        if known_slug != slug.as_str() {
-            let why = format!(
-                "channel {channel_id} is that of account `{known_slug}`, whose history it carries: \
-                 call the account `{known_slug}` again"
-            );
-            return Err(corrupt(format!("account `{slug}`"), why));
+        let slug = slug.as_str().to_owned();
+        if known_slug != slug {
+            let channel = channel_id.to_owned();
+            return Err(StoreError::SlugChanged { slug, known: known_slug, channel });
         }
         if known_channel != channel_id {
-            let why = format!(
-                "it was channel {known_channel} before and is {channel_id} now: set channel_id back, \
-                 or give the new channel a slug of its own"
-            );
-            return Err(corrupt(format!("account `{slug}`"), why));
+            let now = channel_id.to_owned();
+            return Err(StoreError::ChannelChanged { slug, before: known_channel, now });
         }
         ours = Some(AccountId(id));
     }
@@ -116,9 +111,8 @@ async fn set_halt(
     account: AccountId,
     halt: Option<&Halt>,
 ) -> Result<(), StoreError> {
-    let (at, by, reason) = halt_cells(halt);
-    let query =
-        sqlx::query(sql).bind(account.0).bind(at).bind(by.map(String::from)).bind(reason.map(String::from));
+    let (at, by, reason) = halt_cells(halt)?;
+    let query = sqlx::query(sql).bind(account.0).bind(at).bind(by).bind(reason);
     query.execute(conn).await.map(drop).map_err(failed("stop or pause an account"))
 }
 
@@ -217,7 +211,7 @@ pub(super) async fn set_campaign(
     account: AccountId,
     row: &CampaignRow,
 ) -> Result<(), StoreError> {
-    let (at, by, reason) = halt_cells(row.paused.as_ref());
+    let (at, by, reason) = halt_cells(row.paused.as_ref())?;
     let query = sqlx::query(SET_CAMPAIGN)
         .bind(account.0)
         .bind(row.campaign.as_str())
@@ -226,7 +220,7 @@ pub(super) async fn set_campaign(
         .bind(row.activated_at.as_millis())
         .bind(row.last_planned_at.map(Instant::as_millis))
         .bind(at)
-        .bind(by.map(String::from))
-        .bind(reason.map(String::from));
+        .bind(by)
+        .bind(reason);
     query.execute(conn).await.map(drop).map_err(failed("write a campaign"))
 }

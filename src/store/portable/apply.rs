@@ -1,12 +1,12 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, occurrence, sending};
+use super::{Connection, account, bulk, checkpoint, failed, forget_strays, lease, occurrence, sending};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, corrupt};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, StrayCells, corrupt};
 use crate::store::{Fence, StoreError, Write};
 
 pub(super) async fn apply(
@@ -22,6 +22,11 @@ pub(super) async fn apply(
             bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
         }
         Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
+        Write::Strays(strays) => {
+            let cells: Result<Vec<_>, _> = strays.iter().map(StrayCells::of).collect();
+            bulk::insert_strays(conn, id, now, cells?).await.map_err(failed("keep what named no friend"))
+        }
+        Write::ForgetStrays(upto) => forget_strays(conn, id, *upto).await,
         Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
         Write::CheckpointChunks(chunks) => checkpoint::write_chunks(conn, fence, chunks).await,
         Write::CheckpointManifest(Some(seq)) => checkpoint::complete(conn, fence, *seq).await,
@@ -35,7 +40,7 @@ pub(super) async fn apply(
                 occurrence: *occurrence,
                 from: *from,
                 to: *to,
-                reason: reason.as_deref(),
+                reason: reason.as_ref(),
                 finished_at: *finished_at,
             };
             occurrence::move_on(conn, id, step).await
@@ -43,12 +48,13 @@ pub(super) async fn apply(
         Write::Part { occurrence, part } => occurrence::set_part(conn, id, *occurrence, *part).await,
         Write::Stride(row) => sending::open_stride(conn, id, row).await,
         Write::Batches(rows) => {
-            let cells = rows.iter().map(BatchCells::of).collect();
-            bulk::set_batches(conn, id, cells).await.map_err(failed("write batches"))
+            let cells: Result<Vec<_>, _> = rows.iter().map(BatchCells::of).collect();
+            bulk::set_batches(conn, id, cells?).await.map_err(failed("write batches"))
         }
         Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
+        Write::ClockAccepted => lease::accept_clock(conn, id, now).await,
     }
 }
 

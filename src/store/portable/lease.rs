@@ -18,6 +18,7 @@ statements! {
                seen_at = CASE WHEN seen_at > $4 THEN seen_at ELSE $4 END \
                WHERE account = $1 AND token = $2 AND seq = $3";
     EXTEND = "UPDATE account_lease SET expires_at = $2 WHERE account = $1";
+    ACCEPT = "UPDATE account_lease SET seen_at = $2 WHERE account = $1";
     FREE = "UPDATE account_lease SET token = NULL, expires_at = $2 WHERE account = $1";
 }
 
@@ -81,6 +82,16 @@ pub(super) async fn renew(
     let until = (now + lasts).as_millis();
     let extend = sqlx::query(EXTEND).bind(fence.account.0).bind(until);
     extend.execute(conn).await.map(drop).map_err(failed("renew the lease"))
+}
+
+/// Follows [`advance`] in the same transaction, which has kept the latest instant.
+pub(super) async fn accept_clock(
+    conn: &mut Connection,
+    account: AccountId,
+    now: Instant,
+) -> Result<(), StoreError> {
+    let accept = sqlx::query(ACCEPT).bind(account.0).bind(now.as_millis());
+    accept.execute(conn).await.map(drop).map_err(failed("accept the clock"))
 }
 
 pub(super) async fn release(conn: &mut Connection, fence: &Fence, now: Instant) -> Result<(), StoreError> {

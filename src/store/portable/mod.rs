@@ -13,6 +13,7 @@ mod lease;
 mod occurrence;
 mod sending;
 mod store;
+mod stray;
 
 use account::{account, accounts, campaigns, ensure_account};
 use apply::apply;
@@ -22,14 +23,24 @@ use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{occurrences, sets, variants};
 use sending::{accepted_since, acts, batches, quota, strides};
+use stray::{forget_strays, stray_count, strays};
 
 use super::{Backend, Connection, bulk};
 use crate::store::StoreError;
 
 /// Every statement of this folder, by name.
 pub(super) fn all() -> Vec<(&'static str, &'static str)> {
-    [account::ALL, checkpoint::ALL, config::ALL, inbox::ALL, lease::ALL, occurrence::ALL, sending::ALL]
-        .concat()
+    [
+        account::ALL,
+        checkpoint::ALL,
+        config::ALL,
+        inbox::ALL,
+        lease::ALL,
+        occurrence::ALL,
+        sending::ALL,
+        stray::ALL,
+    ]
+    .concat()
 }
 
 /// The database refused a statement before the commit was sent.

@@ -3,10 +3,11 @@
 use super::{Connection, failed};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{AccountId, OccurrenceId};
+use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::store::codec::{
-    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, bitmap_in, corrupt, count, gather, set_key,
-    set_kind, text, text_or_none,
+    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, bitmap_in, corrupt, count, gather, reason_cell,
+    set_key, set_kind, text_or_none,
 };
 use crate::store::{
     NewOccurrence, OccurrenceFilter, OccurrenceRow, OccurrenceSet, Part, StoreError, VariantRow,
@@ -24,7 +25,7 @@ macro_rules! reading {
             $choice,
             ") chosen JOIN occurrence o ON o.account = $1 AND o.id = chosen.id ",
             "LEFT JOIN occurrence_part p ON p.account = o.account AND p.occurrence = o.id ",
-            "ORDER BY o.due_at DESC, o.id DESC, p.from_batch"
+            "ORDER BY o.due_at DESC, o.id DESC, p.effective_at"
         )
     };
 }
@@ -40,8 +41,8 @@ statements! {
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, occurrence, kind, name) \
                DO UPDATE SET friend_count = excluded.friend_count, friends = excluded.friends";
     SET_PART = "INSERT INTO occurrence_part (account, occurrence, from_batch, effective_at) \
-                VALUES ($1, $2, $3, $4) ON CONFLICT (account, occurrence, from_batch) \
-                DO UPDATE SET effective_at = excluded.effective_at";
+                VALUES ($1, $2, $3, $4) ON CONFLICT (account, occurrence, effective_at) \
+                DO UPDATE SET from_batch = excluded.from_batch";
     MOVE = "UPDATE occurrence SET state = $4, reason = $5, finished_at = COALESCE($6, finished_at) \
             WHERE account = $1 AND id = $2 AND state = $3";
     STATE = "SELECT state FROM occurrence WHERE account = $1 AND id = $2";
@@ -51,6 +52,7 @@ statements! {
          SELECT occurrence AS id FROM occurrence_part WHERE account = $1 AND effective_at >= $2"
     );
     BY_ID = reading!("SELECT id FROM occurrence WHERE account = $1 AND id = $2");
+    LAST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY id DESC LIMIT 1");
     NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY due_at DESC, id DESC LIMIT $2");
     NEWEST_OF = reading!(
         "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3"
@@ -169,7 +171,7 @@ pub(super) struct Move<'a> {
     pub(super) occurrence: OccurrenceId,
     pub(super) from: OccurrenceState,
     pub(super) to: OccurrenceState,
-    pub(super) reason: Option<&'a str>,
+    pub(super) reason: Option<&'a Reason>,
     pub(super) finished_at: Option<Instant>,
 }
 
@@ -184,7 +186,7 @@ pub(super) async fn move_on(
         .bind(step.occurrence.0)
         .bind(step.from.as_str())
         .bind(step.to.as_str())
-        .bind(step.reason.map(|reason| text(reason).into_owned()))
+        .bind(reason_cell(step.reason)?)
         .bind(step.finished_at.map(Instant::as_millis));
     let moved = query.execute(&mut *conn).await.map_err(failed(MOVING))?;
     if moved.rows_affected() == 1 {
@@ -208,6 +210,7 @@ pub(super) async fn occurrences(
             sqlx::query_as(EFFECTIVE_SINCE).bind(account.0).bind(since.as_millis())
         }
         OccurrenceFilter::Id(id) => sqlx::query_as(BY_ID).bind(account.0).bind(id.0),
+        OccurrenceFilter::Last => sqlx::query_as(LAST).bind(account.0),
         OccurrenceFilter::Newest { campaign: None, limit } => {
             sqlx::query_as(NEWEST).bind(account.0).bind(i64::from(*limit))
         }

@@ -116,6 +116,14 @@ impl Store for Backend {
         read!(self, |conn| super::inbox_len(conn, account).await)
     }
 
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError> {
+        read!(self, |conn| super::strays(conn, account, limit).await)
+    }
+
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
+        read!(self, |conn| super::stray_count(conn, account).await)
+    }
+
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
         // Where the applying transaction is about to insert, so that SQLite's one writer reads these pages once.

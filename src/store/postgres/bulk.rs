@@ -5,13 +5,15 @@ use sqlx::postgres::PgConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) \
                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
     DELETE_INBOX = "DELETE FROM inbox WHERE account = $1 AND id = ANY($2)";
+    INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) \
+                     SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::text[])";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, id, $2, $3 FROM unnest($4::bytea[]) AS u (id)";
     KNOWN = "SELECT id FROM known WHERE account = $1 AND id = ANY($2)";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
@@ -75,6 +77,22 @@ pub(super) async fn delete_inbox(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(DELETE_INBOX).bind(account.0).bind(ids);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn insert_strays(
+    conn: &mut PgConnection,
+    account: AccountId,
+    now: Instant,
+    rows: Vec<StrayCells>,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_STRAYS)
+        .bind(account.0)
+        .bind(now.as_millis())
+        .bind(column(&rows, |row| row.0))
+        .bind(column(&rows, |row| row.1.clone()))
+        .bind(column(&rows, |row| row.2))
+        .bind(column(&rows, |row| row.3.clone()));
+    query.execute(conn).await.map(drop)
 }
 
 pub(super) async fn insert_known(

@@ -14,8 +14,9 @@ const CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection while the server is away. Shorter than a lease: its owner notices in time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a migration is tried again after another node's got in its way.
-const MIGRATION_TRIES: u32 = 5;
+/// How often bringing the schema up to date is tried again beyond once for each migration, in each of which another
+/// node may have been quicker.
+const MORE_TRIES: usize = 5;
 
 /// What a URL may say beyond user, host, port and database. Anything else would be written to the log with its value.
 const PARAMETERS: [&str; 16] = [
@@ -90,11 +91,11 @@ pub(super) async fn pool(url: &str) -> Result<PgPool, StoreError> {
 /// Two nodes that start at once may meet in the same migration: the second one's fails on what the first has just
 /// created, and finds it done when it looks again. So no lock is taken, which not every PostgreSQL has.
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let mut tries = 1;
+    let (mut tries, most) = (1, super::MIGRATOR.iter().count() + MORE_TRIES);
     loop {
         let mut conn = pool.acquire().await.map_err(migrate::failed)?;
         match migrate::run(&mut *conn, &super::MIGRATOR).await {
-            Err(StoreError::Failed { .. }) if tries < MIGRATION_TRIES => tries += 1,
+            Err(StoreError::Failed { .. }) if tries < most => tries += 1,
             result => return result,
         }
     }

@@ -6,14 +6,17 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) SELECT value ->> 0, value ->> 1, \
                     value ->> 2, value ->> 3 FROM jsonb_each($1)";
+    INSERT_LONG = "INSERT INTO inbox (account, received_at, source, intakes) VALUES ($1, $2, $3, $4)";
     // The plus keeps the planner from walking all of the account's rows for the few ids.
     DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
+    INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) SELECT $1, $2, \
+                     value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($3)";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value), $2, $3 FROM json_each($4)";
     KNOWN = "SELECT hex(id) FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
@@ -58,6 +61,9 @@ statements! {
                  data = excluded.data";
 }
 
+/// A row of the inbox beyond this goes alone.
+const LONG_BYTES: usize = 32 << 10;
+
 fn json<T: serde::Serialize>(value: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
@@ -70,7 +76,22 @@ pub(super) async fn insert_inbox(
     conn: &mut SqliteConnection,
     rows: &[InboxCells],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT_INBOX).bind(json(&rows)?).execute(conn).await.map(drop)
+    for run in rows.chunk_by(|one, next| !is_long(one) && !is_long(next)) {
+        let query = match run {
+            [row] if is_long(row) => {
+                sqlx::query(INSERT_LONG).bind(row.0).bind(row.1).bind(row.2.clone()).bind(row.3.clone())
+            }
+            short => sqlx::query(INSERT_INBOX).bind(json(&short)?),
+        };
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Whether to wrap a row in JSON once more, and read it back, costs more than a hop of its own: an import's is as long
+/// as thousands of webhooks.
+fn is_long(row: &InboxCells) -> bool {
+    row.3.len() > LONG_BYTES
 }
 
 pub(super) async fn delete_inbox(
@@ -80,6 +101,16 @@ pub(super) async fn delete_inbox(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(DELETE_INBOX).bind(account.0).bind(json(&ids)?);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn insert_strays(
+    conn: &mut SqliteConnection,
+    account: AccountId,
+    now: Instant,
+    cells: Vec<StrayCells>,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_STRAYS).bind(account.0).bind(now.as_millis()).bind(json(&cells)?);
+    query.execute(conn).await.map(drop)
 }
 
 /// In the order of the table: neighbours are found on one page.
@@ -140,21 +171,29 @@ pub(super) async fn entries(
 pub(super) async fn events(
     conn: &mut SqliteConnection,
     account: AccountId,
-    (after, upto): (Seq, Seq),
+    range: (Seq, Seq),
     limit: u32,
 ) -> Result<Vec<EntryCells>, sqlx::Error> {
-    let query = sqlx::query_as(EVENTS).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
-    let (rows,): (String,) = query.fetch_one(conn).await?;
-    from_json(&rows)
+    of_range(EVENTS, conn, account, range, limit).await
 }
 
 pub(super) async fn changes(
     conn: &mut SqliteConnection,
     account: AccountId,
+    range: (Seq, Seq),
+    limit: u32,
+) -> Result<Vec<EntryCells>, sqlx::Error> {
+    of_range(CHANGES, conn, account, range, limit).await
+}
+
+async fn of_range(
+    statement: &'static str,
+    conn: &mut SqliteConnection,
+    account: AccountId,
     (after, upto): (Seq, Seq),
     limit: u32,
 ) -> Result<Vec<EntryCells>, sqlx::Error> {
-    let query = sqlx::query_as(CHANGES).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
+    let query = sqlx::query_as(statement).bind(account.0).bind(after.0).bind(upto.0).bind(i64::from(limit));
     let (rows,): (String,) = query.fetch_one(conn).await?;
     from_json(&rows)
 }

@@ -172,6 +172,38 @@ mod tests {
         assert_eq!(queue.waiting().steps[3].len(), 1);
     }
 
+    /// However much of every class keeps coming: whoever comes to wait in a class where nobody waits goes before long.
+    /// Counted in jobs, each of which is bounded.
+    #[test]
+    fn nobody_waits_behind_more_than_a_few_jobs() {
+        const CLASSES: [(Priority, usize); 3] =
+            [(Priority::Outcome, 7), (Priority::Freeze, 11), (Priority::Fold, 19)];
+        for (newcomer, most) in CLASSES {
+            let mut longest = 0;
+            for head_start in 0..60 {
+                let queue = Queue::default();
+                let others = CLASSES.into_iter().filter(|(priority, _)| *priority != newcomer);
+                let refill = || {
+                    queue.append(append());
+                    others.clone().for_each(|(priority, _)| queue.step(priority, step()));
+                };
+                for _ in 0..head_start {
+                    refill();
+                    assert!(queue.next().is_some());
+                }
+                queue.step(newcomer, step());
+                let mut waited = 0;
+                while !queue.waiting().steps[class(newcomer)].is_empty() {
+                    refill();
+                    assert!(queue.next().is_some());
+                    waited += 1;
+                }
+                longest = longest.max(waited);
+            }
+            assert!((2..=most).contains(&longest), "{newcomer:?}: {longest} jobs, itself included");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_waits_tells_how_long_by_priority() {
         let recorder = crate::telemetry::recorder().unwrap();

@@ -9,11 +9,12 @@ use crate::support::shop::{Shop, user};
 fn questions() -> Vec<Vec<String>> {
     let yesterday = "2090-12-01T00:00:00+09:00";
     let one = user(1);
-    let questions: [&[&str]; 17] = [
+    let questions: [&[&str]; 18] = [
         &["status"],
         &["segment", "count", "--now", NOW],
         &["segment", "count", "members", "tokyo-regulars", "--now", yesterday],
         &["segment", "list"],
+        &["segment", "list", "members", "--now", NOW],
         &["segment", "export", "tokyo-regulars", "--now", NOW],
         &["segment", "export", "members", "--now", NOW],
         &["friend", "show", &one],

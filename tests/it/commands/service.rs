@@ -1,7 +1,7 @@
 //! The daemon as its machine sees it: signals, the socket, logs, and that no secret leaves it.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,7 +13,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::stocked;
-use crate::support::shop::{KOHARU, SECRET, Shop, mode, user};
+use crate::support::postgres;
+use crate::support::shop::{KOHARU, SECRET, Shop, free_port, mode, user};
 
 const AT_ONCE: &str = "title = \"一回\"\naudience = { status = \"following\" }\nreach = \"everyone\"\n\
                        schedule = { at = \"2090-12-04 18:00\" }\nmessage = [{ type = \"text\", text = \"x\" }]\n";
@@ -105,19 +106,20 @@ fn logs_are_json_and_no_output_holds_a_secret() {
     }
 }
 
-struct Line(UnixStream);
+/// A conversation over the socket.
+pub struct Line(UnixStream);
 
 impl Line {
-    fn to(shop: &Shop) -> Self {
+    pub fn to(shop: &Shop) -> Self {
         Self(UnixStream::connect(socket(shop)).unwrap())
     }
-    fn say(mut self, text: &[u8]) -> Self {
+    pub fn say(mut self, text: &[u8]) -> Self {
         // A daemon that has heard enough may hang up in the middle.
         let _ = self.0.write_all(text);
         self
     }
     /// Nothing more comes from us; everything it answers.
-    fn end(mut self) -> String {
+    pub fn end(mut self) -> String {
         let _ = self.0.shutdown(Shutdown::Write);
         let mut text = String::new();
         let _ = self.0.read_to_string(&mut text);
@@ -129,7 +131,8 @@ fn socket(shop: &Shop) -> PathBuf {
     shop.state().join("haishin.sock")
 }
 
-fn request(command: Value) -> Vec<u8> {
+/// A request as a line.
+pub fn request(command: Value) -> Vec<u8> {
     let request = json!({ "lang": "en", "by": "hana", "account": null, "command": command });
     format!("{request}\n").into_bytes()
 }
@@ -158,6 +161,13 @@ fn the_socket_takes_whatever_comes() {
             said.extend(b"{\"intakes\":[]}\n");
             said
         }),
+        ("an upload that is not an import's to say", {
+            let mut said = request(json!({ "name": "import" }));
+            let erased =
+                json!({ "user": user(1), "at": "2090-01-01T00:00:00Z", "effect": { "kind": "erased" } });
+            said.extend(format!("{}\n", json!({ "intakes": [erased] })).bytes());
+            said
+        }),
         ("an upload that is none", {
             let mut said = request(json!({ "name": "import" }));
             said.extend(b"{\"friends\":[]}\n");
@@ -166,7 +176,7 @@ fn the_socket_takes_whatever_comes() {
     ] {
         text += &format!("# {what}\n{}\n", Line::to(&shop).say(&said).end());
     }
-    assert_snapshot!("socket", text);
+    assert_snapshot!("socket", super::without_now(&text));
     let long = vec![b'x'; (16 << 20) + 1];
     let told = Line::to(&shop).say(&long).end();
     assert!(told.contains("longer than") || told.is_empty(), "{told}");
@@ -189,6 +199,54 @@ fn the_socket_takes_whatever_comes() {
     assert_eq!(code, 0);
     assert!(!log.contains("stopping now"), "{log}");
     drop(idle);
+}
+
+/// What `/readyz` answers: its status and its checks.
+fn readiness(port: u16) -> (u16, Value) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn a_daemon_whose_database_is_gone_says_that_it_is_not_ready() {
+    let (shop, runtime) = (Shop::new(), tokio::runtime::Runtime::new().unwrap());
+    let (url, port) = (runtime.block_on(postgres::database()), free_port());
+    shop.edit("haishin.toml", "url = \"sqlite:haishin.sqlite3\"", &format!("url = \"{url}\""));
+    shop.edit("haishin.toml", "listen = \"127.0.0.1:0\"", &format!("listen = \"127.0.0.1:{port}\""));
+    let daemon = shop.daemon(&[]);
+    let passed = json!([
+        { "name": "database", "ok": true, "detail": "" },
+        { "name": "account koharu", "ok": true, "detail": "" },
+    ]);
+    assert_eq!(readiness(port), (200, json!({ "ready": true, "checks": passed })));
+    runtime.block_on(postgres::drop_database(&url));
+    let (status, said) = readiness(port);
+    assert_eq!(
+        (status, &said["ready"], &said["checks"][0]["ok"]),
+        (503, &json!(false), &json!(false)),
+        "{said}"
+    );
+    daemon.kill();
+}
+
+/// Who acts and why is shown on terminals and in logs: it is one line there, whatever it was.
+#[test]
+fn what_a_person_says_is_kept_as_one_line() {
+    let shop = stocked();
+    let daemon = shop.daemon(&[]);
+    let said = json!({ "lang": "en", "by": format!("\u{1b}[31mhana\n{}", "x".repeat(10_000)), "account": null,
+        "command": { "name": "stop", "reason": "wrong\ncoupon\u{7}" } });
+    Line::to(&shop).say(format!("{said}\n").as_bytes()).end();
+    let status = serde_json::from_str::<Value>(&shop.run(&["status", "--json"]).out).unwrap();
+    let stopped = &status["accounts"][0]["stopped"];
+    assert_eq!(stopped["why"], json!({ "code": "words", "words": "wrong coupon" }));
+    let by = stopped["by"].as_str().unwrap();
+    assert!(by.starts_with("[31mhana xx") && by.chars().count() == 64, "{by:?}");
+    assert_eq!(daemon.terminate().0, 0);
 }
 
 #[test]

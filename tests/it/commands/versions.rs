@@ -1,8 +1,11 @@
 //! What runs was applied: files on disk never go live by themselves, a bad one never at all.
 
+use haishin::config::Source;
 use insta::assert_snapshot;
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
+use super::service::{Line, request};
 use super::{stocked, without_now};
 use crate::support::shop::Shop;
 
@@ -35,6 +38,29 @@ fn plan_and_apply_show_and_activate_exactly_the_difference() {
         text += &format!("$ haishin {}\n{}{}[{}]\n\n", words.join(" "), said.out, said.err, said.code);
     }
     assert_snapshot!("plan_and_apply", text);
+}
+
+/// A file saved as Shift_JIS is not left out of what goes live: nothing of it goes live.
+#[test]
+fn a_file_that_is_not_utf_8_is_no_missing_file() {
+    let shop = stocked();
+    let mut daemon = shop.daemon(&[]);
+    let campaign = shop.config().join("campaigns/birthday.toml");
+    std::fs::write(&campaign, b"title = \"\x92a\x90\xb6\x93\xfa\"\n").unwrap();
+    for words in [&["plan"][..], &["apply", "--yes"]] {
+        let said = shop.run(words);
+        assert!(said.code == 1 && said.err.contains("birthday.toml` is not UTF-8 (byte 9)"), "{said:?}");
+    }
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("birthday.toml` is not UTF-8");
+    assert!(shop.ok(&["campaign", "list"]).contains("birthday"));
+    assert_eq!((running(&shop), daemon.terminate().0), (1, 0));
+    std::fs::remove_dir_all(shop.state()).unwrap();
+    let said = shop.run(&["status"]);
+    assert!(
+        said.code == 1 && said.err.contains("is not UTF-8"),
+        "an empty database takes no part either: {said:?}"
+    );
 }
 
 #[test]
@@ -81,29 +107,38 @@ fn a_hangup_activates_good_files_and_keeps_what_runs_for_bad_ones() {
     assert_eq!(daemon.terminate().0, 0);
 }
 
-/// Two people at once: the second is shown again what is in force before it goes live.
+/// Eight people who were all shown version 1 make theirs live at once: the first one's does, and each of the others is
+/// told to look again.
 #[test]
-fn of_two_who_apply_at_once_one_looks_again() {
+fn of_many_who_apply_at_once_all_but_one_look_again() {
     let shop = stocked();
     let daemon = shop.daemon(&[]);
-    let one = shop.read("segments/members.toml").replace("会員", "一");
-    let applies: Vec<_> = (0..8)
-        .map(|n| {
-            shop.write("segments/members.toml", &one.replace('一', &format!("案{n}")));
-            let mut command = shop.command(&["apply", "--yes"]);
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    let said: Vec<_> =
-        applies.into_iter().map(|child| shop.said(child.wait_with_output().unwrap())).collect();
-    let (done, refused): (Vec<_>, Vec<_>) = said.into_iter().partition(|said| said.code == 0);
-    for said in &refused {
-        assert_eq!(said.err, "error: another version went live meanwhile: look at `haishin plan` again\n");
+    assert_eq!(running(&shop), 1);
+    let files = Source::read_dir(&shop.config()).unwrap().files;
+    let people = (0..8).map(|n| {
+        let mut files = files.clone();
+        let members = files.get_mut("segments/members.toml").unwrap();
+        *members = members.replace("title = \"会員\"", &format!("title = \"案{n}\""));
+        let command = json!({ "name": "apply", "files": files, "expected": 1 });
+        Line::to(&shop).say(&request(command))
+    });
+    let people: Vec<Line> = people.collect();
+    let answers: Vec<Value> =
+        people.into_iter().map(|line| serde_json::from_str(&line.end()).unwrap()).collect();
+    let (done, refused): (Vec<_>, Vec<_>) =
+        answers.iter().zip(0..).partition(|(one, _)| one.get("done").is_some());
+    assert_eq!((done.len(), refused.len()), (1, 7), "{answers:?}");
+    for (answer, _) in refused {
+        let told = "another version went live meanwhile: look at `haishin plan` again";
+        assert_eq!(answer["error"]["message"], told, "{answer}");
     }
-    // Equal files are one version, so at most as many versions as applies that were done.
-    let versions = running(&shop) - 1;
-    assert!((1..=i64::try_from(done.len()).unwrap()).contains(&versions), "{versions}: {done:?} {refused:?}");
-    daemon.terminate();
+    assert_eq!(running(&shop), 2);
+    let (_, winner) = done[0];
+    let titles = shop.ok(&["segment", "list"]);
+    for n in 0..8 {
+        assert_eq!(titles.contains(&format!("案{n}")), n == winner, "{titles}");
+    }
+    assert_eq!(daemon.terminate().0, 0);
 }
 
 const ONCE: &str = "title = \"一回\"\naudience = { tag = \"member\" }\nschedule = { at = \"2090-12-04 18:00\" }\n\

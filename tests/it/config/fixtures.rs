@@ -117,12 +117,13 @@ pub fn values() -> Source {
             ),
         ),
         ("campaigns/d.toml", &scheduled("at = 2026-12-04")),
+        ("campaigns/h.toml", &scheduled("at = \"2026/12/04 18:00\"")),
         ("campaigns/e.toml", &scheduled("every = \"weekly\"\nat = \"25:00\"")),
         ("campaigns/f.toml", &scheduled("every = \"week\"\non = [\"月曜\", \"frday\"]\nat = [\"9時\"]")),
         (
             "campaigns/g.toml",
             &scheduled(
-                "every = \"month\"\non = [32, \"first\"]\nat = \"10:00\"\nexcept = [\"正月\", \"2027-01-03..2027-01-01\"]",
+                "every = \"month\"\non = [32, \"first\"]\nat = \"10:00\"\nexcept = [\"正月\", \"jp-holiday\", \"2027/01/01\", \"2027-01-03..2027-01-01\"]",
             ),
         ),
     ])
@@ -295,7 +296,11 @@ pub fn accounts() -> Source {
          categories = [\"event\", \"promo\"]\n\
          \n\
          [caps.daily]\n\
-         title = \"週3通\"\n\
+         title = \"販促 週2通\"\n\
+         \n\
+         [caps.weekly]\n\
+         categories = \"promotion\"\n\
+         zone = \"Asia/Tokio\"\n\
          \n\
          [plans.own]\n\
          monthly_fee_yen = -1\n\
@@ -368,6 +373,15 @@ pub fn messages() -> Source {
                 "[[message]]\ntype = \"template\"\nalt_text = \"予約\"\n\
                  [message.template]\ntype = \"confirm\"\ntext = \"予約しますか?\"\n\
                  actions = [{ type = \"uri\", label = \"このラベルは二十文字より長いので表示しきれません\", uri = \"www.example\" }]\n",
+            ),
+        ),
+        ("campaigns/f-single.toml", &with_messages("[message]\ntype = \"text\"\ntext = \"x\"\n")),
+        ("campaigns/g-untyped.toml", &with_messages("[[message]]\ntext = \"x\"\n")),
+        (
+            "campaigns/h-url.toml",
+            &with_messages(
+                "[[message]]\ntype = \"image\"\noriginal_content_url = \"https://shop.example/冬.jpg\"\n\
+                 preview_image_url = \"https://お店.example/冬.jpg\"\n",
             ),
         ),
     ])

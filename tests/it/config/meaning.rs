@@ -110,6 +110,29 @@ fn exceptions_leave_days_out() {
 }
 
 #[test]
+fn a_cap_may_have_a_zone_of_its_own_and_be_for_all() {
+    let main = format!(
+        "[caps.advertising_weekly]\ncategories = \"all\"\n[caps.daily]\nzone = \"Europe/Berlin\"\n{MAIN}"
+    );
+    let caps = &clean(&shop(&[("haishin.toml", &main)])).accounts["koharu"].policy.caps;
+    let cap = |name: &str| caps.iter().find(|cap| cap.name == name).unwrap();
+    assert_eq!((cap("1日1通").zone.name(), cap("週3通").zone.name()), ("Europe/Berlin", "Asia/Tokyo"));
+    assert_eq!(cap("販促 週2通").categories, None);
+    assert!(cap("販促 月6通").categories.is_some());
+}
+
+#[test]
+fn whole_minutes_may_have_seconds() {
+    let times = |at: &str| {
+        let source = shop(&[("campaigns/a.toml", &scheduled(&format!("every = \"day\"\nat = {at}")))]);
+        clean(&source).campaigns["a"].schedule.when.clone()
+    };
+    for at in ["\"18:00:00\"", "18:00:00", "[\"18:00\"]"] {
+        assert_eq!(times(at), times("\"18:00\""), "{at}");
+    }
+}
+
+#[test]
 fn an_account_overrides_what_is_shared() {
     let main = "quiet_hours = \"21:00-09:00\"\n[caps.daily]\nmax = 2\n[caps.weekly]\nmax = \"off\"\n\
                 [categories.event]\ntitle = \"催し\"\nopt_out = \"催し停止\"\n\

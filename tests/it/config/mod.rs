@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod fixtures;
+mod limits;
 mod meaning;
 mod mutation;
 mod report;

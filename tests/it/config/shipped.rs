@@ -131,5 +131,5 @@ fn the_demo_campaigns_are_the_design_s() {
     );
     let fair = &found.campaigns["gift-fair"];
     assert!(fair.reach_everyone);
-    assert_eq!(fair.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(5))));
+    assert_eq!(fair.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(2))));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use haishin::domain::attribute::{AttributeType, Value};
 use haishin::domain::effect::{Effect, Intake};
-use haishin::domain::friend::Status;
+use haishin::domain::friend::{FriendRef, Status};
 use haishin::domain::id::UserId;
 use haishin::domain::time::Instant;
 use haishin::import::Kind;
@@ -41,8 +41,12 @@ async fn hillstrom_goes_in_as_it_is() {
     assert_eq!((report.rows, report.accepted, report.rejected), (64_000, 64_000, 0));
     assert_eq!(report.ignored_columns, ["history_segment"]);
     let intakes: Vec<Intake> = inbox.chunks.into_iter().flatten().collect();
-    assert_eq!(intakes[0].user.to_string(), "U06c73bc46e2992b35102904eab5a6c7c");
-    let users: BTreeSet<UserId> = intakes.iter().map(|intake| intake.user).collect();
+    let user = |intake: &Intake| match intake.friend {
+        FriendRef::User(user) => user,
+        FriendRef::External(_) => panic!("{intake:?}"),
+    };
+    assert_eq!(user(&intakes[0]).to_string(), "U06c73bc46e2992b35102904eab5a6c7c");
+    let users: BTreeSet<UserId> = intakes.iter().map(user).collect();
     assert_eq!(users.len(), 64_000);
     let ids: BTreeSet<_> = intakes.iter().filter_map(|intake| intake.dedupe).collect();
 
@@ -70,6 +74,11 @@ async fn hillstrom_goes_in_as_it_is() {
         followed_at: Some(Instant::start_of_day(chrono::NaiveDate::from_ymd_opt(2025, 1, 1).unwrap(), TOKYO)),
     };
     assert_eq!(intakes[0].effect, following);
+
+    // The whole file again says the same of the same people, each event by the same identity: nothing of it is new.
+    let mut again = Inbox::default();
+    import(bytes, &map, &types, folder.path(), &mut again).await.unwrap();
+    assert!(again.chunks.into_iter().flatten().eq(intakes));
 }
 
 fn amount(intake: &Intake) -> Option<f64> {

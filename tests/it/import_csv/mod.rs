@@ -6,12 +6,14 @@ mod properties;
 mod rows;
 mod words;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
 use async_trait::async_trait;
 use haishin::domain::attribute::{AttributeType, Value};
 use haishin::domain::effect::{Effect, Intake};
+use haishin::domain::friend::{FriendRef, Miss};
 use haishin::domain::id::AttributeName;
 use haishin::domain::time::{Instant, Tz};
 use haishin::import::{
@@ -71,10 +73,14 @@ fn shown(rows: &[Result<Vec<Intake>, Reject>]) -> String {
     for row in rows {
         match row {
             Ok(intakes) => {
-                for Intake { user, at, effect, dedupe } in intakes {
+                for Intake { friend, at, effect, dedupe } in intakes {
                     let effect = serde_json::to_string(effect).unwrap();
-                    let user = &user.to_string()[..3];
-                    text += &format!("{user} {at} {effect}{}\n", if dedupe.is_some() { " once" } else { "" });
+                    let friend = match friend {
+                        FriendRef::User(user) => user.to_string()[..3].to_owned(),
+                        FriendRef::External(id) => format!("#{id}"),
+                    };
+                    text +=
+                        &format!("{friend} {at} {effect}{}\n", if dedupe.is_some() { " once" } else { "" });
                 }
             }
             Err(reject) => text += &format!("line {}: {}\n", reject.line, reject.text(Lang::En)),
@@ -92,17 +98,26 @@ fn attribute(name: &str, text: &str) -> Effect {
 struct Inbox {
     chunks: Vec<Vec<Intake>>,
     fail_after: Option<usize>,
+    /// Customer ids that are no one friend's.
+    misses: BTreeMap<String, Miss>,
 }
 
 #[async_trait]
 impl Sink for Inbox {
     type Error = std::io::Error;
-    async fn append(&mut self, intakes: Vec<Intake>) -> Result<(), Self::Error> {
+    async fn append(&mut self, intakes: Vec<Intake>) -> Result<Vec<(usize, Miss)>, Self::Error> {
         if self.fail_after == Some(self.chunks.len()) {
             return Err(std::io::Error::other("the daemon is gone"));
         }
-        self.chunks.push(intakes);
-        Ok(())
+        let (mut found, mut missed) = (Vec::new(), Vec::new());
+        for (n, intake) in intakes.into_iter().enumerate() {
+            match &intake.friend {
+                FriendRef::External(id) if self.misses.contains_key(id) => missed.push((n, self.misses[id])),
+                _ => found.push(intake),
+            }
+        }
+        self.chunks.push(found);
+        Ok(missed)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use haishin::domain::attribute::{AttributeType, Value};
 use haishin::domain::effect::Effect;
+use haishin::domain::friend::FriendRef;
 use haishin::domain::id::UserId;
 use haishin::import::{COLUMNS_MAX, Encoding, Kind, Mapping, Problem, RECORD_BYTES_MAX};
 use haishin::lang::Lang;
@@ -74,6 +75,62 @@ fn tags_and_events_have_instants() {
     "#);
 }
 
+/// Friends are named by LINE's id or by the shop's own; which of the two columns it is, the file or the mapping says.
+#[test]
+fn a_friend_is_named_by_user_or_by_external_id() {
+    let tags = format!("external_id,tag,at\nc-1,体験,2026-01-02\n,体験,2026-01-02\n{ANN},体験,2026-01-02\n");
+    let friends = "external_id,points,prefecture\n007,12,\n";
+    let both = format!("user,external_id,points\n{ANN},007,12\n,008,12\n");
+    let mut text = String::new();
+    for (file, map) in [
+        (tags.as_str(), Mapping::new(Kind::Tags)),
+        (friends, Mapping::new(Kind::Friends)),
+        (both.as_str(), Mapping::new(Kind::Friends)),
+        // Where it says nothing of the friend, a column beside the user's is only ignored…
+        (both.as_str(), mapping(Kind::Tags, "tag = { value = \"t\" }")),
+        // … unless it is asked for.
+        (both.as_str(), mapping(Kind::Tags, "tag = { value = \"t\" }\nexternal_id = \"external_id\"")),
+        (both.as_str(), mapping(Kind::Friends, "external_id = \"points\"")),
+    ] {
+        text += &format!("{}\n", shown(&read(file.as_bytes(), &map, &shop())));
+    }
+    assert_snapshot!(text, @r#"
+    #c-1 2026-01-01T15:00:00.000Z {"kind":"tag_added","tag":"体験"}
+    line 3: column `external_id`: the cell is empty, but a value is needed
+    #U0123456789abcdef0123456789abcdef 2026-01-01T15:00:00.000Z {"kind":"tag_added","tag":"体験"}
+
+    #007 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"points","value":12}
+    #007 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"prefecture","value":null}
+
+    U01 2026-02-01T00:00:00.000Z {"kind":"external_id","external_id":"007"}
+    U01 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"points","value":12}
+    line 3: column `user`: the cell is empty, but a value is needed
+
+    U01 2026-02-01T00:00:00.000Z {"kind":"tag_added","tag":"t"}
+    line 3: column `user`: the cell is empty, but a value is needed
+
+    #007 2026-02-01T00:00:00.000Z {"kind":"tag_added","tag":"t"}
+    #008 2026-02-01T00:00:00.000Z {"kind":"tag_added","tag":"t"}
+
+    U01 2026-02-01T00:00:00.000Z {"kind":"external_id","external_id":"12"}
+    line 3: column `user`: the cell is empty, but a value is needed
+    "#);
+
+    // The shop's id is no user's, so the same content under the two names is two events.
+    let event = |named: &str| {
+        let file = format!("{named},name,at\n{ANN},visit,2026-01-02\n");
+        read(file.as_bytes(), &Mapping::new(Kind::Events), &shop())
+            .remove(0)
+            .unwrap()
+            .remove(0)
+            .dedupe
+            .unwrap()
+    };
+    assert_ne!(event("user"), event("external_id"));
+    // Pinned, as those of users are.
+    assert_eq!(String::from(event("external_id")), "bcb08ce532abb83feb4fc34f9e08e5cc");
+}
+
 #[test]
 fn a_column_becomes_a_tag_or_an_event() {
     let map = mapping(
@@ -83,7 +140,7 @@ fn a_column_becomes_a_tag_or_an_event() {
         [[to_tag]]
         tag = "mens"
         column = "mens"
-        equals = "1"
+        equals = 1
         [[to_event]]
         name = "purchase"
         column = "last"
@@ -101,10 +158,10 @@ fn a_column_becomes_a_tag_or_an_event() {
     U1d 2026-01-02T15:00:00.000Z {"kind":"event","name":"purchase","event_id":null,"properties":{}} once
     "#);
     assert_eq!(rows[1], Ok(vec![]), "a row that says nothing is no fault");
-    let user = |text: &str| UserId::parse(text).unwrap();
+    let user = |text: &str| FriendRef::User(UserId::parse(text).unwrap());
     // printf 'shop-a-0' | md5sum; printf 'shop-c-2' | md5sum: empty lines are no rows.
-    assert_eq!(rows[0].as_ref().unwrap()[0].user, user("U487c403f02a7abb631bb7153083d59aa"));
-    assert_eq!(rows[2].as_ref().unwrap()[0].user, user("U1de43f71a7186cf203f234499a7c7a22"));
+    assert_eq!(rows[0].as_ref().unwrap()[0].friend, user("U487c403f02a7abb631bb7153083d59aa"));
+    assert_eq!(rows[2].as_ref().unwrap()[0].friend, user("U1de43f71a7186cf203f234499a7c7a22"));
 }
 
 /// Two equal rows are two events; the same file again, or one that overlaps it, adds none of them again.
@@ -194,6 +251,48 @@ fn the_command_line_beats_the_mapping() {
     assert_snapshot!(shown(&read(file.as_bytes(), &map, &shop())), @r#"U01 2026-01-01T15:00:00.000Z {"kind":"event","name":"purchase","event_id":null,"properties":{"amount":480}} once"#);
 }
 
+/// TOML's own notations for dates, whole numbers and yes or no stand for the texts a cell would hold.
+#[test]
+fn native_values_of_a_mapping_are_texts() {
+    let map = mapping(
+        Kind::Friends,
+        r#"
+        followed_at = 2025-04-01
+        [attributes]
+        prefecture = { value = 13 }
+        points = { value = 12 }
+        birthday = { value = 1990-01-02 }
+        member_since = { value = 2024-12-01T00:00:00+09:00 }
+        [[to_tag]]
+        tag = "vip"
+        column = "vip"
+        equals = true
+        at = 2026-01-02 10:00:00
+        [[to_event]]
+        name = "signup"
+        column = "n"
+        equals = 7
+        at = { value = 2026-01-02T10:00:00.5 }
+        properties.first = { value = true, type = "boolean" }
+        "#,
+    );
+    let file = format!("user,vip,n\n{ANN},true,7\n{BOB},TRUE,07\n");
+    assert_snapshot!(shown(&read(file.as_bytes(), &map, &shop())), @r#"
+    U01 2025-03-31T15:00:00.000Z {"kind":"status","status":"following","followed_at":"2025-03-31T15:00:00.000Z"}
+    U01 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"birthday","value":{"date":"1990-01-02"}}
+    U01 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"member_since","value":{"instant":"2024-11-30T15:00:00.000Z"}}
+    U01 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"points","value":12}
+    U01 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"prefecture","value":"13"}
+    U01 2026-01-02T01:00:00.000Z {"kind":"tag_added","tag":"vip"}
+    U01 2026-01-02T01:00:00.500Z {"kind":"event","name":"signup","event_id":null,"properties":{"first":true}} once
+    Ufe 2025-03-31T15:00:00.000Z {"kind":"status","status":"following","followed_at":"2025-03-31T15:00:00.000Z"}
+    Ufe 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"birthday","value":{"date":"1990-01-02"}}
+    Ufe 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"member_since","value":{"instant":"2024-11-30T15:00:00.000Z"}}
+    Ufe 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"points","value":12}
+    Ufe 2026-02-01T00:00:00.000Z {"kind":"attribute","name":"prefecture","value":"13"}
+    "#);
+}
+
 #[test]
 fn each_limit_is_reached_once() {
     let map = mapping(Kind::Friends, "user = { md5 = \"{row}\" }");
@@ -222,7 +321,7 @@ fn each_limit_is_reached_once() {
     line 3: the row is longer than 1048576 bytes; shorten it (4096 kept)
     1048574 bytes
     5 bytes
-    line 1048580: a quote " is not closed; close it, or double it if it is part of the text (4096 kept)
+    line 1048580: the row is longer than 1048576 bytes, or a quote " is not closed (4096 kept)
     4 bytes
     line 1048582: a quote " is not closed; close it, or double it if it is part of the text (5 kept)
     3 bytes

@@ -93,6 +93,14 @@ fn nothing_begins_with_a_bad_header_or_mapping() {
         problems(b"user_id,status\n", &friends, &shop()),
         problems(b"user,memo\n", &friends, &shop()),
         problems(b"user,\"st\n", &friends, &shop()),
+        problems(b"user;status;points\n", &friends, &shop()),
+        problems(b"user\ttag\n", &Mapping::new(Kind::Tags), &shop()),
+        problems(b"external_id,memo\n", &friends, &shop()),
+        problems(
+            b"user,external_id,tag\n",
+            &mapping(Kind::Tags, "user = \"user\"\nexternal_id = \"external_id\""),
+            &shop(),
+        ),
         problems(b"user,tag\n", &Mapping::new(Kind::Events), &shop()),
         problems(
             b"user,birthdate\n",
@@ -131,14 +139,26 @@ fn nothing_begins_with_a_bad_header_or_mapping() {
     列「user」が2つあります(1列目と3列目)。片方の名前を変えてください
     列「status」が2つあります(2列目と5列目)。片方の名前を変えてください
 
-    no column for user; name it with --column user=HEADER (the columns are: user_id, status)
-    user の列がわかりません。--column user=列名 で指定してください(列: user_id, status)
+    no column says which friend is meant; name it with --column user=HEADER or --column external_id=HEADER (the columns are: user_id, status)
+    友だちを示す列がわかりません。--column user=列名 か --column external_id=列名 で指定してください(列: user_id, status)
 
-    no column but the user is mapped; map status, followed_at, external_id or an attribute
-    user のほかに取り込む列がありません。status, followed_at, external_id, 属性のいずれかを対応させてください
+    nothing but the friend's column is read; name what status, followed_at or an attribute is in with --column (the other columns are: memo)
+    友だちを示す列のほかに取り込む列がありません。--column で status, followed_at, 属性などに対応させてください(ほかの列: memo)
 
     line 1 (the header): a quote " is not closed; close it, or double it if it is part of the text
     1行目(列名): 引用符 " が閉じていません。行末までに " を補ってください
+
+    the columns are separated by semicolons; save the file as CSV with commas
+    列がセミコロンで区切られています。カンマ区切りの CSV で保存し直してください
+
+    the columns are separated by tabs; save the file as CSV with commas
+    列がタブで区切られています。カンマ区切りの CSV で保存し直してください
+
+    nothing but the friend's column is read; name what status, followed_at or an attribute is in with --column (the other columns are: memo)
+    友だちを示す列のほかに取り込む列がありません。--column で status, followed_at, 属性などに対応させてください(ほかの列: memo)
+
+    tags name friends by user or by external_id; map one of them
+    tags では user と external_id のどちらか1つだけを指定してください
 
     no column for name; name it with --column name=HEADER (the columns are: user, tag)
     no column for at; name it with --column at=HEADER (the columns are: user, tag)
@@ -149,14 +169,14 @@ fn nothing_begins_with_a_bad_header_or_mapping() {
     to_tag.column: the file has no column `X`
     status: `here` is not a status; write following or blocked
     followed_at: the file has no column `joined`
-    the attribute `prefectur` is not declared in config/attributes.toml; did you mean `prefecture`?
+    the attribute `prefectur` is not declared in the running configuration; did you mean `prefecture`? Else declare it in config/attributes.toml and run `haishin apply`
     attributes.birthday: the file has no column `birthday`; did you mean `birthdate`?
     attributes.points: `many` is not a whole number (such as 1234, without separators)
     md5「same」: {row} か {列名} を入れてください
     to_tag.column: 列「X」がありません
     status: 「here」は状態ではありません。following(友だち)か blocked(ブロック中)と書いてください
     followed_at: 列「joined」がありません
-    属性「prefectur」は config/attributes.toml で宣言されていません(もしかして「prefecture」)
+    属性「prefectur」は動いている設定で宣言されていません(もしかして「prefecture」)。新しい属性は config/attributes.toml に書き、haishin apply で有効にしてください
     attributes.birthday: 列「birthday」がありません(もしかして「birthdate」)
     attributes.points: 「many」は整数ではありません(例 1234。桁区切り・小数点・全角数字は使えません)
 
@@ -179,6 +199,7 @@ fn a_bad_mapping_says_where_and_what() {
         toml(Kind::Friends, "user = 1"),
         toml(Kind::Friends, "usr = \"x\""),
         toml(Kind::Friends, "user = { col = \"x\" }"),
+        toml(Kind::Friends, "status = { value = 1.50 }"),
         toml(Kind::Friends, "encoding = \"sjis\""),
         toml(Kind::Friends, "user = \"a\"\nuser = \"b\""),
         toml(Kind::Friends, "[[to_event]]\nname = \"x\"\ncolumn = \"x\""),
@@ -200,13 +221,13 @@ fn a_bad_mapping_says_where_and_what() {
       |
     1 | user = 1
       |        ^
-    invalid type: integer `1`, expected the header of a column, { value = "…" } or { md5 = "…{row}" }
+    this is a TOML integer; expected the header of a column, { value = "…" } or { md5 = "…{row}" }
     対応表を読めません:
     TOML parse error at line 1, column 8
       |
     1 | user = 1
       |        ^
-    invalid type: integer `1`, expected the header of a column, { value = "…" } or { md5 = "…{row}" }
+    this is a TOML integer; expected the header of a column, { value = "…" } or { md5 = "…{row}" }
 
     cannot read the mapping:
     TOML parse error at line 1, column 1
@@ -222,17 +243,30 @@ fn a_bad_mapping_says_where_and_what() {
     unknown field `usr`, expected one of `kind`, `encoding`, `zone`, `user`, `status`, `followed_at`, `external_id`, `tag`, `name`, `at`, `event_id`, `attributes`, `properties`, `to_tag`, `to_event`
 
     cannot read the mapping:
-    TOML parse error at line 1, column 10
+    TOML parse error at line 1, column 8
       |
     1 | user = { col = "x" }
-      |          ^^^
+      |        ^^^^^^^^^^^^^
     unknown field `col`, expected one of `column`, `value`, `md5`
+    対応表を読めません:
+    TOML parse error at line 1, column 8
+      |
+    1 | user = { col = "x" }
+      |        ^^^^^^^^^^^^^
+    unknown field `col`, expected one of `column`, `value`, `md5`
+
+    cannot read the mapping:
+    TOML parse error at line 1, column 10
+      |
+    1 | status = { value = 1.50 }
+      |          ^^^^^^^^^^^^^^^^
+    this is a TOML float; expected a text in quotes, a whole number, true, false or a date
     対応表を読めません:
     TOML parse error at line 1, column 10
       |
-    1 | user = { col = "x" }
-      |          ^^^
-    unknown field `col`, expected one of `column`, `value`, `md5`
+    1 | status = { value = 1.50 }
+      |          ^^^^^^^^^^^^^^^^
+    this is a TOML float; expected a text in quotes, a whole number, true, false or a date
 
     cannot read the mapping:
     TOML parse error at line 1, column 12
@@ -275,19 +309,19 @@ fn a_bad_mapping_says_where_and_what() {
 
     this mapping is for events; run `import events`, or give a mapping for tags
     there is no time zone `Tokyo`; write one such as Asia/Tokyo
-    `status` is no field of tags (the fields are: user, tag, at)
+    `status` is no field of tags (the fields are: user, external_id, tag, at)
     tag: md5 is for `user` only
     at: write exactly one of column, value and md5
-    `attributes` is no field of tags (the fields are: user, tag, at)
-    `properties` is no field of tags (the fields are: user, tag, at)
+    `attributes` is no field of tags (the fields are: user, external_id, tag, at)
+    `properties` is no field of tags (the fields are: user, external_id, tag, at)
     properties.y: write exactly one of column, value and md5
     この対応表は events 用です。import events を使うか、tags 用の対応表を指定してください
     タイムゾーン「Tokyo」はありません(例 Asia/Tokyo)
-    「status」は tags の項目ではありません(項目: user, tag, at)
+    「status」は tags の項目ではありません(項目: user, external_id, tag, at)
     tag: md5 は user にだけ使えます
     at: column, value, md5 のうち1つだけを書いてください
-    「attributes」は tags の項目ではありません(項目: user, tag, at)
-    「properties」は tags の項目ではありません(項目: user, tag, at)
+    「attributes」は tags の項目ではありません(項目: user, external_id, tag, at)
+    「properties」は tags の項目ではありません(項目: user, external_id, tag, at)
     properties.y: column, value, md5 のうち1つだけを書いてください
 
     `user` has no `=`; write FIELD=HEADER, such as user=user_id
@@ -296,8 +330,8 @@ fn a_bad_mapping_says_where_and_what() {
     `staus` is no field of friends; did you mean `status`? (the fields are: user, status, followed_at, external_id, attribute.NAME)
     「staus」は friends の項目ではありません(もしかして「status」)(項目: user, status, followed_at, external_id, attribute.NAME)
 
-    `attribute.x` is no field of tags (the fields are: user, tag, at)
-    「attribute.x」は tags の項目ではありません(項目: user, tag, at)
+    `attribute.x` is no field of tags (the fields are: user, external_id, tag, at)
+    「attribute.x」は tags の項目ではありません(項目: user, external_id, tag, at)
 
     `property.amount` has no type; write property.NAME:TYPE with one of text, integer, number, boolean, date, instant
     「property.amount」に型がありません。property.名前:型 と書いてください(型: text, integer, number, boolean, date, instant)

@@ -5,6 +5,7 @@ use haishin::domain::effect::DedupeId;
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{FriendId, OccurrenceId, Seq, UserId, VersionId};
 use haishin::domain::key::Run;
+use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
 use roaring::RoaringBitmap;
@@ -61,13 +62,16 @@ pub fn accepted(occurrence: i64, n: u32, friends: u32, at: Instant) -> BatchRow 
 }
 
 fn moved(from: OccurrenceState, to: OccurrenceState) -> Write {
-    let reason = Some("店長が止めました".to_owned());
+    let reason = Some(Reason::CancelledByPerson { by: "店長".into() });
     Write::OccurrenceState { occurrence: OccurrenceId(1), from, to, reason, finished_at: None }
 }
 
 /// One write of every kind, each valid after those before it.
 pub fn one_of_each(inbox: i64) -> Vec<Write> {
-    let halt = Some(Halt { at: T0, by: "花子".into(), reason: "配信を止める".into() });
+    let halt =
+        Some(Halt {
+            at: T0, by: "花子".into(), reason: Reason::Words { words: "配信を止める".into() }
+        });
     let friend = Friend::new(FriendId(1), UserId([1; 16]), T0);
     let chunk = CheckpointChunk {
         kind: "tag".into(),
@@ -118,6 +122,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
             subject: "a".into(),
             detail: "誤配信".into(),
         }),
+        Write::ClockAccepted,
     ]
 }
 
@@ -262,6 +267,8 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
     let newest = OccurrenceFilter::Newest { campaign: Some(first.campaign.clone()), limit: 2 };
     let newest = store.occurrences(account, newest).await.unwrap();
     assert_eq!(newest.iter().map(|row| row.id.0).collect::<Vec<_>>(), [3, 7]);
+    let last = store.occurrences(account, OccurrenceFilter::Last).await.unwrap();
+    assert_eq!(last.iter().map(|row| row.id.0).collect::<Vec<_>>(), [8], "though 3 was due after it");
 }
 
 #[rstest]

@@ -165,3 +165,34 @@ async fn owners_with_interleaved_commits_never_mix(#[case] database: Database) {
     let entries = test.store.entries(account, Seq(0), 1000).await.unwrap();
     assert_eq!(entries, (1..=committed).map(tagged).collect::<Vec<_>>());
 }
+
+/// The latest instant seen goes back by a person's act alone, and only the owner may write it.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
+async fn a_clock_set_back_is_accepted_by_an_act_of_the_owner(#[case] database: Database) {
+    let test = TestStore::new(database).await;
+    let store = &*test.store;
+    let account = new_account(store, "a").await;
+    let other = new_account(store, "b").await;
+    let (later, earlier) = (T0 + Span::from_days(3), T0 + Span::from_days(1));
+    granted(store, other, "n", later).await;
+    let mut fence = granted(store, account, "n", later).await;
+    let mut late = fence.clone();
+    store.commit(&mut fence, earlier, Priority::Freeze, vec![]).await.unwrap();
+    let seen = async |account| store.lease(account).await.unwrap().unwrap().seen_at;
+    assert_eq!(seen(account).await, later);
+    let accept = || vec![Write::ClockAccepted];
+    let refused = store.commit(&mut late, earlier, Priority::Freeze, accept()).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    assert_eq!(seen(account).await, later);
+    store.commit(&mut fence, earlier, Priority::Freeze, accept()).await.unwrap();
+    assert_eq!((seen(account).await, seen(other).await), (earlier, later));
+    // From there on it only grows again.
+    store.commit(&mut fence, T0, Priority::Freeze, vec![]).await.unwrap();
+    assert_eq!(seen(account).await, earlier);
+    let reopened = test.reopen().await;
+    let claim = reopened.claim(account, "n", T0, TEN).await.unwrap();
+    assert!(matches!(claim, Claim::Granted { seen_at: Some(at), .. } if at == earlier), "{claim:?}");
+}

@@ -1,7 +1,7 @@
 //! The inbox: durable when it answers, committed in groups, consumed only by the commit that applies it.
 
-use haishin::domain::effect::DedupeId;
-use haishin::domain::id::AccountId;
+use haishin::domain::effect::{DedupeId, Effect, Intake};
+use haishin::domain::id::{AccountId, EventName, UserId};
 use haishin::domain::time::Span;
 use haishin::store::{NewInbox, Priority, Store, StoreError, Write};
 use rstest::rstest;
@@ -62,6 +62,40 @@ async fn a_row_is_consumed_once_and_only_with_what_it_says(#[case] database: Dat
     assert!(matches!(again, Err(StoreError::Corrupt { .. })), "{again:?}");
     assert_eq!(store.account(account).await.unwrap().unwrap().journal_seq.0, 1, "not applied twice");
     assert_eq!(sources(store, account).await, ["late"]);
+}
+
+/// A slice is bounded by its bytes as well, so that applying it does not hold up those who write meanwhile; nothing
+/// waits behind a row that is larger than that.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
+async fn a_slice_ends_by_its_bytes(#[case] database: Database) {
+    let test = TestStore::new(database).await;
+    let store = &*test.store;
+    let account = new_account(store, "a").await;
+    let mut fence = granted(store, account, "n", T0).await;
+    let name = EventName::parse("友").unwrap();
+    let kilobytes = |n: usize| {
+        let effect = Effect::Event {
+            name: name.clone(),
+            event_id: Some("友".repeat(n * 1_000 / 3)),
+            properties: [].into(),
+        };
+        vec![Intake { friend: UserId([7; 16]).into(), at: T0, effect, dedupe: None }]
+    };
+    for (n, size) in [1, 500, 400, 400, 2_000, 1, 1].into_iter().enumerate() {
+        let row = NewInbox { intakes: kilobytes(size), ..row(account, n as i64, n.to_string()) };
+        store.append_inbox(vec![row]).await.unwrap();
+    }
+    let mut slices = Vec::new();
+    while store.inbox_len(account).await.unwrap() > 0 {
+        let rows = store.inbox(account, 100).await.unwrap();
+        slices.push(rows.iter().map(|row| row.source.clone()).collect::<String>());
+        let consumed = Write::ConsumeInbox(rows.iter().map(|row| row.id).collect());
+        store.commit(&mut fence, T0, Priority::Fold, vec![consumed]).await.unwrap();
+    }
+    assert_eq!(slices, ["012", "3", "4", "56"]);
 }
 
 #[rstest]

@@ -43,10 +43,11 @@ fn tagged(seq: i64) -> Entry {
 /// Everything the store tells of an account, to be compared.
 async fn dump(store: &dyn Store, account: AccountId) -> String {
     let mut text = format!(
-        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n",
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n",
         store.account(account).await.unwrap(),
         store.lease(account).await.unwrap(),
         store.inbox(account, 1000).await.unwrap(),
+        store.strays(account, 1000).await.unwrap(),
         store.friends(account, None, 1000).await.unwrap(),
         store.entries(account, Seq(0), 1000).await.unwrap(),
         store.checkpoint(account).await.unwrap(),

@@ -1,7 +1,9 @@
 //! What is written is read back, whatever it holds.
 
 use haishin::domain::id::{AccountId, Seq};
-use haishin::store::{Claim, NewInbox, NewVersion, OccurrenceFilter, Priority, Store, StoreError, Write};
+use haishin::store::{
+    Claim, NewInbox, NewStray, NewVersion, OccurrenceFilter, Priority, Store, StoreError, StrayRow, Write,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -46,12 +48,14 @@ fn entries(#[case] database: Database) {
         commit(store, account, vec![Write::Entries(entries.clone())]).await.unwrap();
         assert_eq!(store.entries(account, Seq(0), 100).await.unwrap(), entries);
         let range = (Seq(1), Seq(12));
-        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1).cloned();
-        let (events, changes): (Vec<_>, Vec<_>) = of_range.partition(|entry| entry.effect.is_event());
+        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1);
+        let events: Vec<_> = of_range.filter(|entry| entry.effect.is_event()).cloned().collect();
         assert_eq!(store.events(account, range, 100).await.unwrap(), events);
         assert_eq!(store.events(account, range, 1).await.unwrap(), events[..events.len().min(1)]);
+        let of_range = entries.iter().filter(|entry| range.0 < entry.seq && entry.seq <= range.1);
+        let changes: Vec<_> = of_range.filter(|entry| !entry.effect.is_event()).cloned().collect();
         assert_eq!(store.changes(account, range, 100).await.unwrap(), changes);
-        assert_eq!(store.changes(account, range, 1).await.unwrap(), changes[..changes.len().min(1)]);
+        assert_eq!(store.changes(account, range, 2).await.unwrap(), changes[..changes.len().min(2)]);
         let after = store.entries(account, Seq(1), 2).await.unwrap();
         assert_eq!(after, entries.iter().skip(1).take(2).cloned().collect::<Vec<_>>());
     });
@@ -157,6 +161,39 @@ fn strides_and_batches(#[case] database: Database) {
             store.batches(account, occurrence).await.unwrap(),
             merged.into_values().collect::<Vec<_>>()
         );
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+fn strays(#[case] database: Database) {
+    let drawn = (samples::strays(), samples::strays());
+    for_each(database, drawn, async |store, account, (first, later)| {
+        commit(store, account, vec![Write::Strays(first.clone())]).await.unwrap();
+        commit(store, account, vec![Write::Strays(later.clone())]).await.unwrap();
+        let total = first.len() + later.len();
+        assert_eq!(store.stray_count(account).await.unwrap(), total as u64);
+        let read = store.strays(account, 100).await.unwrap();
+        let as_new = |row: &StrayRow| NewStray {
+            received_at: row.received_at,
+            source: row.source.clone(),
+            reason: row.reason,
+            intake: row.intake.clone(),
+        };
+        // The newest first; those of one transaction in any order.
+        assert!(read.is_sorted_by(|a, b| a.id > b.id) && read.iter().all(|row| row.at == T0));
+        let newest = store.strays(account, 1).await.unwrap();
+        assert_eq!(newest, read[..total.min(1)]);
+        let mut read_later: Vec<NewStray> = read[..later.len()].iter().map(as_new).collect();
+        let by_place = |stray: &NewStray| later.iter().position(|of| of == stray);
+        read_later.sort_by_key(by_place);
+        assert_eq!(read_later.len(), later.len());
+        assert!(read_later.iter().all(|stray| by_place(stray).is_some()));
+        if let Some(upto) = read.get(later.len()) {
+            commit(store, account, vec![Write::ForgetStrays(upto.id)]).await.unwrap();
+        }
+        assert_eq!(store.strays(account, 100).await.unwrap(), read[..later.len()]);
     });
 }
 

@@ -7,13 +7,15 @@ use haishin::domain::attribute::Value;
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
-use haishin::domain::friend::{Friend, Status};
+use haishin::domain::friend::{Friend, FriendRef, Miss, Status};
 use haishin::domain::id::{
     AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
     UserId, VariantName, VersionId,
 };
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
+use haishin::domain::plan::{Budget, Refusal};
+use haishin::domain::reason::{Reason, Said};
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -120,9 +122,23 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
     let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
-    vec((user(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
-        intakes.into_iter().map(|(user, at, effect, dedupe)| Intake { user, at, effect, dedupe }).collect()
+    vec((friend_ref(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
+        let intake = |(friend, at, effect, dedupe)| Intake { friend, at, effect, dedupe };
+        intakes.into_iter().map(intake).collect()
     })
+}
+
+pub fn friend_ref() -> impl Strategy<Value = FriendRef> {
+    prop_oneof![user().prop_map(FriendRef::User), text().prop_map(FriendRef::External)]
+}
+
+pub fn strays() -> impl Strategy<Value = Vec<NewStray>> {
+    let reason = prop_oneof![Just(Miss::Unknown), (2..9_u64).prop_map(|friends| Miss::Shared { friends })];
+    let intake = intakes().prop_filter_map("one", |intakes| intakes.into_iter().next());
+    let stray = (instant(), text(), reason, intake).prop_map(|(received_at, source, reason, intake)| {
+        NewStray { received_at, source: source.replace('\0', "␀"), reason, intake }
+    });
+    vec(stray, 0..5)
 }
 
 /// Friends with distinct ids and user ids, in order.
@@ -160,8 +176,42 @@ pub fn bitmap() -> impl Strategy<Value = RoaringBitmap> {
     ]
 }
 
+/// Every kind of reason with whatever texts; JSON keeps U+0000 too.
+pub fn reason() -> impl Strategy<Value = Reason> {
+    let said = (any::<u16>(), text()).prop_map(|(status, message)| Said { status, message });
+    let texts = prop_oneof![text(), Just("nul \0 inside".to_owned())];
+    (0..21, said, texts, any::<u32>(), any::<[u64; 4]>(), instant()).prop_map(
+        |(which, said, text, few, many, at)| match which {
+            0 => Reason::DatabaseWentBack,
+            1 => Reason::TokenRefused,
+            2 => Reason::AccountForbidden,
+            3 => Reason::PausedByPerson,
+            4 => Reason::BatchRefused(said),
+            5 => Reason::RejectedInARow { batches: few, said },
+            6 => Reason::ManyQuarantined { friends: few },
+            7 => Reason::MonthlyLimit { limit: many[0] },
+            8 => Reason::CancelledByPerson { by: text },
+            9 => Reason::SkippedByPerson { by: text },
+            10 => Reason::NotCaughtUp,
+            11 => Reason::LineRefused(said),
+            12 => Reason::RecipientRefused(said),
+            13 => Reason::RefusedAfterDoubt(said),
+            14 => Reason::KeyExpired,
+            15 => Reason::BodyChanged,
+            16 => Reason::Expired { deadline: at },
+            17 => Reason::ResolvedByPerson { by: text },
+            18 => Refusal::MaxRecipients { recipients: many[0], max: many[1] }.into(),
+            19 => {
+                let [recipients, available, limit, kept] = many;
+                Refusal::Quota(Budget { recipients, available, limit, kept }).into()
+            }
+            _ => Reason::Words { words: text },
+        },
+    )
+}
+
 pub fn halt() -> impl Strategy<Value = Halt> {
-    (instant(), text(), text()).prop_map(|(at, by, reason)| Halt { at, by, reason })
+    (instant(), text(), reason()).prop_map(|(at, by, reason)| Halt { at, by, reason })
 }
 
 pub fn campaign() -> impl Strategy<Value = CampaignRow> {
@@ -192,8 +242,8 @@ fn detail() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
-    btree_map(any::<u32>(), instant(), 0..4).prop_map(|parts| {
-        parts.into_iter().map(|(from_batch, effective_at)| Part { from_batch, effective_at }).collect()
+    btree_map(instant(), any::<u32>(), 0..4).prop_map(|parts| {
+        parts.into_iter().map(|(effective_at, from_batch)| Part { from_batch, effective_at }).collect()
     })
 }
 
@@ -201,7 +251,7 @@ pub fn occurrence_row() -> impl Strategy<Value = OccurrenceRow> {
     let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), text(), instant(), run());
     let family = (option::of(1_i64..1_000_000), any::<u32>(), 1_i64..1_000);
     let decision =
-        (state(), option::of(text()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
+        (state(), option::of(reason()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
     let pace = option::of((any::<u32>(), span()).prop_map(|(friends, per)| Pace { friends, per }));
     let times = (instant(), option::of(instant()), option::of(instant()), pace, parts());
     let counts = (0_u64..1 << 40, 0_u64..1 << 40);
@@ -306,7 +356,7 @@ fn ended() -> impl Strategy<Value = BatchEnd> {
         proptest::sample::select(Outcome::ALL.to_vec()).prop_map(BatchEnding::Outcome),
         Just(BatchEnding::Superseded),
     ];
-    (how, instant(), any::<u32>(), option::of(text()), option::of(text()), option::of(text())).prop_map(
+    (how, instant(), any::<u32>(), option::of(text()), option::of(text()), option::of(reason())).prop_map(
         |(how, at, attempts, request_id, accepted_request_id, detail)| BatchEnd {
             how,
             at,

@@ -1,14 +1,21 @@
 //! A shop on disk, the real daemon that serves it, and the real command line that asks it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use haishin::clock::Clock;
+use haishin::control::client::Conversation;
+use haishin::domain::effect::Intake;
 use haishin::domain::time::Instant;
-use haishin::sandbox::{self, Sandbox};
+use haishin::lang::Lang;
+use haishin::protocol::{Command, Reply, Request};
+use haishin::sandbox::{self, ChannelSettings, Sandbox, Settings, UnknownIds};
+use haishin::store::{self, NewInbox};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +27,27 @@ use super::store::Database;
 pub const CHANNEL: &str = "2000000001";
 /// Its secret.
 pub const SECRET: &str = "a-secret-of-the-sandbox";
+
+/// Much longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks until there is an answer.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// An instant as people write it.
+pub fn at(text: &str) -> Instant {
+    Instant::try_from(text.to_owned()).unwrap()
+}
 
 /// A configuration directory and a state directory of their own.
 pub struct Shop {
@@ -63,6 +91,43 @@ impl Shop {
         fs::write(path, text).unwrap();
     }
 
+    /// Brings friends in, as an import at `now` would, by a daemon that has ended cleanly by the time this returns.
+    pub async fn stock(&self, now: Instant, intakes: &[Intake]) {
+        let daemon = self.started(now).await;
+        let store = store::open(&self.url).await.unwrap();
+        let account = store.accounts().await.unwrap()[0].id;
+        let row = |chunk: &[Intake]| NewInbox {
+            account,
+            received_at: now,
+            source: "import".into(),
+            intakes: chunk.to_vec(),
+        };
+        store.append_inbox(intakes.chunks(5_000).map(row).collect()).await.unwrap();
+        let users: BTreeSet<String> = intakes.iter().map(|intake| format!("{:?}", intake.friend)).collect();
+        until("all friends are applied", async || {
+            let status = self.converse(Command::Status).await?;
+            let account = &status["accounts"][0];
+            (account["inbox"] == 0 && account["unfolded"] == 0 && account["friends"] == users.len())
+                .then_some(())
+        })
+        .await;
+        daemon.terminate();
+        store.close().await;
+    }
+
+    /// A daemon that answers: a command asked earlier would become the owner itself, on the machine's clock.
+    pub async fn started(&self, now: Instant) -> Daemon {
+        let ready = || self.log().matches("ready version=").count();
+        let before = ready();
+        let mut daemon = self.start(now);
+        until("the daemon is ready", async || {
+            assert!(daemon.is_running(), "the daemon ended by itself");
+            (ready() > before).then_some(())
+        })
+        .await;
+        daemon
+    }
+
     /// Starts the daemon with its clock set to `now`.
     pub fn start(&self, now: Instant) -> Daemon {
         let log = self.directory.path().join("daemon.log");
@@ -87,6 +152,20 @@ impl Shop {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// What the daemon answers over its socket; `None` when it failed, or none listens.
+    pub async fn converse(&self, command: Command) -> Option<Value> {
+        let request = Request { lang: Lang::En, by: "test".into(), account: None, command };
+        let socket = self.directory.path().join("state/haishin.sock");
+        let mut conversation = Conversation::with_daemon(&socket, &request).await.ok()??;
+        loop {
+            match conversation.next().await? {
+                Reply::Done(answer) => return Some(answer.json),
+                Reply::Error(_) => return None,
+                Reply::Terms(_) | Reply::Rows(_) | Reply::Taken(_) => {}
+            }
+        }
+    }
+
     /// Everything its daemons have logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("daemon.log")).unwrap_or_default()
@@ -109,8 +188,8 @@ impl Shop {
         self.directory.path().join("state/haishin.sqlite3")
     }
 
-    fn haishin(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_haishin"));
+    fn haishin(&self) -> process::Command {
+        let mut command = process::Command::new(env!("CARGO_BIN_EXE_haishin"));
         command.env_remove("STATE_DIRECTORY").env("LC_ALL", "C.UTF-8");
         command.arg("--config").arg(self.directory.path().join("config"));
         command
@@ -173,6 +252,17 @@ impl Line {
     pub async fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap(), listener }
+    }
+
+    /// A sandbox of the shop's channel, which knows everybody; `settle` tells it the rest.
+    pub fn sandbox(settle: impl FnOnce(&mut Settings)) -> Arc<Sandbox> {
+        let channel = ChannelSettings {
+            unknown_ids: UnknownIds::Befriend,
+            ..ChannelSettings::new(CHANNEL, SECRET, "shop")
+        };
+        let mut settings = Settings::new(vec![channel]);
+        settle(&mut settings);
+        Arc::new(Sandbox::new(settings).unwrap())
     }
 
     /// Serves until the guard is dropped.

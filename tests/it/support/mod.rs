@@ -1,6 +1,8 @@
 //! What tests of several topics share.
 
 pub mod daemon;
+pub mod faulty;
+pub mod ledger;
 pub mod postgres;
 pub mod shop;
 pub mod store;

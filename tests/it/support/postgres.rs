@@ -44,6 +44,15 @@ pub async fn database() -> String {
     url(&server.directory, &name)
 }
 
+/// Takes a database away, from under whoever is connected to it.
+pub async fn drop_database(database: &str) {
+    let (_, name) = database.rsplit_once('/').expect("a URL of ours");
+    let mut admin =
+        PgConnection::connect(&url(&server().directory, "postgres")).await.expect("the server answers");
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    admin.execute(sqlx::AssertSqlSafe(drop)).await.expect("the database goes");
+}
+
 /// The path of the server's socket, for a test that puts itself in between.
 pub fn socket() -> PathBuf {
     server().directory.join(".s.PGSQL.5432")

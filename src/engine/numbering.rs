@@ -1,0 +1,290 @@
+//! Intakes to journal entries: who is meant, what was applied before, which number comes next. Pure: the slice is
+//! numbered in memory and only then committed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::audience::Index;
+use crate::domain::effect::{DedupeId, Effect, Entry, Intake};
+use crate::domain::friend::{FriendRef, Miss};
+use crate::domain::id::{FriendId, Seq, UserId};
+use crate::domain::time::Instant;
+use crate::protocol::Missed;
+use crate::store::{InboxRow, NewStray};
+
+/// What a slice of the inbox becomes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Numbered {
+    /// Journal entries, numbered on.
+    pub entries: Vec<Entry>,
+    /// Identities that are known from now on.
+    pub fresh: Vec<DedupeId>,
+    /// What named no one friend. Its identity stays new: said again once the friend is known, it counts.
+    pub strays: Vec<NewStray>,
+}
+
+/// Numbers rows after `seq`, in their order. `known` holds those of their identities that were applied before.
+pub(super) fn number(rows: Vec<InboxRow>, known: HashSet<DedupeId>, index: &Index, seq: Seq) -> Numbered {
+    let mut numbering = Numbering { slice: Slice::after(index), known, seq, numbered: Numbered::default() };
+    for row in rows {
+        for intake in row.intakes {
+            numbering.take(intake, row.received_at, &row.source);
+        }
+    }
+    numbering.numbered
+}
+
+/// Which of these would name no one friend if they were applied next.
+pub(super) fn missed(intakes: &[Intake], index: &Index) -> Vec<Missed> {
+    let mut slice = Slice::after(index);
+    let mut missed = Vec::new();
+    for (intake, said) in intakes.iter().enumerate() {
+        match slice.friend(&said.friend) {
+            Ok((friend, _)) => slice.see(friend, &said.effect),
+            Err(miss) => missed.push(Missed { intake, miss }),
+        }
+    }
+    missed
+}
+
+struct Numbering<'a> {
+    slice: Slice<'a>,
+    known: HashSet<DedupeId>,
+    seq: Seq,
+    numbered: Numbered,
+}
+
+impl Numbering<'_> {
+    fn take(&mut self, intake: Intake, received_at: Instant, source: &str) {
+        if intake.dedupe.is_some_and(|id| self.known.contains(&id)) {
+            return;
+        }
+        let (friend, joins) = match self.slice.friend(&intake.friend) {
+            Ok(found) => found,
+            Err(reason) => {
+                let source = source.to_owned();
+                return self.numbered.strays.push(NewStray { received_at, source, reason, intake });
+            }
+        };
+        if let Some(user) = joins {
+            self.push(friend, intake.at, Effect::Joined { user });
+        }
+        if let Some(id) = intake.dedupe {
+            self.known.insert(id);
+            self.numbered.fresh.push(id);
+        }
+        self.slice.see(friend, &intake.effect);
+        self.push(friend, intake.at, intake.effect);
+    }
+
+    fn push(&mut self, friend: FriendId, at: Instant, effect: Effect) {
+        self.seq = Seq(self.seq.0.saturating_add(1));
+        self.numbered.entries.push(Entry { seq: self.seq, friend, at, effect });
+    }
+}
+
+/// Who is who: the index as of the last commit, and what the slice itself has said since.
+struct Slice<'a> {
+    index: &'a Index,
+    /// Friends met for the first time.
+    joined: HashMap<UserId, FriendId>,
+    next: FriendId,
+    /// The customer ids of friends who got another one, or none.
+    moved: HashMap<FriendId, Option<String>>,
+    /// Who got a customer id, and may have lost it since.
+    gained: HashMap<String, BTreeSet<FriendId>>,
+    /// Friends who were erased: their users are new ones from then on.
+    erased: HashSet<FriendId>,
+}
+
+impl<'a> Slice<'a> {
+    fn after(index: &'a Index) -> Self {
+        let next = index.next_friend();
+        Self {
+            index,
+            joined: HashMap::new(),
+            next,
+            moved: HashMap::new(),
+            gained: HashMap::new(),
+            erased: HashSet::new(),
+        }
+    }
+
+    /// Who is meant, and by which user id where this is a friend the account has not met before.
+    fn friend(&mut self, named: &FriendRef) -> Result<(FriendId, Option<UserId>), Miss> {
+        match named {
+            FriendRef::User(user) => Ok(self.by_user(*user)),
+            FriendRef::External(id) => Ok((self.by_external_id(id)?, None)),
+        }
+    }
+
+    fn by_user(&mut self, user: UserId) -> (FriendId, Option<UserId>) {
+        let met = self.joined.get(&user).copied().or_else(|| self.index.friend_of(user));
+        if let Some(friend) = met.filter(|friend| !self.erased.contains(friend)) {
+            return (friend, None);
+        }
+        let friend = self.next;
+        self.next = FriendId(friend.0.saturating_add(1));
+        self.joined.insert(user, friend);
+        (friend, Some(user))
+    }
+
+    fn by_external_id(&self, id: &str) -> Result<FriendId, Miss> {
+        let stored = self.index.with_external_id(id);
+        let stayed = stored.iter().map(FriendId).filter(|friend| !self.moved.contains_key(friend));
+        let holds = |friend: &FriendId| self.moved.get(friend).is_some_and(|now| now.as_deref() == Some(id));
+        let came = self.gained.get(id).into_iter().flatten().copied().filter(holds);
+        Miss::unless_one(stayed.chain(came))
+    }
+
+    /// Remembers what an effect changes of who is who.
+    fn see(&mut self, friend: FriendId, effect: &Effect) {
+        let now = match effect {
+            Effect::ExternalId { external_id } => external_id.clone(),
+            Effect::Erased => {
+                self.erased.insert(friend);
+                None
+            }
+            _ => return,
+        };
+        if let Some(id) = &now {
+            self.gained.entry(id.clone()).or_default().insert(friend);
+        }
+        self.moved.insert(friend, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::id::TagName;
+
+    fn user(n: u8) -> UserId {
+        UserId([n; 16])
+    }
+
+    fn id(n: u8) -> String {
+        format!("c-{n}")
+    }
+
+    /// Few users and few ids, so that each is met again, lost and shared.
+    fn intake() -> impl Strategy<Value = Intake> {
+        let friend = prop_oneof![
+            (0..4_u8).prop_map(|n| FriendRef::User(user(n))),
+            (0..3_u8).prop_map(|n| FriendRef::External(id(n))),
+        ];
+        let effect = prop_oneof![
+            4 => proptest::option::of(0..3_u8).prop_map(|n| Effect::ExternalId { external_id: n.map(id) }),
+            4 => Just(Effect::TagAdded { tag: TagName::parse("t").unwrap() }),
+            1 => Just(Effect::Erased),
+        ];
+        let dedupe = proptest::option::weighted(0.3, (0..9_u8).prop_map(|n| DedupeId([n; 16])));
+        (friend, effect, dedupe).prop_map(|(friend, effect, dedupe)| Intake {
+            friend,
+            at: Instant::from_millis(1),
+            effect,
+            dedupe,
+        })
+    }
+
+    /// What a plain reader of one intake after the other finds: the friend, or why there is none.
+    #[derive(Default)]
+    struct Plain {
+        /// User, customer id, whether erased; by dense id.
+        friends: Vec<(UserId, Option<String>, bool)>,
+    }
+
+    impl Plain {
+        fn find(&mut self, named: &FriendRef) -> Result<usize, Miss> {
+            match named {
+                FriendRef::User(user) => {
+                    let met = self.friends.iter().position(|(known, _, erased)| known == user && !erased);
+                    Ok(met.unwrap_or_else(|| {
+                        self.friends.push((*user, None, false));
+                        self.friends.len() - 1
+                    }))
+                }
+                FriendRef::External(id) => {
+                    let holds = |(_, held, erased): &&(UserId, Option<String>, bool)| {
+                        !erased && held.as_ref() == Some(id)
+                    };
+                    match self.friends.iter().filter(holds).count() as u64 {
+                        0 => Err(Miss::Unknown),
+                        1 => Ok(self.friends.iter().position(|friend| holds(&friend)).unwrap()),
+                        friends => Err(Miss::Shared { friends }),
+                    }
+                }
+            }
+        }
+
+        fn apply(&mut self, intake: &Intake) -> Result<usize, Miss> {
+            let friend = self.find(&intake.friend)?;
+            let (_, held, erased) = &mut self.friends[friend];
+            match &intake.effect {
+                Effect::ExternalId { external_id } => held.clone_from(external_id),
+                Effect::Erased => *erased = true,
+                _ => {}
+            }
+            Ok(friend)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// Whatever the slices, each intake finds whom it finds when it is read alone after all before it; asked
+        /// beforehand, a slice says the same; and what found nobody is not known for it.
+        #[test]
+        fn everyone_is_found_in_order(
+            slices in proptest::collection::vec(proptest::collection::vec(intake(), 1..9), 1..9),
+        ) {
+            let (mut index, mut plain, mut known) = (Index::new(), Plain::default(), HashSet::new());
+            let mut seq = Seq(0);
+            for intakes in slices {
+                let mut expected = Vec::new();
+                let (mut astray, mut would_miss) = (Vec::new(), Vec::new());
+                let mut said = known.clone();
+                let mut alone = Vec::new();
+                for (n, intake) in intakes.iter().enumerate() {
+                    if intake.dedupe.is_some_and(|id| said.contains(&id)) {
+                        continue;
+                    }
+                    match plain.apply(intake) {
+                        Ok(friend) => {
+                            said.extend(intake.dedupe);
+                            expected.push((friend as u32, intake.effect.clone()));
+                        }
+                        Err(miss) => {
+                            astray.push((intake.clone(), miss));
+                            would_miss.push(Missed { intake: n, miss });
+                        }
+                    }
+                    alone.push(n);
+                }
+                // A question knows nothing of what was applied before; without repetitions it says the same.
+                if alone.len() == intakes.len() {
+                    prop_assert_eq!(missed(&intakes, &index), would_miss);
+                }
+                let row = InboxRow { id: 1, received_at: Instant::from_millis(2), source: "api".into(), intakes };
+                let numbered = number(vec![row], known.clone(), &index, seq);
+                known.extend(&numbered.fresh);
+                prop_assert_eq!(&known, &said);
+                let strays: Vec<_> = numbered.strays.into_iter().map(|stray| (stray.intake, stray.reason)).collect();
+                prop_assert_eq!(strays, astray);
+                for entry in &numbered.entries {
+                    prop_assert_eq!(entry.seq.0, seq.0 + 1);
+                    seq = entry.seq;
+                    index.apply(entry);
+                }
+                let said = numbered.entries.into_iter().filter(|e| !matches!(e.effect, Effect::Joined { .. }));
+                prop_assert_eq!(said.map(|entry| (entry.friend.0, entry.effect)).collect::<Vec<_>>(), expected);
+            }
+            for (friend, (user, held, erased)) in plain.friends.iter().enumerate() {
+                let friend = FriendId(friend as u32);
+                prop_assert_eq!(index.user(friend), (!erased).then_some(*user));
+                prop_assert_eq!(index.external_id(friend), held.as_deref().filter(|_| !erased));
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A database or a clock that went back in time: the account stands still until a person has looked, or time has
+//! caught up (protocol §2).
+
+use crate::clock::CLOCK_BEHIND;
+use crate::domain::delivery::OccurrenceState;
+use crate::domain::reason::Reason;
+use crate::domain::time::{Instant, Span};
+use crate::lang::Lang;
+use crate::store::{Halt, Priority, StoreError, Write};
+
+use super::words::{GUARD, Subject};
+use super::{Engine, quota};
+
+/// While the clock is behind, it is said again this often.
+const TELL_AGAIN: Span = Span::from_mins(1);
+
+impl Engine {
+    /// A database behind the ticket, or behind what this process saw committed, went back in time: the account stands
+    /// still until a person has looked, and what was open then is held. It may have gone out since, so that no start
+    /// lets it go together with the rest. Only right after a claim, whose own number is above both.
+    pub(super) async fn check_history(&mut self) -> Result<(), StoreError> {
+        let behind = self.ticket.read().max(self.committed).is_some_and(|seq| self.fence.seq <= seq);
+        let reason = Reason::DatabaseWentBack;
+        if !behind || self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason == reason) {
+            self.committed = Some(self.fence.seq);
+            return Ok(());
+        }
+        let at = self.deps.clock.now();
+        let text = self.words(Lang::En).reason(&reason, Subject::Account);
+        tracing::error!(account = %self.slug, reason = text, "held");
+        let open = self.state.runs.values_mut().filter(|run| run.row.state.is_open());
+        let mut writes: Vec<Write> =
+            open.map(|run| run.moves(OccurrenceState::Held, Some(reason.clone()))).collect();
+        let halt = Halt { at, by: GUARD.into(), reason };
+        writes.push(Write::Stopped(Some(halt.clone())));
+        self.commit(Priority::Freeze, writes).await?;
+        self.state.row.stopped = Some(halt);
+        Ok(())
+    }
+
+    /// The number of the last transaction, durable beside the database.
+    pub(super) fn write_ticket(&self) {
+        if let Err(error) = self.ticket.write(self.fence.seq) {
+            tracing::error!(
+                account = %self.slug, %error,
+                "the state directory cannot be written: a database that goes back in time would not be noticed"
+            );
+        }
+    }
+
+    /// Whether the wall clock is behind what this account has already seen.
+    pub(super) fn clock_behind(&self, now: Instant) -> bool {
+        self.state.seen_at - now > CLOCK_BEHIND
+    }
+
+    /// Says loudly that the clock is behind: at once, and every minute for as long as it is.
+    pub(super) fn watch_clock(&mut self) {
+        let clock = self.deps.clock.read();
+        let since = clock.boot.since_boot;
+        if !self.clock_behind(clock.now) {
+            if self.told_behind.take().is_some() {
+                tracing::warn!(account = %self.slug, now = %clock.now, "the clock is not behind any more");
+            }
+            return;
+        }
+        let told =
+            self.told_behind.is_some_and(|at| since.as_millis() - at.as_millis() < TELL_AGAIN.as_millis());
+        if !told {
+            self.told_behind = Some(since);
+            let reason = self.words(Lang::En).clock_behind(clock.now, self.state.seen_at);
+            tracing::error!(account = %self.slug, now = %clock.now, seen = %self.state.seen_at, reason, "clock behind");
+        }
+    }
+
+    /// What memory holds by the clock that was, the truth tells by the one that is.
+    pub(super) async fn read_anew_on_this_clock(&mut self) -> Result<(), StoreError> {
+        self.resumed.clear();
+        self.quota = quota::Desk::default();
+        self.reload().await
+    }
+}

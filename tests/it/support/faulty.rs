@@ -1,0 +1,335 @@
+//! A store whose writes go wrong on demand: refused, lost on the way there or back, or stuck for as long as the test
+//! likes, as when the process is killed or suspended right there.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use haishin::domain::effect::{DedupeId, Entry};
+use haishin::domain::friend::Friend;
+use haishin::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use haishin::domain::time::{Instant, Span};
+use haishin::store::*;
+use tokio::sync::watch;
+
+/// How a write goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mishap {
+    /// The database refuses; nothing is written.
+    Refused,
+    /// The connection ends before anything is written.
+    LostBefore,
+    /// It is written, and nobody hears of it.
+    LostAfter,
+    /// It does not come back until released, and nothing is written before.
+    StuckBefore,
+    /// It is written, and does not come back until released.
+    StuckAfter,
+}
+
+/// Passes everything on, but for the writes it was told about.
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    script: Mutex<Script>,
+    stuck: watch::Sender<usize>,
+    released: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Script {
+    /// Writes so far.
+    writes: u64,
+    mishaps: BTreeMap<u64, Mishap>,
+    /// What the writes that went wrong were.
+    struck: Vec<(Mishap, Vec<&'static str>)>,
+}
+
+impl Faulty {
+    pub fn over(inner: Arc<dyn Store>) -> Self {
+        let (stuck, released) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { inner, script: Mutex::default(), stuck, released }
+    }
+
+    /// The `nth` write from now on, counted from 1, goes wrong.
+    pub fn strike(&self, nth: u64, mishap: Mishap) {
+        let mut script = self.script.lock().unwrap();
+        let at = script.writes + nth;
+        script.mishaps.insert(at, mishap);
+        self.released.send_replace(false);
+    }
+
+    /// What went wrong so far, and what it was that went wrong.
+    pub fn struck(&self) -> Vec<(Mishap, Vec<&'static str>)> {
+        self.script.lock().unwrap().struck.clone()
+    }
+
+    /// Whether anything has gone wrong so far.
+    pub fn has_failed(&self) -> bool {
+        !self.script.lock().unwrap().struck.is_empty()
+    }
+
+    /// Whether a write is stuck.
+    pub fn holds(&self) -> bool {
+        *self.stuck.borrow() > 0
+    }
+
+    /// Returns when a write is stuck.
+    pub async fn stuck(&self) {
+        // The sender lives as long as this store.
+        let _ = self.stuck.subscribe().wait_for(|count| *count > 0).await;
+    }
+
+    /// Lets stuck writes go on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    async fn write<T>(
+        &self,
+        what: Vec<&'static str>,
+        act: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        const OPERATION: &str = "write, which this test does not want";
+        let source = || sqlx::Error::PoolTimedOut;
+        match self.next(what) {
+            None => act.await,
+            Some(Mishap::Refused) => Err(StoreError::Failed { operation: OPERATION, source: source() }),
+            Some(Mishap::LostBefore) => Err(StoreError::Lost { operation: OPERATION, source: source() }),
+            Some(Mishap::LostAfter) => {
+                act.await?;
+                Err(StoreError::Lost { operation: OPERATION, source: source() })
+            }
+            Some(Mishap::StuckBefore) => {
+                self.wait().await;
+                act.await
+            }
+            Some(Mishap::StuckAfter) => {
+                let written = act.await;
+                self.wait().await;
+                written
+            }
+        }
+    }
+
+    fn next(&self, what: Vec<&'static str>) -> Option<Mishap> {
+        let mut script = self.script.lock().unwrap();
+        script.writes += 1;
+        let at = script.writes;
+        let mishap = script.mishaps.remove(&at)?;
+        script.struck.push((mishap, what));
+        Some(mishap)
+    }
+
+    async fn wait(&self) {
+        let _stuck = Stuck::new(&self.stuck);
+        let mut released = self.released.subscribe();
+        // The sender lives as long as this store.
+        let _ = released.wait_for(|released| *released).await;
+    }
+}
+
+/// Counts as stuck until dropped, as the write's future is when its engine is killed.
+struct Stuck<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Stuck<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+fn name(write: &Write) -> &'static str {
+    match write {
+        Write::Entries(_) => "entries",
+        Write::Known { .. } => "known",
+        Write::ConsumeInbox(_) => "consume inbox",
+        Write::Fold { .. } => "fold",
+        Write::CheckpointChunks(_) => "checkpoint chunks",
+        Write::CheckpointManifest(_) => "checkpoint manifest",
+        Write::Stopped(_) => "stopped",
+        Write::AccountPaused(_) => "account paused",
+        Write::Campaign(_) => "campaign",
+        Write::Occurrence(_) => "occurrence",
+        Write::OccurrenceState { .. } => "occurrence state",
+        Write::Part { .. } => "part",
+        Write::Stride(_) => "stride",
+        Write::Batches(_) => "batches",
+        Write::Sets { .. } => "sets",
+        Write::Quota(_) => "quota",
+        Write::Act(_) => "act",
+        Write::Strays(_) => "strays",
+        Write::ForgetStrays(_) => "forget strays",
+        Write::ClockAccepted => "clock accepted",
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn active_version(&self) -> Result<Option<ConfigVersion>, StoreError> {
+        self.inner.active_version().await
+    }
+    async fn version(&self, id: VersionId) -> Result<Option<ConfigVersion>, StoreError> {
+        self.inner.version(id).await
+    }
+    async fn activate(
+        &self,
+        expected: Option<VersionId>,
+        new: &NewVersion,
+    ) -> Result<Option<VersionId>, StoreError> {
+        self.inner.activate(expected, new).await
+    }
+    async fn ensure_account(
+        &self,
+        slug: &AccountSlug,
+        channel_id: &str,
+        now: Instant,
+    ) -> Result<AccountId, StoreError> {
+        self.inner.ensure_account(slug, channel_id, now).await
+    }
+    async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
+        self.inner.accounts().await
+    }
+    async fn account(&self, account: AccountId) -> Result<Option<AccountRow>, StoreError> {
+        self.inner.account(account).await
+    }
+    async fn claim(
+        &self,
+        account: AccountId,
+        holder: &str,
+        now: Instant,
+        lasts: Span,
+    ) -> Result<Claim, StoreError> {
+        self.write(vec!["claim"], self.inner.claim(account, holder, now, lasts)).await
+    }
+    async fn renew(&self, fence: &mut Fence, now: Instant, lasts: Span) -> Result<(), StoreError> {
+        let mut copy = fence.clone();
+        self.write(vec!["renew"], self.inner.renew(&mut copy, now, lasts)).await?;
+        *fence = copy;
+        Ok(())
+    }
+    async fn release(&self, fence: &mut Fence, now: Instant) -> Result<(), StoreError> {
+        self.inner.release(fence, now).await
+    }
+    async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
+        self.inner.lease(account).await
+    }
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+        self.inner.append_inbox(rows).await
+    }
+    async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
+        self.inner.inbox(account, limit).await
+    }
+    async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
+        self.inner.inbox_len(account).await
+    }
+    async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
+        self.inner.known(account, ids).await
+    }
+    async fn commit(
+        &self,
+        fence: &mut Fence,
+        now: Instant,
+        priority: Priority,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        let (what, mut copy) = (writes.iter().map(name).collect(), fence.clone());
+        self.write(what, self.inner.commit(&mut copy, now, priority, writes)).await?;
+        *fence = copy;
+        Ok(())
+    }
+    async fn friends(
+        &self,
+        account: AccountId,
+        after: Option<FriendId>,
+        limit: u32,
+    ) -> Result<Vec<Friend>, StoreError> {
+        self.inner.friends(account, after, limit).await
+    }
+    async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError> {
+        self.inner.friends_by_id(account, ids).await
+    }
+    async fn entries(&self, account: AccountId, after: Seq, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        self.inner.entries(account, after, limit).await
+    }
+    async fn events(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.inner.events(account, range, limit).await
+    }
+    async fn changes(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.inner.changes(account, range, limit).await
+    }
+    async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError> {
+        self.inner.strays(account, limit).await
+    }
+    async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
+        self.inner.stray_count(account).await
+    }
+    async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner.checkpoint(account).await
+    }
+    async fn campaigns(&self, account: AccountId) -> Result<Vec<CampaignRow>, StoreError> {
+        self.inner.campaigns(account).await
+    }
+    async fn occurrences(
+        &self,
+        account: AccountId,
+        filter: OccurrenceFilter,
+    ) -> Result<Vec<OccurrenceRow>, StoreError> {
+        self.inner.occurrences(account, filter).await
+    }
+    async fn variants(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<VariantRow>, StoreError> {
+        self.inner.variants(account, occurrence).await
+    }
+    async fn sets(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<OccurrenceSet>, StoreError> {
+        self.inner.sets(account, occurrence).await
+    }
+    async fn strides(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<StrideRow>, StoreError> {
+        self.inner.strides(account, occurrence).await
+    }
+    async fn batches(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        self.inner.batches(account, occurrence).await
+    }
+    async fn accepted_since(&self, account: AccountId, since: Instant) -> Result<u64, StoreError> {
+        self.inner.accepted_since(account, since).await
+    }
+    async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError> {
+        self.inner.quota(account).await
+    }
+    async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
+        self.inner.acts(account, limit).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
