@@ -1,7 +1,10 @@
 //! Requests: strides opened, attempts started, answers heard, occurrences ended.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rand::Rng as _;
+use roaring::RoaringBitmap;
 
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
@@ -47,8 +50,9 @@ impl Leave {
 /// What one turn's answers come to, before it is committed.
 #[derive(Default)]
 struct Heard {
+    /// The last word on each batch: one statement may say it only once.
+    rows: BTreeMap<(OccurrenceId, BatchKey), BatchRow>,
     writes: Vec<Write>,
-    settled: Vec<(OccurrenceId, BatchRow)>,
     quarantined: Vec<FriendId>,
     pause_campaigns: Vec<(CampaignSlug, Reason)>,
     pause_account: Option<Reason>,
@@ -72,11 +76,11 @@ impl Engine {
                 answer = attempt.answer.as_str(), request_id = attempt.request_id.as_deref(), "answered"
             );
             let change = run.heard(batch, &attempt, &clock, jitter, &|friend| index.user(friend));
-            heard.take(occurrence, run, change);
+            heard.take(run, change);
         }
         self.wind_up(&clock, &mut heard);
         self.finish(&clock, &mut heard);
-        let mut writes = std::mem::take(&mut heard.writes);
+        let mut writes = heard.writes();
         let entries = self.quarantine_entries(&heard.quarantined, clock.now);
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
@@ -105,16 +109,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the sends and the metrics what was settled.
+    /// Tells the sends and the metrics what was settled, all of a turn's batches at once.
     fn count(&mut self, heard: &Heard) {
-        for (occurrence, row) in &heard.settled {
-            let Some(run) = self.state.runs.get(occurrence) else { continue };
+        let mut settled: BTreeMap<(OccurrenceId, Outcome, Instant), RoaringBitmap> = BTreeMap::new();
+        for row in heard.rows.values() {
+            let Some(run) = self.state.runs.get(&row.occurrence) else { continue };
             let Some((outcome, friends)) = run.outcome_of(row) else { continue };
             let at = run.effective_at(row.ended.as_ref().map_or(Instant::MAX, |end| end.at));
-            let scheduled = matches!(run.row.run, RunKind::Scheduled(_));
+            *settled.entry((row.occurrence, outcome, at)).or_default() |= friends;
+        }
+        for ((occurrence, outcome, at), friends) in settled {
             self.count_deliveries(outcome, friends.len());
-            if scheduled {
-                self.state.settle(*occurrence, outcome, &friends, at);
+            let run = self.state.runs.get(&occurrence);
+            if run.is_some_and(|run| matches!(run.row.run, RunKind::Scheduled(_))) {
+                self.state.settle(occurrence, outcome, &friends, at);
             }
         }
         let ended = self.state.runs.values().filter(|run| run.row.finished_at.is_some());
@@ -139,7 +147,7 @@ impl Engine {
     /// Deadlines and cancellations, once nothing of theirs is in flight; keys that have outlived LINE's memory.
     fn wind_up(&mut self, clock: &Reading, heard: &mut Heard) {
         let behind = self.clock_behind(clock.now);
-        for (id, run) in &mut self.state.runs {
+        for run in self.state.runs.values_mut() {
             // A clock that is not believed says nothing of a key's age; nothing is sent by it either.
             let mut rows = if behind { Vec::new() } else { run.expire_keys(clock) };
             if run.in_flight() == 0 && run.row.state == OccurrenceState::Cancelled {
@@ -150,7 +158,7 @@ impl Engine {
             {
                 rows.extend(run.wind_up(Outcome::Expired, clock, Some(&Reason::Expired { deadline })));
             }
-            heard.rows(*id, rows);
+            heard.add(rows);
         }
     }
 
@@ -218,7 +226,7 @@ impl Engine {
             let Some(run) = self.state.runs.get_mut(&id) else { break };
             match run.next_attempt(&clock, &|friend| index.user(friend)) {
                 None => break,
-                Some(Next::Stopped(change)) => changed.take(id, run, change),
+                Some(Next::Stopped(change)) => changed.take(run, change),
                 Some(Next::Request { batch, key, body }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     let timer = self.deps.clock.clone();
@@ -242,7 +250,7 @@ impl Engine {
         if started == A_SLICE {
             let _ = self.events.try_send(Event::Nudge);
         }
-        let writes = std::mem::take(&mut changed.writes);
+        let writes = changed.writes();
         self.commit(Priority::Outcome, writes).await?;
         self.count(&changed);
         Ok(())
@@ -296,7 +304,7 @@ impl Engine {
 }
 
 /// What ended above the mark has no batch row: it is released here.
-fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
+fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, RoaringBitmap)> {
     [Outcome::Cancelled, Outcome::Expired]
         .into_iter()
         .map(|outcome| (run.row.id, outcome, run.outcome_set(outcome)))
@@ -304,8 +312,8 @@ fn unrowed(run: &Run) -> Vec<(OccurrenceId, Outcome, roaring::RoaringBitmap)> {
 }
 
 impl Heard {
-    fn take(&mut self, occurrence: OccurrenceId, run: &Run, change: Change) {
-        self.rows(occurrence, change.rows);
+    fn take(&mut self, run: &Run, change: Change) {
+        self.add(change.rows);
         for consequence in change.consequences {
             match consequence {
                 Consequence::Quarantine(friend) => self.quarantined.push(friend),
@@ -318,10 +326,14 @@ impl Heard {
         }
     }
 
-    fn rows(&mut self, occurrence: OccurrenceId, rows: Vec<BatchRow>) {
-        if !rows.is_empty() {
-            self.settled.extend(rows.iter().map(|row| (occurrence, row.clone())));
-            self.writes.push(Write::Batches(rows));
-        }
+    fn add(&mut self, rows: Vec<BatchRow>) {
+        self.rows.extend(rows.into_iter().map(|row| ((row.occurrence, (row.n, row.generation)), row)));
+    }
+
+    /// What is to be committed: the batches of all answers at once, then what follows from them.
+    fn writes(&mut self) -> Vec<Write> {
+        let rows: Vec<BatchRow> = self.rows.values().cloned().collect();
+        let batches = (!rows.is_empty()).then_some(Write::Batches(rows));
+        batches.into_iter().chain(std::mem::take(&mut self.writes)).collect()
     }
 }

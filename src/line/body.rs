@@ -20,7 +20,7 @@ pub fn multicast_body(to: &[UserId], messages: &str, notify: bool, unit: Option<
     for (n, user) in to.iter().enumerate() {
         let mut quoted = *b",\"U00000000000000000000000000000000\"";
         for (byte, digits) in user.0.iter().zip(quoted[3..].chunks_exact_mut(2)) {
-            digits.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
+            digits.copy_from_slice(&HEX[usize::from(*byte)]);
         }
         // The first has no comma in front.
         body.extend_from_slice(if n == 0 { &quoted[1..] } else { &quoted });
@@ -45,9 +45,17 @@ pub fn body_digest(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
 }
 
-const fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
-}
+/// Both digits of every byte: a body has sixteen thousand of them.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        all[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    all
+};
 
 #[cfg(test)]
 mod tests {

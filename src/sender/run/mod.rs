@@ -379,19 +379,30 @@ impl Run {
     }
 
     fn friends_of(&self, key: BatchKey) -> RoaringBitmap {
-        if let Some(friends) = self.open.get(&key).and_then(|open| open.friends.clone()) {
-            return friends;
+        match self.own_friends(key) {
+            Some(friends) => friends.clone(),
+            None => self.frozen_friends(key.0).collect(),
         }
-        let Some(range) = self.range(key.0) else { return RoaringBitmap::new() };
-        self.variants
-            .get(range.variant)
-            .map(|variant| friends_of(&variant.recipients, *range).collect())
-            .unwrap_or_default()
+    }
+
+    /// The friends of an open batch that is not a frozen one.
+    fn own_friends(&self, key: BatchKey) -> Option<&RoaringBitmap> {
+        self.open.get(&key)?.friends.as_ref()
+    }
+
+    /// The friends of a frozen batch.
+    fn frozen_friends(&self, n: u32) -> impl Iterator<Item = u32> {
+        let range = self.range(n);
+        let frozen = range.and_then(|range| Some((&self.variants.get(range.variant)?.recipients, *range)));
+        frozen.into_iter().flat_map(|(recipients, range)| friends_of(recipients, range))
     }
 
     fn body(&self, key: BatchKey, user_of: UserOf<'_>) -> Vec<u8> {
-        let to: Vec<UserId> =
-            self.friends_of(key).iter().filter_map(|friend| user_of(FriendId(friend))).collect();
+        let user = |friend| user_of(FriendId(friend));
+        let to: Vec<UserId> = match self.own_friends(key) {
+            Some(friends) => friends.iter().filter_map(user).collect(),
+            None => self.frozen_friends(key.0).filter_map(user).collect(),
+        };
         let variant = self.variant_of(key.0);
         let unit = variant.and_then(|variant| variant.unit.as_deref());
         multicast_body(&to, variant.map_or("[]", |variant| &variant.messages), self.row.notify, unit)

@@ -126,7 +126,8 @@ impl Store for Backend {
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
-        let known = read!(self, |conn| {
+        // Where the applying transaction is about to insert, so that SQLite's one writer reads these pages once.
+        let known = write!(self, Priority::Fold, "look up what was applied", |conn| {
             bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
         })?;
         Ok(known.into_iter().collect())

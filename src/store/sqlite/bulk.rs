@@ -1,4 +1,5 @@
-//! Many rows at once: each call crosses to SQLite's thread once, with all rows in one JSON value.
+//! Many rows at once: each call crosses to SQLite's thread once, with all rows in one JSON value. Its elements are read
+//! as `jsonb_each` gives them, already parsed: by `json_each` each column would parse its row again.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -10,17 +11,17 @@ use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) SELECT value ->> 0, value ->> 1, \
-                    value ->> 2, value ->> 3 FROM json_each($1)";
+                    value ->> 2, value ->> 3 FROM jsonb_each($1)";
     INSERT_LONG = "INSERT INTO inbox (account, received_at, source, intakes) VALUES ($1, $2, $3, $4)";
     // The plus keeps the planner from walking all of the account's rows for the few ids.
     DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
     INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) SELECT $1, $2, \
-                     value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($3)";
+                     value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($3)";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value), $2, $3 FROM json_each($4)";
     KNOWN = "SELECT hex(id) FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
                       SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-                      value ->> 6, value ->> 7 FROM json_each($2)";
+                      value ->> 6, value ->> 7 FROM jsonb_each($2)";
     ENTRIES = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
                ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3)";
     EVENTS = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
@@ -32,7 +33,7 @@ statements! {
     SET_FRIENDS = "INSERT INTO friend (account, friend, user_id, status, status_at, followed_at, external_id, \
                    tags, attributes, erased_at, quarantined_at) SELECT $1, value ->> 0, value ->> 1, value ->> 2, \
                    value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9 \
-                   FROM json_each($2) WHERE true ON CONFLICT (account, friend) DO UPDATE SET \
+                   FROM jsonb_each($2) WHERE true ON CONFLICT (account, friend) DO UPDATE SET \
                    user_id = excluded.user_id, status = excluded.status, status_at = excluded.status_at, \
                    followed_at = excluded.followed_at, external_id = excluded.external_id, \
                    tags = excluded.tags, attributes = excluded.attributes, erased_at = excluded.erased_at, \
@@ -48,7 +49,7 @@ statements! {
                    accepted_request_id, detail) SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, \
                    unhex(value ->> 4), value ->> 5, value ->> 6, value ->> 7, value ->> 8, unhex(value ->> 9), \
                    value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15 \
-                   FROM json_each($2) WHERE true ON CONFLICT (account, occurrence, n, generation) DO UPDATE SET \
+                   FROM jsonb_each($2) WHERE true ON CONFLICT (account, occurrence, n, generation) DO UPDATE SET \
                    parent = excluded.parent, friends = excluded.friends, friend_count = excluded.friend_count, \
                    opened_at = excluded.opened_at, boot_id = excluded.boot_id, since_boot = excluded.since_boot, \
                    body_sha256 = excluded.body_sha256, ending = excluded.ending, ended_at = excluded.ended_at, \
@@ -112,6 +113,13 @@ pub(super) async fn insert_strays(
     query.execute(conn).await.map(drop)
 }
 
+/// In the order of the table: neighbours are found on one page.
+fn in_order(ids: &[DedupeId]) -> Vec<DedupeId> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
+}
+
 pub(super) async fn insert_known(
     conn: &mut SqliteConnection,
     account: AccountId,
@@ -123,7 +131,7 @@ pub(super) async fn insert_known(
         .bind(account.0)
         .bind(kind.to_owned())
         .bind(now.as_millis())
-        .bind(json(&ids)?);
+        .bind(json(&in_order(ids))?);
     query.execute(conn).await.map(drop)
 }
 
@@ -132,7 +140,7 @@ pub(super) async fn known(
     account: AccountId,
     ids: &[DedupeId],
 ) -> Result<Vec<DedupeId>, sqlx::Error> {
-    let query = sqlx::query_as(KNOWN).bind(account.0).bind(json(&ids)?);
+    let query = sqlx::query_as(KNOWN).bind(account.0).bind(json(&in_order(ids))?);
     let found: Vec<(String,)> = query.fetch_all(conn).await?;
     found
         .into_iter()
