@@ -94,6 +94,9 @@ impl Engine {
             account = %self.slug, campaign = %row.campaign, occurrence = %row.id, due_at = %row.due_at,
             state = row.state.as_str(), matched = row.matched, recipients = row.recipients, reason, "frozen"
         );
+        for reason in self.occurrence_warnings(&row, Lang::En) {
+            tracing::warn!(account = %self.slug, campaign = %row.campaign, occurrence = %row.id, reason, "frozen with a warning");
+        }
         let took = self.deps.clock.boot().since_boot.as_millis() - begun.boot.since_boot.as_millis();
         self.count_occurrence(&row, Span::from_millis(took));
         self.state.next_occurrence += 1;

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::key::Run as RunKind;
+use crate::domain::plan::Warning;
 use crate::lang::Lang;
 use crate::protocol::Answer;
 use crate::store::{BatchEnding, BatchRow, OccurrenceFilter, OccurrenceRow};
@@ -90,7 +91,8 @@ impl Engine {
             }
         }
         let mut text = self.occurrence_text(&row, &books, again, lang);
-        for line in self.batch_lines(&row, &batches, lang) {
+        let warnings = self.occurrence_warnings(&row, lang).into_iter();
+        for line in warnings.chain(self.batch_lines(&row, &batches, lang)) {
             text += &format!("\n  ⚠ {line}");
         }
         Ok(Ok(Answer { text, json, exit: 0 }))
@@ -100,6 +102,14 @@ impl Engine {
     pub(super) fn occurrence_reason(&self, row: &OccurrenceRow, lang: Lang) -> Option<String> {
         let of = Subject::Occurrence(&row.campaign, row.id);
         row.reason.as_ref().map(|reason| self.words(lang).reason(reason, of))
+    }
+
+    /// What a person should hear of a decision although it went out.
+    pub(super) fn occurrence_warnings(&self, row: &OccurrenceRow, lang: Lang) -> Vec<String> {
+        let warnings = row.detail.get("warnings").cloned().unwrap_or_default();
+        // Of a decision of another version of haishin, what this one does not know stays in the JSON.
+        let warnings: Vec<Warning> = serde_json::from_value(warnings).unwrap_or_default();
+        warnings.iter().map(|warning| self.words(lang).warning(warning)).collect()
     }
 
     /// What LINE refused and what nobody knows of, with how many friends each concerns.

@@ -144,6 +144,20 @@ async fn at_the_monthly_limit_it_is_held_until_the_limit_rises() {
     assert_eq!(world.received(), [(1, 20)].into());
 }
 
+/// 20 messages more make 80 % of 100.
+#[tokio::test]
+async fn a_month_that_runs_out_is_told_with_the_send_that_shows_it() {
+    let world = World::new(BEFORE, PLAIN, &[("gift", GIFT)], FRIENDS).await;
+    world.sandbox.set_quota(CHANNEL, Some(100), Some(60), world.clock.now()).unwrap();
+    world.until_state(1, "finished").await;
+    let shown = world.ask(Command::OccurrenceShow { occurrence: OccurrenceId(1) }).await.unwrap();
+    assert!(
+        shown.text.contains("⚠ 35 messages are left of 100 this month before this send of 20"),
+        "{}",
+        shown.text
+    );
+}
+
 #[tokio::test]
 async fn a_pause_stops_every_request_and_a_resumption_is_a_part_of_its_own() {
     let world = gift_with(SLOWLY, vec![]).await;

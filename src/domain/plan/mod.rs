@@ -123,7 +123,7 @@ pub enum Wait {
 }
 
 /// What does not keep an occurrence from going out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Warning {
     /// A blanket, but among fewer friends than the guard looks at.
