@@ -171,11 +171,9 @@ impl Sink for Wire {
     type Error = Refused;
 
     async fn append(&mut self, intakes: Vec<Intake>) -> Result<Vec<(usize, Miss)>, Refused> {
-        let reply = match self.conversation.upload(Upload::Intakes(intakes)).await {
-            true => self.conversation.next().await,
-            false => None,
-        };
-        match reply {
+        // A node that listens no more may have said why.
+        self.conversation.upload(Upload::Intakes(intakes)).await;
+        match self.conversation.next().await {
             Some(Reply::Taken(missed)) => {
                 return Ok(missed.into_iter().map(|missed| (missed.intake, missed.miss)).collect());
             }

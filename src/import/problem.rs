@@ -96,6 +96,8 @@ pub enum Problem {
     Header(Reason),
     /// The file is in UTF-16.
     Utf16,
+    /// The file is Excel's own.
+    Spreadsheet,
     /// There is no line at all.
     EmptyFile,
 }
@@ -216,6 +218,10 @@ impl Problem {
             Self::Utf16 => (
                 "ファイルが UTF-16 です。「CSV UTF-8」で保存し直してください".into(),
                 "the file is in UTF-16; save it as \"CSV UTF-8\"".into(),
+            ),
+            Self::Spreadsheet => (
+                "これは CSV ではなく Excel のファイルです。「CSV UTF-8」で保存し直してください".into(),
+                "this is a spreadsheet, not a CSV file; save it as \"CSV UTF-8\"".into(),
             ),
             Self::EmptyFile => (
                 "ファイルが空です。1行目に列名が必要です".into(),

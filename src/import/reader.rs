@@ -17,6 +17,8 @@ use crate::lang::Lang;
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+/// How Excel's own files begin, newer ones and older ones.
+const SPREADSHEET_MARKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"];
 
 /// Why an import does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +99,11 @@ impl<R: Read> Reader<R> {
         now: Instant,
     ) -> Result<Self, OpenError> {
         let mut records = Records::new(input);
-        for mark in UTF16_MARKS {
+        let others = UTF16_MARKS.map(|mark| (mark, Problem::Utf16));
+        let others = others.into_iter().chain(SPREADSHEET_MARKS.map(|mark| (mark, Problem::Spreadsheet)));
+        for (mark, other) in others {
             if records.skip_prefix(mark)? {
-                return Err(OpenError::Problems(vec![Problem::Utf16]));
+                return Err(problem(other));
             }
         }
         let marked = records.skip_prefix(UTF8_MARK)?;

@@ -89,6 +89,7 @@ fn nothing_begins_with_a_bad_header_or_mapping() {
         problems(b"", &friends, &shop()),
         problems(b"\n\r\n", &friends, &shop()),
         problems(b"\xff\xfeu\0", &friends, &shop()),
+        problems(b"PK\x03\x04\x14\0\x06\0", &friends, &shop()),
         problems(b"user,status,user,x,status\n", &friends, &shop()),
         problems(b"user_id,status\n", &friends, &shop()),
         problems(b"user,memo\n", &friends, &shop()),
@@ -133,6 +134,9 @@ fn nothing_begins_with_a_bad_header_or_mapping() {
 
     the file is in UTF-16; save it as "CSV UTF-8"
     ファイルが UTF-16 です。「CSV UTF-8」で保存し直してください
+
+    this is a spreadsheet, not a CSV file; save it as "CSV UTF-8"
+    これは CSV ではなく Excel のファイルです。「CSV UTF-8」で保存し直してください
 
     two columns are called `user` (columns 1 and 3); rename one of them
     two columns are called `status` (columns 2 and 5); rename one of them
