@@ -17,6 +17,8 @@ use super::texts::{self, KeyTest, TYPES};
 const BLOCK: usize = 65_536;
 /// Late events are merged when they are an eighth of all, but never for fewer than these.
 const LATE: usize = 1024;
+/// Old blocks are dropped when they are such a part of all.
+const GOOD_PART: usize = 16;
 
 /// All events of one name. Blocks are ordered by time, within and among each other; `late` holds what came after
 /// something younger and is merged now and then.
@@ -239,6 +241,18 @@ impl Events {
         self.dirty.mark_from(0, self.blocks.len());
     }
 
+    /// Drops blocks that lie wholly before an instant, once they are a good part of all: those behind them move, and the
+    /// next checkpoint writes each of them anew.
+    pub(super) fn drop_old_blocks(&mut self, before: i64) {
+        self.settle();
+        let old = self.blocks.partition_point(|block| block.last_at() < before);
+        if old == 0 || old < self.blocks.len() / GOOD_PART {
+            return;
+        }
+        self.count -= self.blocks.drain(..old).map(|block| block.at.len()).sum::<usize>();
+        self.dirty.mark_from(0, self.blocks.len());
+    }
+
     /// Writes a block, which holds all events it ever will only if none is late.
     pub(super) fn encode_block(&self, block: usize, row: &mut Writer) {
         let none = Block::default();
@@ -399,5 +413,47 @@ mod tests {
             within(20_000, i64::MAX).into_iter().filter(|(_, friend, _)| *friend != 7).collect();
         assert_eq!(rows(&events, Window { after: i64::MIN, until: i64::MAX }), kept);
         assert_eq!(events.count, kept.len());
+    }
+
+    /// Whole blocks alone, and not before they are a good part of all.
+    #[test]
+    fn old_events_go_by_blocks() {
+        let block = BLOCK as i64;
+        let blocks = |numbers: std::ops::Range<i64>| {
+            numbers.map(move |n| {
+                let at = n * block..(n + 1) * block;
+                Block { friends: at.clone().map(|_| 1).collect(), at: at.collect(), cells: Vec::new() }
+            })
+        };
+        let extend = |events: &mut Events, numbers| {
+            events.blocks.extend(blocks(numbers));
+            events.count = events.blocks.len() * BLOCK;
+            events.dirty.mark(events.blocks.len() - 1);
+        };
+        let mut events = Events::default();
+        extend(&mut events, 0..17);
+        let left = |events: &Events| (events.len() as i64, events.blocks.len(), events.dirty.len());
+        let all = (17 * block, 17, 17);
+        events.drop_old_blocks(block - 1);
+        assert_eq!(left(&events), all, "the last event of the first block is to stay");
+        events.drop_old_blocks(block);
+        assert_eq!(left(&events), (16 * block, 16, 16), "one of sixteen others");
+        let mut few = events.clone();
+        few.push(Row { at: 3, friend: 2, cells: Vec::new() });
+        few.drop_old_blocks(17 * block + 5);
+        assert_eq!(left(&few), (0, 0, 0), "late ones, too");
+        extend(&mut events, 17..33);
+        assert_eq!(left(&events).1, 32);
+        events.dirty.take();
+        events.drop_old_blocks(2 * block);
+        assert_eq!(left(&events).1, 32, "one of 32 can wait");
+        events.drop_old_blocks(3 * block);
+        assert_eq!(left(&events), (30 * block, 30, 30));
+        assert!(events.dirty.is_dirty(), "every block has moved");
+        let window = Window { after: i64::MIN, until: 3 * block + 2 };
+        assert_eq!(
+            rows(&events, window).iter().map(|row| row.0).collect::<Vec<_>>(),
+            [3 * block, 3 * block + 1, 3 * block + 2]
+        );
     }
 }

@@ -89,6 +89,10 @@ impl ExternalIds {
         holders.map_or_else(RoaringBitmap::new, Holders::set)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.codes.count() == 0
+    }
+
     fn drop_idle(&mut self) {
         if self.texts.len() <= 2 * self.codes.count() + IDLE_IDS {
             return;

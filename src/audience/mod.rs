@@ -34,7 +34,7 @@ use crate::domain::segment::rule::{Age, Rule};
 use crate::domain::sends::Sends;
 use crate::domain::time::Instant;
 
-pub use checkpoint::{CheckpointRow, CheckpointRun, RestoreError};
+pub use checkpoint::{CheckpointColumn, CheckpointDirectory, CheckpointRow, CheckpointRun, RestoreError};
 
 use attributes::Attribute;
 use column::{Column, place};
@@ -146,6 +146,12 @@ impl Index {
             events.retain(|friend, at| at > keep_after.as_millis() && !erased.contains(friend));
         }
         self.events.retain(|_, events| events.len() > 0);
+    }
+
+    /// Makes room where it costs little: whole blocks of events before the instant, once they are a good part of their
+    /// name's. What goes is gone from the journal, too; what stays does no harm.
+    pub fn drop_old_events(&mut self, before: Instant) {
+        self.events.values_mut().for_each(|events| events.drop_old_blocks(before.as_millis()));
     }
 
     /// The largest number of an entry applied.
@@ -304,6 +310,27 @@ impl Index {
         };
         let cells = properties.iter().filter_map(cell).collect();
         events.push(Row { at: entry.at.as_millis(), friend: entry.friend.0, cells });
+    }
+
+    /// Takes over the columns of another index that has others.
+    fn join(&mut self, other: Index) {
+        let Index { users, everybody, following, erased, quarantined, followed_at, external_ids, .. } = other;
+        if users.next() > 0 {
+            self.users = users;
+        }
+        self.everybody |= everybody;
+        self.following |= following;
+        self.erased |= erased;
+        self.quarantined |= quarantined;
+        if followed_at.count() > 0 {
+            self.followed_at = followed_at;
+        }
+        if !external_ids.is_empty() {
+            self.external_ids = external_ids;
+        }
+        self.tags.extend(other.tags);
+        self.attributes.extend(other.attributes);
+        self.events.extend(other.events);
     }
 
     fn tag(&mut self, name: &TagName) -> &mut Tag {

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use toml::de::DeValue;
 
 use super::layers::Layers;
-use super::policy::policy;
+use super::policy::{policy, retention};
 use super::problem::{Expected, Noun, Problem};
 use super::secret::SecretSource;
 use super::tree::{Item, Table};
 use crate::domain::id::AccountSlug;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, Retention};
 use crate::domain::time::Tz;
 
 /// One LINE Official Account (a Messaging API channel).
@@ -34,6 +34,8 @@ pub struct Account {
     pub policy: Policy,
     /// What its messages cost.
     pub plan: Plan,
+    /// How long what is past is kept.
+    pub retention: Retention,
 }
 
 impl Account {
@@ -157,6 +159,7 @@ struct Settings {
     rate: Rate,
     policy: Policy,
     plan: Plan,
+    retention: Retention,
 }
 
 fn settings(layers: &Layers<'_>) -> Option<Settings> {
@@ -164,10 +167,11 @@ fn settings(layers: &Layers<'_>) -> Option<Settings> {
     let api_base = layers.need("api_base").and_then(|item| api_base(&item));
     let rate = layers.need("rate").and_then(|item| rate(&item, api_base.as_deref()));
     let plan = plan(layers);
+    let retention = retention(layers);
     // Other problems of the policy show even where the zone is unknown.
     let policy = policy(layers, zone.unwrap_or(Tz::UTC));
     zone?;
-    Some(Settings { api_base: api_base?, rate: rate?, policy: policy?, plan: plan? })
+    Some(Settings { api_base: api_base?, rate: rate?, policy: policy?, plan: plan?, retention: retention? })
 }
 
 fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option<Account> {
@@ -190,6 +194,7 @@ fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option
         rate: settings.rate,
         policy: settings.policy,
         plan: settings.plan,
+        retention: settings.retention,
     })
 }
 

@@ -44,6 +44,7 @@ pub use source::{Source, SourceError};
 use crate::domain::attribute::AttributeType;
 use crate::domain::campaign::Campaign;
 use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug};
+use crate::domain::lookback::Lookback;
 use crate::domain::segment::rule::Segment;
 use crate::domain::time::Instant;
 use campaign::{Campaigns, Defaults, HOMES};
@@ -69,6 +70,15 @@ pub struct Configuration {
     pub segments: BTreeMap<SegmentSlug, Segment>,
     /// Each campaign.
     pub campaigns: BTreeMap<CampaignSlug, Campaign>,
+}
+
+impl Configuration {
+    /// How far back this configuration can look at what was sent to the friends of an account. Segments are shared, so
+    /// all of them count.
+    pub fn lookback(&self, account: &Account) -> Lookback {
+        let campaigns = self.campaigns.values().filter(|campaign| campaign.account == account.slug);
+        Lookback::of(&account.policy, campaigns, self.segments.values().map(|segment| &segment.rule))
+    }
 }
 
 /// What reading the files gave.

@@ -10,7 +10,9 @@ use super::scalar::parse_time;
 use super::suggest::half_width;
 use super::tree::Item;
 use crate::domain::id::{CategoryName, TagName};
-use crate::domain::policy::{BlanketGuard, Cap, CapWindow, Category, Policy, QuietHours, QuotaPolicy};
+use crate::domain::policy::{
+    BlanketGuard, Cap, CapWindow, Category, Policy, QuietHours, QuotaPolicy, Retention,
+};
 use crate::domain::schedule::TimeOfDay;
 use crate::domain::time::{Span, Tz};
 
@@ -233,6 +235,34 @@ fn quota(layers: &Layers<'_>) -> Option<QuotaPolicy> {
     let keep = table.need("keep").and_then(|item| item.share());
     table.finish();
     Some(QuotaPolicy { warn_at: warn_at?, keep: keep? })
+}
+
+/// Our own count of the month's messages is made of batches.
+const SHORTEST_BATCHES: Span = Span::from_days(32);
+/// Shorter, and what came in today could be forgotten today.
+const SHORTEST: Span = Span::from_days(1);
+
+/// How long what is past is kept.
+pub(super) fn retention(layers: &Layers<'_>) -> Option<Retention> {
+    let table = layers.table("retention", "retention");
+    let kept = |key, least| table.need(key).and_then(|item| kept(&item, least));
+    let (webhook_ids, batches) = (kept("webhook_ids", SHORTEST), kept("batches", SHORTEST_BATCHES));
+    let (events, sets) = (kept("events", SHORTEST), kept("sets", SHORTEST));
+    table.finish();
+    Some(Retention { webhook_ids: webhook_ids?, batches: batches?, events: events?, sets: sets? })
+}
+
+/// A length of at least so much; `Some(None)` is `"off"`.
+fn kept(item: &Item<'_>, least: Span) -> Option<Option<Span>> {
+    if item.is_off() {
+        return Some(None);
+    }
+    let expected = Expected::Kept { least: least.to_string() };
+    let span = item.span_as(expected.clone())?;
+    if span < least {
+        return item.bad(expected, &span.to_string());
+    }
+    Some(Some(span))
 }
 
 /// The shortest distance at which the same content may be due again.

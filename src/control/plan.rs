@@ -7,13 +7,12 @@ use serde_json::json;
 
 use crate::config::{self, Checked, Configuration, Source, Style};
 use crate::domain::id::{CampaignSlug, VersionId};
-use crate::domain::key::Run;
 use crate::domain::schedule::When;
 use crate::domain::time::{Instant, Tz};
 use crate::engine::Active;
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure};
-use crate::store::{ConfigVersion, NewVersion, OccurrenceFilter, Store};
+use crate::store::{ConfigVersion, NewVersion, Store};
 
 /// Files with what the check said of them.
 pub struct Plan {
@@ -125,15 +124,11 @@ async fn one_shots(
         let When::Once(at) = campaign.schedule.when else { continue };
         let account = configuration.accounts.get(&campaign.account);
         let shown = |at: Instant| at.rfc3339(account.map_or(Tz::UTC, |account| account.policy.zone));
-        let mut rows = Vec::new();
+        let mut ran = None;
         if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
-            let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
-            rows = store
-                .occurrences(account.id, filter)
-                .await
-                .map_err(|error| Failure::unavailable(&error, lang))?;
+            let last = store.last_run(account.id, &campaign.slug, campaign.rerun).await;
+            ran = last.map_err(|error| Failure::unavailable(&error, lang))?;
         }
-        let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
         wrong.extend(match ran {
             Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, &shown(row.due_at), lang)),
             None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, &shown(at), lang)),

@@ -8,6 +8,7 @@ pub mod effect;
 pub mod friend;
 pub mod id;
 pub mod key;
+pub mod lookback;
 pub mod message;
 pub mod plan;
 pub mod policy;

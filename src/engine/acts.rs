@@ -8,9 +8,7 @@ use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::lang::Lang;
 use crate::protocol::{Answer, DueChoice, Failure, Resolution};
-use crate::store::{
-    ActRow, BatchEnding, Halt, OccurrenceFilter, OccurrenceSet, Priority, SetKind, StoreError, Write,
-};
+use crate::store::{ActRow, BatchEnding, Halt, OccurrenceFilter, Priority, StoreError, Write};
 
 use super::Engine;
 use super::words::{Subject, outcome_words};
@@ -372,17 +370,15 @@ impl Engine {
                 }
             })));
         }
-        let sets = self.deps.store.sets(self.account, id).await?;
-        let of = |wanted: Outcome| {
-            sets.iter()
-                .find(|set| set.kind == SetKind::Outcome(wanted))
-                .map(|set| set.friends.clone())
-                .unwrap_or_default()
-        };
-        let unknown = of(Outcome::Unknown);
-        if unknown.is_empty() {
+        let mut sets = self.deps.store.deliveries(self.account, id).await?;
+        let count = super::books::resolve(&mut sets, outcome);
+        if count == 0 {
             return Ok(Err(conflict(
-                lang.pick("不明な配信はありません。", "it has no unknown deliveries.").into(),
+                lang.pick(
+                    "決定できる不明な配信はありません。",
+                    "it has no unknown deliveries that could be resolved.",
+                )
+                .into(),
             )));
         }
         let mut batches = self.deps.store.batches(self.account, id).await?;
@@ -393,25 +389,16 @@ impl Engine {
             end.how = BatchEnding::Outcome(outcome);
             end.detail = Some(Reason::ResolvedByPerson { by: by.into() });
         }
-        let settled = of(outcome) | &unknown;
-        let sets = vec![
-            OccurrenceSet {
-                kind: SetKind::Outcome(Outcome::Unknown),
-                friends: roaring::RoaringBitmap::new(),
-            },
-            OccurrenceSet { kind: SetKind::Outcome(outcome), friends: settled },
-        ];
         let act = self.act(by, "resolve", &id.to_string(), outcome.as_str());
         self.commit(
             Priority::Freeze,
-            vec![Write::Batches(batches), Write::Sets { occurrence: id, sets }, act],
+            vec![Write::Batches(batches), Write::Deliveries { occurrence: id, sets }, act],
         )
         .await?;
         if !outcome.counts() {
             // Settled deliveries are never taken back in memory: the truth is read anew.
             self.reload().await?;
         }
-        let count = unknown.len();
         let text = match lang {
             Lang::Ja => {
                 format!("配信回 {id}: 不明 {count}人を「{}」にしました。", outcome_words(outcome, lang))

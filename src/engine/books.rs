@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::delivery::{Exclusion, Outcome};
-use crate::domain::id::AccountId;
 use crate::lang::Lang;
 use crate::sender::run::Run;
-use crate::store::{OccurrenceRow, SetKind, Store, StoreError};
+use crate::store::{DeliverySet, OccurrenceRow, Tally};
 
 /// One occurrence's books.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,32 +32,14 @@ pub struct Books {
 
 impl Books {
     /// From the ledger, and from memory for what is open.
-    pub async fn of(
-        store: &dyn Store,
-        account: AccountId,
-        row: &OccurrenceRow,
-        run: Option<&Run>,
-    ) -> Result<Self, StoreError> {
-        let sets = store.sets(account, row.id).await?;
-        let mut excluded: Vec<(Exclusion, u64)> = Vec::new();
-        for set in &sets {
-            if let SetKind::Excluded(exclusion) = &set.kind {
-                excluded.push((exclusion.clone(), set.friends.len()));
-            }
-        }
-        excluded.sort();
+    pub fn of(row: &OccurrenceRow, tally: Tally, run: Option<&Run>) -> Self {
         let ended = |outcome: Outcome| match run {
             Some(run) => run.ended(outcome),
-            None => sets
-                .iter()
-                .filter(|set| set.kind == SetKind::Outcome(outcome))
-                .map(|set| set.friends.len())
-                .sum(),
+            None => tally.outcomes.get(&outcome).copied().unwrap_or(0),
         };
         let settled: u64 = Outcome::ALL.into_iter().map(ended).sum();
-        Ok(Self {
+        Self {
             matched: row.matched,
-            excluded,
             accepted: ended(Outcome::Accepted),
             rejected: ended(Outcome::Rejected),
             unknown: ended(Outcome::Unknown),
@@ -66,7 +47,8 @@ impl Books {
             expired: ended(Outcome::Expired),
             erased: ended(Outcome::Erased),
             not_yet_sent: row.recipients.saturating_sub(settled),
-        })
+            excluded: tally.excluded,
+        }
     }
 
     /// All friends excluded by name.
@@ -109,4 +91,20 @@ impl Books {
         let mark = if self.balance() { "✓" } else { "✗" };
         format!("{} {} = {} {mark}", word("検算", "balance"), self.matched, parts.join(" + "))
     }
+}
+
+/// Unknown deliveries end as `outcome` instead, each where it counts; says how many.
+pub(super) fn resolve(sets: &mut Vec<DeliverySet>, outcome: Outcome) -> u64 {
+    let (unknown, mut known): (Vec<_>, Vec<_>) =
+        std::mem::take(sets).into_iter().partition(|set| set.outcome == Outcome::Unknown);
+    let count = unknown.iter().map(|set| set.friends.len()).sum();
+    for set in unknown {
+        let place = (set.position, set.effective_at, outcome);
+        match known.iter_mut().find(|one| (one.position, one.effective_at, one.outcome) == place) {
+            Some(same) => same.friends |= set.friends,
+            None => known.push(DeliverySet { outcome, ..set }),
+        }
+    }
+    *sets = known;
+    count
 }

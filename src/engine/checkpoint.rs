@@ -1,17 +1,29 @@
-//! Checkpoints of the index: written a column at a time between turns, read at a start. A torn or missing one is
-//! rebuilt from friend rows and journal, never trusted (protocol §1).
+//! Checkpoints of the index: written a few megabytes between turns, read at a start. A torn or missing one is rebuilt
+//! from friend rows and journal, never trusted (protocol §1).
 
-use crate::audience::{CheckpointRow, CheckpointRun, Index};
+use std::collections::VecDeque;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::audience::{
+    CheckpointColumn, CheckpointDirectory, CheckpointRow, CheckpointRun, Index, RestoreError,
+};
 use crate::domain::id::{AccountId, Seq};
-use crate::store::{CheckpointChunk, Priority, Store, StoreError, Write};
+use crate::store::{Checkpoint, CheckpointChunk, ChunkKey, Priority, Store, StoreError, Write};
 
 use super::Engine;
 use super::beside::beside;
 
-/// A checkpoint is due when so many entries came since the last one: a second or so of replay.
+/// A checkpoint is due when so many entries came since the last one…
 const DUE_AFTER: i64 = 200_000;
+/// …or one for so many friends, where that is more: writing it must not cost more than replaying what came.
+const DUE_AFTER_FRIENDS: i64 = 10;
 /// Bytes of rows in one transaction.
 const A_COMMIT_BYTES: usize = 4 << 20;
+/// Columns read at once.
+const AT_ONCE: usize = 4;
+/// Chunks of a column read at once: some megabytes.
+const A_READ: usize = 16;
 
 /// Where the checkpoint stands.
 #[derive(Debug, Default)]
@@ -19,7 +31,16 @@ pub(super) struct Checkpointing {
     /// The entry the last complete one is as of.
     complete: Seq,
     /// One in the making.
-    run: Option<CheckpointRun>,
+    run: Option<Making>,
+}
+
+#[derive(Debug)]
+struct Making {
+    run: CheckpointRun,
+    /// Made and not yet written: a name's events are made all at once.
+    pending: VecDeque<CheckpointChunk>,
+    /// There are no more to be made.
+    ended: bool,
 }
 
 impl Checkpointing {
@@ -27,13 +48,19 @@ impl Checkpointing {
     pub(super) fn since(complete: Seq) -> Self {
         Self { complete, run: None }
     }
+
+    /// The entry the last complete one is as of.
+    pub(super) fn complete(&self) -> Seq {
+        self.complete
+    }
 }
 
 impl Engine {
     /// Goes on with a checkpoint, or begins one when it is due: one commit a turn.
     pub(super) async fn checkpoint(&mut self) -> Result<(), StoreError> {
         let grown = self.state.row.journal_seq.0 - self.checkpointing.complete.0;
-        if self.checkpointing.run.is_none() && grown < DUE_AFTER {
+        let friends = i64::from(self.state.index.next_friend().0);
+        if self.checkpointing.run.is_none() && grown < DUE_AFTER.max(friends / DUE_AFTER_FRIENDS) {
             return Ok(());
         }
         self.checkpoint_slice().await?;
@@ -58,29 +85,38 @@ impl Engine {
     /// One commit of rows; the manifest after the last.
     async fn checkpoint_slice(&mut self) -> Result<(), StoreError> {
         let index = self.state.index_mut();
-        let mut run = self.checkpointing.run.take().unwrap_or_else(|| index.begin_checkpoint());
-        let (mut chunks, mut bytes, mut ended) = (Vec::new(), 0, false);
+        let mut making = match self.checkpointing.run.take() {
+            Some(making) => making,
+            None => Making { run: index.begin_checkpoint(), pending: VecDeque::new(), ended: false },
+        };
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
         while bytes < A_COMMIT_BYTES {
-            let Some(rows) = index.checkpoint_rows(&mut run) else {
-                ended = true;
-                break;
-            };
-            bytes += rows.iter().map(|row| row.data.len()).sum::<usize>();
-            chunks.extend(rows.into_iter().map(chunk));
+            if let Some(chunk) = making.pending.pop_front() {
+                bytes += chunk.data.len();
+                chunks.push(chunk);
+                continue;
+            }
+            match index.checkpoint_rows(&mut making.run) {
+                Some(rows) => making.pending.extend(rows.into_iter().map(chunk)),
+                None => {
+                    making.ended = true;
+                    break;
+                }
+            }
         }
         let mut writes = Vec::new();
         if !chunks.is_empty() {
             writes.push(Write::CheckpointChunks(chunks));
         }
-        if ended {
-            writes.push(Write::CheckpointManifest(Some(run.seq())));
+        if making.ended {
+            writes.push(Write::CheckpointManifest(Some(making.run.seq())));
         }
         // Should the commit fail, the engine reloads, and the index with it: nothing is half remembered.
         self.commit(Priority::Fold, writes).await?;
-        if ended {
-            self.checkpointing.complete = run.seq();
+        if making.ended {
+            self.checkpointing.complete = making.run.seq();
         } else {
-            self.checkpointing.run = Some(run);
+            self.checkpointing.run = Some(making);
         }
         Ok(())
     }
@@ -89,14 +125,61 @@ impl Engine {
 /// The index of the last complete checkpoint, or none worth trusting.
 pub(super) async fn restore(store: &dyn Store, account: AccountId) -> Result<Option<Index>, StoreError> {
     let Some(checkpoint) = store.checkpoint(account).await? else { return Ok(None) };
-    let rows: Vec<CheckpointRow> = checkpoint.chunks.into_iter().map(row).collect();
-    match beside(move || Index::restore(&rows)).await {
+    match read(store, account, &checkpoint).await? {
         Ok(index) => Ok(Some(index)),
         Err(error) => {
             tracing::warn!(%error, "the index checkpoint is torn: the index is rebuilt from the friends and the journal");
             Ok(None)
         }
     }
+}
+
+/// Reads columns beside each other: the database looks for one while another is taken in.
+async fn read(
+    store: &dyn Store,
+    account: AccountId,
+    checkpoint: &Checkpoint,
+) -> Result<Result<Index, RestoreError>, StoreError> {
+    let directory = keys_of(checkpoint, CheckpointDirectory::PLACE);
+    let directory = store.checkpoint_chunks(account, directory).await?.into_iter().next().map(row);
+    let directory = match CheckpointDirectory::read(directory.as_ref()) {
+        Ok(directory) => directory,
+        Err(error) => return Ok(Err(error)),
+    };
+    let columns = stream::iter(directory.columns()).map(|column| async {
+        let keys = keys_of(checkpoint, column.place());
+        let keys = keys.get(..column.chunks()).unwrap_or(keys);
+        let mut taken = Ok(column);
+        for keys in keys.chunks(A_READ) {
+            let Ok(column) = taken else { break };
+            let chunks = store.checkpoint_chunks(account, keys).await?;
+            taken = take_in(column, chunks).await;
+        }
+        Ok::<_, StoreError>(taken)
+    });
+    let columns: Vec<_> = columns.buffer_unordered(AT_ONCE).try_collect().await?;
+    let columns: Result<Vec<CheckpointColumn>, RestoreError> = columns.into_iter().collect();
+    Ok(columns.and_then(|columns| directory.assemble(columns)))
+}
+
+/// Where the chunks of one column are, in order.
+fn keys_of<'c>(checkpoint: &'c Checkpoint, (kind, key): (&str, &str)) -> &'c [ChunkKey] {
+    let place = |chunk: &ChunkKey| (chunk.kind.as_str(), chunk.key.as_str()).cmp(&(kind, key));
+    let from = checkpoint.chunks.partition_point(|chunk| place(chunk).is_lt());
+    let to = checkpoint.chunks.partition_point(|chunk| place(chunk).is_le());
+    checkpoint.chunks.get(from..to).unwrap_or_default()
+}
+
+/// Decodes on a thread of its own: megabytes, while other accounts go on.
+async fn take_in(
+    mut column: CheckpointColumn,
+    chunks: Vec<CheckpointChunk>,
+) -> Result<CheckpointColumn, RestoreError> {
+    beside(move || {
+        chunks.into_iter().try_for_each(|chunk| column.take_in(&row(chunk)))?;
+        Ok(column)
+    })
+    .await
 }
 
 fn chunk(row: CheckpointRow) -> CheckpointChunk {

@@ -114,8 +114,7 @@ impl Engine {
         let mut settled: BTreeMap<(OccurrenceId, Outcome, Instant), RoaringBitmap> = BTreeMap::new();
         for row in heard.rows.values() {
             let Some(run) = self.state.runs.get(&row.occurrence) else { continue };
-            let Some((outcome, friends)) = run.outcome_of(row) else { continue };
-            let at = run.effective_at(row.ended.as_ref().map_or(Instant::MAX, |end| end.at));
+            let Some((outcome, at, friends)) = run.outcome_of(row) else { continue };
             *settled.entry((row.occurrence, outcome, at)).or_default() |= friends;
         }
         for ((occurrence, outcome, at), friends) in settled {

@@ -12,7 +12,7 @@ use crate::domain::policy::QuietHours;
 use crate::domain::reason::Reason;
 use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
-use crate::store::{CampaignRow, NewOccurrence, OccurrenceFilter, Priority, StoreError, Write};
+use crate::store::{CampaignRow, NewOccurrence, Priority, StoreError, Write};
 
 use super::quota::{ASK_AGAIN, Numbers};
 use super::{Active, Engine};
@@ -237,9 +237,8 @@ impl Engine {
     /// Whether a one-shot already had this run.
     pub(super) async fn has_run(&self, campaign: &Campaign) -> Result<bool, StoreError> {
         let When::Once(_) = campaign.schedule.when else { return Ok(false) };
-        let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
-        let occurrences = self.deps.store.occurrences(self.account, filter).await?;
-        Ok(occurrences.iter().any(|row| matches!(row.run, RunKind::Scheduled(run) if run >= campaign.rerun)))
+        let last = self.deps.store.last_run(self.account, &campaign.slug, campaign.rerun).await?;
+        Ok(last.is_some())
     }
 
     fn first_due_after(&self, now: Instant) -> Instant {

@@ -13,7 +13,7 @@ use crate::domain::time::{Instant, Span, Tz};
 use crate::lang::Lang;
 use crate::sender::run::Run;
 use crate::store::{
-    NewOccurrence, OccurrenceRow, OccurrenceSet, Part, Priority, SetKind, StoreError, VariantRow, Write,
+    ExcludedSet, NewOccurrence, OccurrenceRow, Part, Priority, StoreError, VariantRow, Write,
 };
 
 use super::Engine;
@@ -79,8 +79,7 @@ impl Engine {
         variants: Vec<VariantRow>,
     ) -> Result<(), StoreError> {
         let excluded = decision.exclusions.into_iter();
-        let sets = excluded
-            .map(|(exclusion, friends)| OccurrenceSet { kind: SetKind::Excluded(exclusion), friends });
+        let sets = excluded.map(|(exclusion, friends)| ExcludedSet { exclusion, friends });
         let new = NewOccurrence { row: row.clone(), variants: variants.clone(), sets: sets.collect() };
         let mut writes = vec![Write::Occurrence(Box::new(new))];
         writes.extend(self.planned(campaign, row.due_at));

@@ -23,6 +23,8 @@ const BULK: usize = 1_000;
 const FOLD_A_SLICE: u32 = 2_000;
 /// Journal entries looked through for them: events change no row.
 const FOLD_SPAN: i64 = 20_000;
+/// What an import calls itself in the inbox.
+const IMPORT: &str = "import";
 
 impl Engine {
     /// Applies one slice of the inbox: entries, identities, strays and the deletion of the rows in one transaction.
@@ -43,6 +45,7 @@ impl Engine {
             if ids.is_empty() { HashSet::new() } else { self.deps.store.known(self.account, &ids).await? };
         let consumed: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let applied = consumed.len() as u64;
+        let imported = rows.iter().any(|row| row.source == IMPORT).then(|| self.deps.clock.now());
         let numbered = number(rows, known, &self.state.index, self.state.row.journal_seq);
         let Numbered { entries, fresh, strays } = numbered;
         let last = entries.last().map(|entry| entry.seq);
@@ -57,7 +60,9 @@ impl Engine {
         if !strays.is_empty() {
             writes.push(Write::Strays(strays));
         }
+        writes.extend(imported.map(|_| Write::Imported));
         self.commit(Priority::Fold, writes).await?;
+        self.state.row.imported_at = imported.or(self.state.row.imported_at);
         self.count_applied(applied);
         self.count_strays(astray);
         self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);

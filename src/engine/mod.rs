@@ -17,9 +17,11 @@ mod look_up;
 mod measures;
 mod numbering;
 pub mod occurrences;
+mod past;
 mod preview;
 mod queries;
 mod quota;
+pub mod retention;
 pub mod state;
 mod strays;
 mod test_send;
@@ -43,6 +45,7 @@ pub use look_up::LookUp;
 use crate::clock::{Clock, Reading};
 use crate::config::{self, Account, Configuration, Source};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
+use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
 use crate::line::{Api, Attempt, CallError, Quota};
@@ -218,6 +221,8 @@ pub struct Engine {
     slug: AccountSlug,
     line: Arc<dyn Api>,
     active: Active,
+    /// How far back the running configuration looks.
+    lookback: Lookback,
     fence: Fence,
     /// The number of the last transaction that this process knows to have landed.
     committed: Option<i64>,
@@ -241,6 +246,7 @@ pub struct Engine {
     /// Long listings under way.
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
+    pruner: retention::Pruner,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -294,7 +300,9 @@ impl Engine {
                 return Err(EngineError::Held { account: slug, holder, expires_at });
             }
         };
-        let state = State::load(deps.store.as_ref(), account, &clock, seen_at).await.map_err(failed)?;
+        let lookback = active.configuration.lookback(config);
+        let state =
+            State::load(deps.store.as_ref(), account, &lookback, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
             ticket: Ticket::new(&deps.state_dir, &slug),
@@ -307,9 +315,11 @@ impl Engine {
             slug: slug.clone(),
             line,
             active,
+            lookback,
             fence,
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
+            pruner: retention::Pruner::default(),
             state,
             rng,
             told_behind: None,
@@ -378,7 +388,8 @@ impl Engine {
             return Err(StoreError::Fenced { account: self.account.0 });
         };
         self.fence = fence;
-        self.state = State::load(self.deps.store.as_ref(), self.account, &clock, seen_at).await?;
+        self.state =
+            State::load(self.deps.store.as_ref(), self.account, &self.lookback, &clock, seen_at).await?;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
         // A commit that failed is no downtime: what falls due in that moment is not missed.
@@ -472,6 +483,7 @@ impl Engine {
             }
         }
         self.renew_if_due().await?;
+        self.keep_sends().await?;
         self.activate_schedules().await?;
         let numbers_came = numbers.is_some();
         if let Some(reading) = numbers {
@@ -500,7 +512,8 @@ impl Engine {
         }
         self.gauge_state();
         self.fold().await?;
-        self.checkpoint().await
+        self.checkpoint().await?;
+        self.prune().await
     }
 
     fn activated(&mut self, active: Active, line: Option<Arc<dyn Api>>) {
@@ -509,6 +522,8 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
+        let lookback = self.config().map(|config| self.active.configuration.lookback(config));
+        self.lookback = lookback.unwrap_or_default();
         self.bucket.set_rate(self.rate());
     }
 

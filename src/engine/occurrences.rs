@@ -68,17 +68,18 @@ impl Engine {
             })));
         };
         let run = self.state.runs.get(&id);
-        let books = Books::of(self.deps.store.as_ref(), self.account, &row, run).await?;
-        let variants = self.deps.store.variants(self.account, id).await?;
+        let tally = self.deps.store.tally(self.account, id).await?;
         let batches = self.deps.store.batches(self.account, id).await?;
         let again = batches
             .iter()
             .filter(|batch| batch.ended.as_ref().is_some_and(|end| end.accepted_request_id.is_some()))
             .count();
-        let arms: Vec<_> = variants
+        let arms: Vec<_> = tally
+            .arms
             .iter()
-            .map(|arm| json!({ "variant": arm.name, "recipients": arm.recipients.len(), "unit": arm.unit }))
+            .map(|arm| json!({ "variant": arm.name, "recipients": arm.friends, "unit": arm.unit }))
             .collect();
+        let books = Books::of(&row, tally, run);
         let batch_list: Vec<_> = batches.iter().map(batch_json).collect();
         let mut json = self.occurrence_json(&row, lang);
         if let Some(object) = json.as_object_mut() {

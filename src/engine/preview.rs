@@ -39,7 +39,7 @@ impl Engine {
         let Some(policy) = self.config().map(|config| config.policy.clone()) else {
             return Ok(Err(super::acts::not_found(self.slug.to_string())));
         };
-        let mut sends = self.state.sends.clone();
+        let mut sends = self.sends_at(now).await?;
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
             let when = When { due, effective, now };

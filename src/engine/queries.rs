@@ -8,6 +8,7 @@ use crate::domain::delivery::Outcome;
 use crate::domain::friend::Status;
 use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
+use crate::domain::sends::Sends;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Command, Failure};
@@ -41,7 +42,11 @@ impl Engine {
     async fn decide_answer(&mut self, command: Command, lang: Lang, by: &str) -> Answered {
         match command {
             Command::Status => self.status(lang).await,
-            Command::SegmentCount { segments, now } => Ok(self.segment_count(&segments, now, lang)),
+            Command::SegmentCount { segments, now } => {
+                let now = now.unwrap_or_else(|| self.deps.clock.now());
+                let sends = self.sends_at(now).await?;
+                Ok(self.segment_count(&segments, &sends, now, lang))
+            }
             Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
             Command::FriendStrays { limit, forget } => self.strays(by, limit, forget, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
@@ -195,10 +200,10 @@ impl Engine {
     fn segment_count(
         &self,
         wanted: &[SegmentSlug],
-        now: Option<Instant>,
+        sends: &Sends,
+        now: Instant,
         lang: Lang,
     ) -> Result<Answer, Failure> {
-        let now = now.unwrap_or_else(|| self.deps.clock.now());
         let all: Vec<SegmentSlug> = match wanted {
             [] => self.active.configuration.segments.keys().cloned().collect(),
             some => some.to_vec(),
@@ -211,7 +216,7 @@ impl Engine {
         ]);
         let mut rows = Vec::new();
         for slug in &all {
-            let set = self.evaluate(self.segment_rule(slug, lang)?, &self.state.sends, now)?;
+            let set = self.evaluate(self.segment_rule(slug, lang)?, sends, now)?;
             let reachable = (&set & self.state.index.following()).len();
             let title = self.active.configuration.segments.get(slug).map_or("", |segment| &segment.title);
             table.row(vec![slug.to_string(), set.len().to_string(), reachable.to_string(), title.to_owned()]);

@@ -4,23 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use tokio::sync::mpsc;
 
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
+use crate::domain::effect::Entry;
 use crate::domain::friend::Miss;
 use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, UserId};
 use crate::domain::key::Run as RunKind;
-use crate::domain::sends::{Reservation, Sends};
+use crate::domain::lookback::Lookback;
+use crate::domain::sends::{Reservation, Sends, Sent};
 use crate::domain::time::Instant;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SetKind, Store,
+    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SentFilter, Store,
     StoreError, VariantRow,
 };
 
 /// Rows read at a time.
 const PAGE: u32 = 20_000;
+/// Pages that are read ahead of whoever takes them in.
+const AHEAD: usize = 2;
 
 /// One account's state.
 #[derive(Debug)]
@@ -29,7 +34,7 @@ pub struct State {
     pub row: AccountRow,
     /// Friends as bitmaps and columns.
     pub index: Arc<Index>,
-    /// Past and reserved sends.
+    /// Past and reserved sends, as far as windows look back.
     pub sends: Arc<Sends>,
     /// What is stored of each campaign.
     pub campaigns: BTreeMap<CampaignSlug, CampaignRow>,
@@ -51,64 +56,34 @@ impl State {
     pub async fn load(
         store: &dyn Store,
         account: AccountId,
+        lookback: &Lookback,
         clock: &Reading,
         seen_at: Option<Instant>,
     ) -> Result<Self, StoreError> {
+        let seen_at = seen_at.map_or(clock.now, |seen| seen.max(clock.now));
         let row = store.account(account).await?.ok_or_else(|| StoreError::Corrupt {
             what: format!("account {}", account.0),
             why: "its row is gone while its lease exists; restore the database from a backup".into(),
         })?;
-        let (index, checkpoint) = load_index(store, account, row.folded_seq).await?;
+        let others = async {
+            let runs = open_runs(store, account, &row.channel_id, clock).await?;
+            let sends = load_sends(store, account, (lookback, clock.now, seen_at), &runs).await?;
+            Ok((runs, sends))
+        };
+        let ((index, checkpoint), (runs, sends)) =
+            tokio::try_join!(load_index(store, account, row.folded_seq), others)?;
         let campaigns = store.campaigns(account).await?;
-        let campaigns = campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect();
-        let quota = store.quota(account).await?.into_iter().next();
-        let last = store.occurrences(account, OccurrenceFilter::Last).await?;
-        let mut state = Self {
+        Ok(Self {
             row,
             index: Arc::new(index),
-            sends: Arc::default(),
-            campaigns,
-            runs: BTreeMap::new(),
-            next_occurrence: last.first().map_or(0, |row| row.id.0) + 1,
-            quota,
-            seen_at: seen_at.map_or(clock.now, |seen| seen.max(clock.now)),
+            sends: Arc::new(sends),
+            campaigns: campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect(),
+            runs,
+            next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),
+            quota: store.quota(account).await?.into_iter().next(),
+            seen_at,
             checkpoint,
-        };
-        for row in store.occurrences(account, OccurrenceFilter::EffectiveSince(Instant::MIN)).await? {
-            state.load_occurrence(store, account, row, clock).await?;
-        }
-        Ok(state)
-    }
-
-    async fn load_occurrence(
-        &mut self,
-        store: &dyn Store,
-        account: AccountId,
-        row: OccurrenceRow,
-        clock: &Reading,
-    ) -> Result<(), StoreError> {
-        let variants = store.variants(account, row.id).await?;
-        let scheduled = matches!(row.run, RunKind::Scheduled(_));
-        if scheduled {
-            self.sends_mut().reserve(reservation(&row, &variants));
-        }
-        let id = row.id;
-        let open = row.finished_at.is_none();
-        let strides = store.strides(account, id).await?;
-        let batches = store.batches(account, id).await?;
-        let run = Run::restore(row, self.row.channel_id.clone(), variants, &strides, batches.clone(), clock);
-        if scheduled {
-            for batch in &batches {
-                self.settle_batch(&run, batch);
-            }
-            if !open {
-                self.settle_rest(store, account, &run).await?;
-            }
-        }
-        if open {
-            self.runs.insert(id, run);
-        }
-        Ok(())
+        })
     }
 
     /// The index, to change it. Nobody else reads it by then: a decision under way would make this a copy.
@@ -121,29 +96,6 @@ impl State {
         Arc::make_mut(&mut self.sends)
     }
 
-    /// A finished occurrence's sets say what no batch row does: what was cancelled or expired above the mark, and
-    /// everything once its batch rows are pruned.
-    async fn settle_rest(
-        &mut self,
-        store: &dyn Store,
-        account: AccountId,
-        run: &Run,
-    ) -> Result<(), StoreError> {
-        for set in store.sets(account, run.row.id).await? {
-            let SetKind::Outcome(outcome) = set.kind else { continue };
-            let rest = set.friends - run.outcome_set(outcome);
-            self.settle(run.row.id, outcome, &rest, run.effective_at(Instant::MAX));
-        }
-        Ok(())
-    }
-
-    /// Tells the sends what a batch row says: kept at its instant, or released.
-    pub fn settle_batch(&mut self, run: &Run, batch: &BatchRow) {
-        if let (Some((outcome, friends)), Some(end)) = (run.outcome_of(batch), &batch.ended) {
-            self.settle(run.row.id, outcome, &friends, run.effective_at(end.at));
-        }
-    }
-
     /// Keeps or releases a set of deliveries.
     pub fn settle(
         &mut self,
@@ -152,12 +104,8 @@ impl State {
         friends: &RoaringBitmap,
         at: Instant,
     ) {
-        if outcome.counts() {
-            let at = at.min(self.seen_at);
-            self.sends_mut().settle(occurrence, friends, at);
-        } else {
-            self.sends_mut().release(occurrence, friends);
-        }
+        let at = at.min(self.seen_at);
+        settle(self.sends_mut(), occurrence, outcome, friends, at);
     }
 
     /// Deliveries that are reserved and may still be accepted.
@@ -182,6 +130,14 @@ impl State {
     }
 }
 
+fn settle(sends: &mut Sends, id: OccurrenceId, outcome: Outcome, friends: &RoaringBitmap, at: Instant) {
+    if outcome.counts() {
+        sends.settle(id, friends, at);
+    } else {
+        sends.release(id, friends);
+    }
+}
+
 /// What a frozen occurrence reserves.
 pub fn reservation(row: &OccurrenceRow, variants: &[VariantRow]) -> Reservation {
     Reservation {
@@ -191,6 +147,68 @@ pub fn reservation(row: &OccurrenceRow, variants: &[VariantRow]) -> Reservation 
         capped: row.capped,
         contents: variants.iter().map(|variant| (variant.content, variant.recipients.clone())).collect(),
     }
+}
+
+/// The few occurrences whose last outcome has not come, each from its own rows.
+async fn open_runs(
+    store: &dyn Store,
+    account: AccountId,
+    channel_id: &str,
+    clock: &Reading,
+) -> Result<BTreeMap<OccurrenceId, Run>, StoreError> {
+    let mut runs = BTreeMap::new();
+    for row in store.occurrences(account, OccurrenceFilter::Open).await? {
+        let id = row.id;
+        let variants = store.variants(account, id).await?;
+        let strides = store.strides(account, id).await?;
+        let batches: Vec<BatchRow> = store.batches(account, id).await?;
+        runs.insert(id, Run::restore(row, channel_id.to_owned(), variants, &strides, batches, clock));
+    }
+    Ok(runs)
+}
+
+/// Past sends as far as they are looked back at from `now` on, whoever ever received what is asked for ever, and what
+/// open runs have reserved and settled; nothing later than `seen_at`.
+pub async fn load_sends(
+    store: &dyn Store,
+    account: AccountId,
+    (lookback, now, seen_at): (&Lookback, Instant, Instant),
+    runs: &BTreeMap<OccurrenceId, Run>,
+) -> Result<Sends, StoreError> {
+    let mut sends = Sends::looking_back(lookback, now);
+    let since = sends.since();
+    take_in(store, account, SentFilter::Since(since), seen_at, &mut sends).await?;
+    for campaign in &lookback.ever {
+        sends.remember(campaign, &store.received(account, campaign).await?);
+        let before = SentFilter::Unmerged { campaign: campaign.clone(), before: since };
+        take_in(store, account, before, seen_at, &mut sends).await?;
+    }
+    for run in runs.values().filter(|run| matches!(run.row.run, RunKind::Scheduled(_))) {
+        sends.reserve(reservation(&run.row, run.variants()));
+        for (outcome, effective, friends) in run.settled() {
+            settle(&mut sends, run.row.id, outcome, friends, effective.min(seen_at));
+        }
+    }
+    Ok(sends)
+}
+
+async fn take_in(
+    store: &dyn Store,
+    account: AccountId,
+    filter: SentFilter,
+    seen_at: Instant,
+    sends: &mut Sends,
+) -> Result<(), StoreError> {
+    let (pages, mut incoming) = mpsc::channel::<Vec<Sent>>(AHEAD);
+    let taking = async {
+        while let Some(page) = incoming.recv().await {
+            page.into_iter()
+                .map(|sent| Sent { effective: sent.effective.min(seen_at), ..sent })
+                .for_each(|sent| sends.add(sent));
+        }
+        Ok(())
+    };
+    tokio::try_join!(store.sent(account, filter, pages), taking).map(drop)
 }
 
 /// The index from its checkpoint and the journal after it, or from friend rows and the whole journal.
@@ -222,20 +240,32 @@ async fn replay(
     after: Seq,
     folded: Seq,
 ) -> Result<(), StoreError> {
-    let mut after = after;
-    loop {
-        let page = store.events(account, (after, folded), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        page.iter().for_each(|event| index.apply(event));
-    }
-    let mut after = folded;
-    loop {
-        let page = store.entries(account, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        page.iter().for_each(|entry| index.apply(entry));
-    }
+    // The database reads on while a page is taken in.
+    let (pages, mut incoming) = mpsc::channel::<Vec<Entry>>(AHEAD);
+    let reading = async move {
+        let mut after = after;
+        loop {
+            let page = store.events(account, (after, folded), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            let _ = pages.send(page).await;
+        }
+        let mut after = folded;
+        loop {
+            let page = store.entries(account, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            let _ = pages.send(page).await;
+        }
+        Ok(())
+    };
+    let taking = async {
+        while let Some(page) = incoming.recv().await {
+            page.iter().for_each(|entry| index.apply(entry));
+        }
+        Ok(())
+    };
+    tokio::try_join!(reading, taking)?;
     index.settle();
     Ok(())
 }

@@ -14,6 +14,7 @@ mod codec;
 mod migrate;
 mod open;
 pub mod postgres;
+pub mod prune;
 pub mod rows;
 pub mod sqlite;
 mod told;
@@ -21,12 +22,16 @@ mod told;
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use roaring::RoaringBitmap;
+use tokio::sync::mpsc;
 
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
-use crate::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
 pub use open::open;
+pub use prune::{JournalStretch, Prune};
 pub use rows::*;
 
 /// Why a step of the store failed. The message names the operation; the cause stays a source.
@@ -250,8 +255,23 @@ pub trait Store: Send + Sync + 'static {
         range: (Seq, Seq),
         limit: u32,
     ) -> Result<Vec<crate::domain::effect::Entry>, StoreError>;
-    /// The complete checkpoint last written, or none: a manifest and its chunks.
+    /// Looks over at most `limit` journal entries of `(after, upto]` before they are pruned: `None` when there are
+    /// none.
+    async fn journal_stretch(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        events_before: Option<Instant>,
+        limit: u32,
+    ) -> Result<Option<JournalStretch>, StoreError>;
+    /// The complete checkpoint last written, or none: a manifest, and where its chunks are.
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError>;
+    /// Chunks of a checkpoint, in the order of `keys`; one that is gone is left out.
+    async fn checkpoint_chunks(
+        &self,
+        account: AccountId,
+        keys: &[ChunkKey],
+    ) -> Result<Vec<CheckpointChunk>, StoreError>;
 
     // ---- campaigns and occurrences -------------------------------------------------------------------------
     /// What is stored of every campaign of the account.
@@ -262,18 +282,51 @@ pub trait Store: Send + Sync + 'static {
         account: AccountId,
         filter: OccurrenceFilter,
     ) -> Result<Vec<OccurrenceRow>, StoreError>;
-    /// One occurrence's frozen variants, with their sets.
+    /// The number of the last occurrence; 0 before the first.
+    async fn last_occurrence(&self, account: AccountId) -> Result<OccurrenceId, StoreError>;
+    /// The newest scheduled occurrence of a campaign with this run number or a later one.
+    async fn last_run(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+        run: u32,
+    ) -> Result<Option<OccurrenceRow>, StoreError>;
+    /// One occurrence's frozen variants, with their sets: empty ones once retention has taken them.
     async fn variants(
         &self,
         account: AccountId,
         occurrence: OccurrenceId,
     ) -> Result<Vec<VariantRow>, StoreError>;
-    /// One occurrence's other sets: exclusions and final outcomes.
-    async fn sets(
+    /// One occurrence's exclusions.
+    async fn exclusions(
         &self,
         account: AccountId,
         occurrence: OccurrenceId,
-    ) -> Result<Vec<OccurrenceSet>, StoreError>;
+    ) -> Result<Vec<ExcludedSet>, StoreError>;
+    /// One ended occurrence's deliveries, by arm, instant and outcome.
+    async fn deliveries(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<DeliverySet>, StoreError>;
+    /// One occurrence's counts.
+    async fn tally(&self, account: AccountId, occurrence: OccurrenceId) -> Result<Tally, StoreError>;
+    /// Past sends of ended occurrences that count in caps, by effective instant, page by page into `pages` while they
+    /// are read: there may be more of them than one wants to hold twice. Nobody listening any more ends it.
+    async fn sent(
+        &self,
+        account: AccountId,
+        filter: SentFilter,
+        pages: mpsc::Sender<Vec<Sent>>,
+    ) -> Result<(), StoreError>;
+    /// Everybody who ever received a campaign, as far as it was merged.
+    async fn received(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+    ) -> Result<RoaringBitmap, StoreError>;
+    /// The first of these kinds of pruning that would find something.
+    async fn prunable(&self, account: AccountId, kinds: &[Prune]) -> Result<Option<Prune>, StoreError>;
     /// One occurrence's strides, by first batch.
     async fn strides(
         &self,

@@ -16,6 +16,7 @@ use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+use crate::store::Prune;
 
 /// A configuration version: text and digest of all files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct AccountRow {
     pub folded_seq: Seq,
     /// The last journal entry.
     pub journal_seq: Seq,
+    /// When an import was last applied.
+    pub imported_at: Option<Instant>,
     /// The emergency brake (`stop`).
     pub stopped: Option<Halt>,
     /// Paused by a guard: 401, 403, three rejected batches in a row.
@@ -149,8 +152,21 @@ pub struct StrayRow {
 pub struct Checkpoint {
     /// Replay starts after this entry.
     pub seq: Seq,
-    /// Its chunks.
-    pub chunks: Vec<CheckpointChunk>,
+    /// Where its chunks are, by kind, key and chunk.
+    pub chunks: Vec<ChunkKey>,
+}
+
+/// Where a chunk of a checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkKey {
+    /// Which column family.
+    pub kind: String,
+    /// Which column.
+    pub key: String,
+    /// Friend id / 65,536.
+    pub chunk: u32,
+    /// The checkpoint it was written for.
+    pub number: i64,
 }
 
 /// One chunk of 65,536 friends of one column of the index.
@@ -262,22 +278,48 @@ pub struct VariantRow {
     pub recipients: RoaringBitmap,
 }
 
-/// Another frozen set of an occurrence.
+/// Friends that a freeze excluded for one reason.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OccurrenceSet {
-    /// What it holds.
-    pub kind: SetKind,
+pub struct ExcludedSet {
+    /// Why.
+    pub exclusion: Exclusion,
     /// Who.
     pub friends: RoaringBitmap,
 }
 
-/// What a set of an occurrence holds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SetKind {
-    /// Friends excluded for one reason, at the freeze.
-    Excluded(Exclusion),
-    /// Deliveries that ended one way, written when the occurrence ends.
-    Outcome(Outcome),
+/// Deliveries of an ended occurrence that are alike: of one arm, effective at one instant, ended one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliverySet {
+    /// The arm's position.
+    pub position: u32,
+    /// The instant they count at.
+    pub effective_at: Instant,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// Who.
+    pub friends: RoaringBitmap,
+}
+
+/// How many friends an occurrence left out and what became of the others: kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// By exclusion, in their order.
+    pub excluded: Vec<(Exclusion, u64)>,
+    /// By outcome, once it has ended.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// By arm, in the order of the file.
+    pub arms: Vec<Arm>,
+}
+
+/// A frozen arm without its set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    /// Its name.
+    pub name: VariantName,
+    /// Statistics unit, none on test sends.
+    pub unit: Option<String>,
+    /// How many get it.
+    pub friends: u64,
 }
 
 /// A new occurrence, with everything its freeze fixes.
@@ -288,7 +330,7 @@ pub struct NewOccurrence {
     /// The arms; none for refused and missed ones.
     pub variants: Vec<VariantRow>,
     /// The exclusions.
-    pub sets: Vec<OccurrenceSet>,
+    pub sets: Vec<ExcludedSet>,
 }
 
 /// Batches `first..upto` are open from `opened_at`: possibly tried.
@@ -401,20 +443,32 @@ pub struct ActRow {
 /// Which occurrences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OccurrenceFilter {
-    /// Those that can still change.
+    /// Those whose last outcome has not come.
     Open,
-    /// Frozen ones with a part effective at or after the instant, or still open: what caps can see.
-    EffectiveSince(Instant),
     /// One.
     Id(OccurrenceId),
-    /// The one recorded last: the highest number, however long ago it was due.
-    Last,
     /// Those due last of a campaign, or of all.
     Newest {
         /// Which campaign; all if none.
         campaign: Option<CampaignSlug>,
         /// At most so many.
         limit: u32,
+    },
+}
+
+/// Which past sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentFilter {
+    /// Those that took effect at or after the instant.
+    Since(Instant),
+    /// Those of a campaign that took effect before the instant and are not in what [`Store::received`] gives.
+    ///
+    /// [`Store::received`]: super::Store::received
+    Unmerged {
+        /// Which campaign.
+        campaign: CampaignSlug,
+        /// Before when.
+        before: Instant,
     },
 }
 
@@ -437,6 +491,8 @@ pub enum Write {
     Strays(Vec<NewStray>),
     /// Strays up to this number were dealt with.
     ForgetStrays(i64),
+    /// An import was applied: nothing is too old to be kept for a while.
+    Imported,
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
         /// Whole rows, replacing those there.
@@ -482,13 +538,15 @@ pub enum Write {
     Stride(StrideRow),
     /// Batch rows, replacing those of the same (n, generation).
     Batches(Vec<BatchRow>),
-    /// Final outcome sets.
-    Sets {
+    /// All deliveries of an ended occurrence, in the place of those there.
+    Deliveries {
         /// Whose.
         occurrence: OccurrenceId,
-        /// The sets.
-        sets: Vec<OccurrenceSet>,
+        /// All of them.
+        sets: Vec<DeliverySet>,
     },
+    /// One slice of pruning.
+    Prune(Prune),
     /// LINE's numbers.
     Quota(QuotaReading),
     /// What a person did.

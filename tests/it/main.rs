@@ -9,6 +9,7 @@ mod crash_points;
 mod demo;
 mod docs;
 mod due;
+mod forgetting;
 mod hillstrom;
 mod http_health;
 mod import_csv;

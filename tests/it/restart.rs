@@ -5,7 +5,7 @@ use std::sync::Arc;
 use haishin::clock::SetClock;
 use haishin::domain::effect::{Effect, Intake};
 use haishin::domain::friend::Status;
-use haishin::domain::id::{TagName, UserId};
+use haishin::domain::id::{OccurrenceId, Seq, TagName, UserId};
 use haishin::domain::time::{Instant, Span};
 use haishin::store;
 use rstest::rstest;
@@ -43,6 +43,8 @@ async fn stocked(database: Database, line: &Line, now: Instant) -> Shop {
         "segments/buyers.toml",
         "title = \"buyers\"\nall = [{ event = \"purchase\", within = \"90d\" }, { not = { tag = \"member\" } }]",
     );
+    shop.write("segments/z-got.toml", "title = \"got it\"\nreceived = \"letter\"");
+    shop.write("segments/z-lately.toml", "title = \"got it\"\nreceived = \"letter\"\nwithin = \"30d\"");
     shop.write(
         "campaigns/letter.toml",
         "title = \"letter\"\nsegment = \"members\"\nreach = \"everyone\"\n[schedule]\nat = \"2026-12-04 18:00\"\n\
@@ -79,6 +81,98 @@ async fn a_checkpoint_is_used_and_a_torn_one_is_rebuilt(#[case] database: Databa
     tear(&shop.url).await;
     assert_eq!(counts(&shop, now + Span::from_mins(2)).await, whole);
     assert!(shop.log().contains("the index checkpoint is torn"), "{}", shop.log());
+}
+
+/// Everything that can go has gone; what is asked is answered as before, by a start from a whole checkpoint and by one
+/// from a torn one.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn years_later_the_answers_are_the_same(#[case] database: Database) {
+    let line = Line::bind().await;
+    let noon = at("2026-12-04T12:00:00+09:00");
+    let shop = stocked(database, &line, noon).await;
+    let sandbox = Line::sandbox(|_| ());
+    let six = at("2026-12-04T17:59:58+09:00");
+    let _serving = line.serve(sandbox.clone(), Arc::new(SetClock::new(six, 1)));
+    let store = store::open(&shop.url).await.unwrap();
+    let account = store.accounts().await.unwrap()[0].id;
+    let letter = OccurrenceId(1);
+    let show = async || shop.ask(&["occurrence", "show", "1"]);
+    let segments = async || shop.ask(&["segment", "count"]).map(|counted| counted["segments"].clone());
+
+    let daemon = shop.started(six).await;
+    let books = until("the letter is sent", async || {
+        let letter = show().await?;
+        (letter["state"] == "finished").then(|| letter["books"].clone())
+    })
+    .await;
+    assert_eq!((&books["balanced"], &books["counts"]["accepted"]), (&Value::Bool(true), &167.into()));
+    let counted = until("segments are counted", segments).await;
+    let friends =
+        |counted: &Value| (0..4).map(|n| counted[n]["friends"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(friends(&counted), [333, 167, 167, 167]);
+    until("rows and checkpoint hold all states, so the journal holds events alone", async || {
+        let left = store.entries(account, Seq(0), u32::MAX).await.unwrap();
+        let states = left.iter().filter(|entry| !entry.effect.is_event()).count();
+        (states == 0).then(|| assert_eq!(left.len(), usize::from(FRIENDS)))
+    })
+    .await;
+    assert_ne!(store.batches(account, letter).await.unwrap(), [], "for three months");
+    daemon.terminate();
+
+    for (days, torn, expected) in [(100, false, [0, 167, 167, 0]), (101, true, [0, 167, 167, 0])] {
+        if torn {
+            tear(&shop.url).await;
+        }
+        let daemon = shop.started(six + Span::from_days(days)).await;
+        until("batches are gone", async || {
+            store.batches(account, letter).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+        let counted = until("segments are counted", segments).await;
+        assert_eq!(friends(&counted), expected, "after {days} days");
+        assert_eq!(until("the letter is shown", show).await["books"], books);
+        // Memory does not look back so far any more: the ledger is asked.
+        let then = (six + Span::from_days(1)).to_string();
+        let past =
+            until("the past is counted", async || shop.ask(&["segment", "count", "--now", &then])).await;
+        assert_eq!(friends(&past["segments"]), [333, 167, 167, 167]);
+        if torn {
+            // A configuration that looks back further finds what it looks for.
+            shop.write(
+                "segments/z-lately.toml",
+                "title = \"got it\"\nreceived = \"letter\"\nwithin = \"102d\"",
+            );
+            until("it is applied", async || shop.ask(&["apply", "--yes"])).await;
+            let counted = until("segments are counted", segments).await;
+            assert_eq!(friends(&counted), [0, 167, 167, 167]);
+            // Leaves a whole one behind.
+            daemon.terminate();
+        } else {
+            daemon.kill();
+        }
+    }
+    let daemon = shop.started(six + Span::from_days(800)).await;
+    until("sets are empty", async || {
+        let sets = store.deliveries(account, letter).await.unwrap();
+        sets.iter().all(|set| set.friends.is_empty()).then_some(())
+    })
+    .await;
+    let shown = until("the letter is shown", show).await;
+    assert_eq!((&shown["books"], &shown["variants"][0]["recipients"]), (&books, &167.into()));
+    until("events of two years ago are gone", async || {
+        store.entries(account, Seq(0), u32::MAX).await.unwrap().is_empty().then_some(())
+    })
+    .await;
+    daemon.kill();
+    let daemon = shop.started(six + Span::from_days(801)).await;
+    let counted = until("segments are counted", segments).await;
+    assert_eq!(friends(&counted), [0, 167, 167, 0]);
+    daemon.terminate();
+    store.close().await;
+    assert_eq!(sandbox.totals().messages, 167, "and nobody got it again");
 }
 
 /// Changes one byte of one column behind haishin's back, in the middle of the row.

@@ -2,7 +2,7 @@
 //! friend by friend from plain rows, by plain loops.
 
 pub mod coverage;
-mod draw;
+pub mod draw;
 pub mod naive;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,15 +29,15 @@ const RULES: usize = 40;
 type Rows = BTreeMap<(String, String, u32), CheckpointRow>;
 
 /// One drawn account: what happened to whom, in order.
-struct Account {
-    now: Instant,
-    entries: Vec<Entry>,
+pub struct Account {
+    pub now: Instant,
+    pub entries: Vec<Entry>,
     people: Vec<Person>,
-    segments: Segments,
+    pub segments: Segments,
 }
 
 impl Account {
-    fn draw(rng: &mut StdRng) -> Self {
+    pub fn draw(rng: &mut StdRng) -> Self {
         let now = draw::now(rng);
         // Some accounts lie across the border of two chunks of dense ids.
         let first = if rng.random_bool(0.25) { 65_536 - rng.random_range(1..20) } else { 0 };
@@ -106,7 +106,7 @@ impl Account {
         index
     }
 
-    fn expected(&self, rule: &Rule, now: Instant) -> BTreeSet<u32> {
+    pub fn expected(&self, rule: &Rule, now: Instant) -> BTreeSet<u32> {
         let holds = |person: &&Person| naive::holds(rule, person, &self.segments, now);
         self.people.iter().filter(|p| p.row.erased_at.is_none()).filter(holds).map(Person::id).collect()
     }

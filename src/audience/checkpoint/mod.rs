@@ -7,6 +7,7 @@
 //! the index is then built anew: never trusted in part.
 
 pub(super) mod codec;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use super::dirty::Dirty;
 use super::sparse::Sparse;
 use crate::domain::id::{AttributeName, EventName, Seq, TagName};
 use codec::{Reader, Torn, Writer, checksum};
+pub use restore::{CheckpointColumn, CheckpointDirectory};
 
 /// The first byte of each row; a row of another version is not read.
 const VERSION: u8 = 1;
@@ -125,7 +127,7 @@ impl Place {
 #[derive(Debug)]
 pub struct CheckpointRun {
     seq: Seq,
-    todo: VecDeque<(Place, Vec<usize>)>,
+    todo: VecDeque<(Place, VecDeque<usize>)>,
     directory: BTreeMap<Place, usize>,
     ended: bool,
 }
@@ -186,6 +188,7 @@ impl Index {
             run.directory.insert(place.clone(), dirty.len());
             // Blocks of events are chosen when they are written, all of a name at once.
             let chunks = if matches!(place, Place::Event(_)) { Vec::new() } else { dirty.take() };
+            let chunks = VecDeque::from(chunks);
             if !chunks.is_empty() || dirty.is_dirty() {
                 run.todo.push_back((place, chunks));
             }
@@ -193,23 +196,28 @@ impl Index {
         run
     }
 
-    /// The next rows of a run, a column's at a time; `None` when it has written all, the directory last.
+    /// The next rows of a run: a chunk, or all blocks of a name's events, which must be of one number; `None` when it
+    /// has written all, the directory last.
     pub fn checkpoint_rows(&mut self, run: &mut CheckpointRun) -> Option<Vec<CheckpointRow>> {
-        let Some((place, chunks)) = run.todo.pop_front() else {
+        let Some((place, mut chunks)) = run.todo.pop_front() else {
             return (!std::mem::replace(&mut run.ended, true)).then(|| vec![directory_row(run)]);
         };
-        let seq = self.applied;
-        let chunks = match &place {
-            Place::Event(name) => {
-                let events = self.events.get_mut(name)?;
-                events.settle();
-                run.directory.insert(place.clone(), events.dirty.len());
-                events.dirty.take()
-            }
-            _ => chunks,
-        };
-        let row = |chunk| CheckpointRow::new(&place, chunk, seq, |row| self.encode(&place, chunk, row));
-        Some(chunks.into_iter().map(row).collect())
+        if let Place::Event(name) = &place {
+            let events = self.events.get_mut(name)?;
+            events.settle();
+            run.directory.insert(place.clone(), events.dirty.len());
+            let blocks = events.dirty.take();
+            return Some(blocks.into_iter().map(|block| self.row(&place, block)).collect());
+        }
+        let row = chunks.pop_front().map(|chunk| self.row(&place, chunk));
+        if !chunks.is_empty() {
+            run.todo.push_front((place, chunks));
+        }
+        Some(row.into_iter().collect())
+    }
+
+    fn row(&self, place: &Place, chunk: usize) -> CheckpointRow {
+        CheckpointRow::new(place, chunk, self.applied, |row| self.encode(place, chunk, row))
     }
 
     /// A run failed: what it was to write is written by the next one, with everything else.
@@ -221,22 +229,16 @@ impl Index {
     pub fn restore(rows: &[CheckpointRow]) -> Result<Self, RestoreError> {
         let find: BTreeMap<(&str, &str, u32), &CheckpointRow> =
             rows.iter().map(|row| ((row.kind.as_str(), row.key.as_str(), row.chunk), row)).collect();
-        let directory = find.get(&("directory", "", 0)).ok_or(RestoreError::NoDirectory)?;
-        let mut index = Self { applied: directory.seq, ..Self::default() };
-        let directory = directory.read(read_directory)?;
-        // As many ids as there are rows of them for.
-        let ids = rows.iter().filter(|row| row.kind == Place::Users.kind()).count() << 16;
-        index.users.expect(ids);
-        for (place, chunks) in &directory {
-            for chunk in 0..u32::try_from(*chunks).unwrap_or(u32::MAX) {
-                let row = find.get(&(place.kind(), place.key(), chunk)).ok_or_else(|| {
-                    RestoreError::Missing { kind: place.kind().into(), key: place.key().into(), chunk }
-                })?;
-                row.read(|reader| index.decode(place, chunk as usize, row.seq, reader))?;
+        let (kind, key) = CheckpointDirectory::PLACE;
+        let directory = CheckpointDirectory::read(find.get(&(kind, key, 0)).copied())?;
+        let read = |mut column: CheckpointColumn| {
+            while let Some(row) = column.next().and_then(|next| find.get(&next)) {
+                column.take_in(row)?;
             }
-        }
-        index.each_column(|place, dirty| *dirty = Dirty::clean(directory.get(&place).copied().unwrap_or(0)));
-        Ok(index)
+            Ok(column)
+        };
+        let columns = directory.columns().into_iter().map(read).collect::<Result<_, _>>()?;
+        directory.assemble(columns)
     }
 
     fn each_column(&mut self, mut visit: impl FnMut(Place, &mut Dirty)) {
@@ -323,8 +325,4 @@ fn directory_row(run: &CheckpointRun) -> CheckpointRow {
             row.number(*chunks);
         }
     })
-}
-
-fn read_directory(row: &mut Reader<'_>) -> Result<BTreeMap<Place, usize>, Torn> {
-    (0..row.number()?).map(|_| Ok((Place::parse(row.text()?, row.text()?)?, row.number()?))).collect()
 }

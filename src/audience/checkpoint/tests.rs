@@ -93,3 +93,62 @@ fn a_forgotten_run_is_written_again_in_full() {
     assert_eq!(restored.friend_of(UserId([2; 16])), Some(FriendId(70_000)));
     assert_eq!((restored.len(), restored.next_friend()), (2, FriendId(70_001)));
 }
+
+/// A checkpoint after old events went holds those that stayed, in the places of all.
+#[test]
+fn what_was_dropped_is_not_restored() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    let visit = EventName::parse("visit").unwrap();
+    let effect = |_| Effect::Event { name: visit.clone(), event_id: None, properties: BTreeMap::new() };
+    (1..=70_000).for_each(|seq| index.apply(&entry(seq, 0, seq, effect(seq))));
+    run(&mut index, &mut rows, |_| {});
+    index.drop_old_events(Instant::from_millis(66_000));
+    run(&mut index, &mut rows, |_| {});
+    let restored = restore(&rows);
+    let events = |index: &Index| index.events.values().map(|events| events.len()).sum::<usize>();
+    assert_eq!((events(&index), events(&restored)), (70_000 - 65_536, 70_000 - 65_536));
+    index.drop_old_events(Instant::from_millis(99_000));
+    run(&mut index, &mut rows, |_| {});
+    let mut restored = restore(&rows);
+    assert_eq!((events(&index), events(&restored)), (0, 0));
+    restored.apply(&entry(70_001, 0, 70_001, effect(0)));
+    assert_eq!(events(&restored), 1);
+}
+
+/// Chunks may come from anywhere, but each column's in order, and all of them.
+#[test]
+fn columns_are_taken_in_one_by_one() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    for (seq, friend) in (1..).zip([0, 70_000, 140_000]) {
+        index.apply(&entry(
+            seq,
+            friend,
+            1,
+            Effect::Joined { user: UserId([u8::try_from(seq).unwrap(); 16]) },
+        ));
+    }
+    run(&mut index, &mut rows, |_| {});
+    let row = |kind: &str, chunk| &rows[&(kind.to_owned(), String::new(), chunk)];
+    let directory = CheckpointDirectory::read(Some(row("directory", 0))).unwrap();
+    let take = |chunks: &[u32]| {
+        let mut columns = directory.columns();
+        for column in &mut columns {
+            let kind = column.place().0.to_owned();
+            for chunk in
+                chunks.iter().filter(|chunk| rows.contains_key(&(kind.clone(), String::new(), **chunk)))
+            {
+                column.take_in(row(&kind, *chunk))?;
+            }
+        }
+        columns.reverse();
+        directory.assemble(columns)
+    };
+    assert_eq!(take(&[0, 1, 2]).unwrap().next_friend(), FriendId(140_001));
+    let missing = |chunk| RestoreError::Missing { kind: "users".into(), key: String::new(), chunk };
+    assert_eq!(take(&[0, 2]).unwrap_err(), missing(1));
+    assert!(matches!(take(&[0, 1]).unwrap_err(), RestoreError::Missing { chunk: 2, .. }));
+    let mut fewer = directory.columns();
+    fewer.retain(|column| column.place().0 != "users");
+    assert!(matches!(directory.assemble(fewer), Err(RestoreError::Missing { .. })));
+    assert_eq!(CheckpointDirectory::read(None).unwrap_err(), RestoreError::NoDirectory);
+}

@@ -19,6 +19,7 @@ pub enum Expected {
     Tables { header: &'static str },
     Table,
     Span,
+    Kept { least: String },
     Share,
     Date,
     Day { max: u32 },
@@ -106,6 +107,10 @@ impl Expected {
             Expected::Span => fixed(
                 "\"30min\" \"2h\" \"7d\" のような長さ(単位は s min h d w)",
                 "a length such as \"30min\", \"2h\" or \"7d\" (units s, min, h, d, w)",
+            ),
+            Expected::Kept { least } => lang.pick(
+                format!("\"90d\" のような {least} 以上の長さ、または \"off\"(ずっと残す)"),
+                format!("a length such as \"90d\", at least {least}, or \"off\" to keep it for ever"),
             ),
             Expected::Share => fixed("\"5%\" のような割合(0%〜100%)", "a share such as \"5%\" (0% to 100%)"),
             Expected::Date => fixed("2026-12-04 のような日付", "a date such as 2026-12-04"),

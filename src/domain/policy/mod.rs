@@ -2,6 +2,7 @@
 
 mod cap;
 mod quiet_hours;
+mod retention;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{CategoryName, TagName};
 use super::time::{Span, Tz};
+pub use retention::{Cutoffs, Retention};
 
 /// A share of a whole in millionths, so that percentages with four decimals add up exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]

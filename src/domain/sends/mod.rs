@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use roaring::RoaringBitmap;
 
 use super::id::{CampaignSlug, CategoryName, OccurrenceId};
+use super::lookback::Lookback;
 use super::message::ContentDigest;
 use super::policy::Cap;
 use super::time::{Instant, Span};
@@ -34,6 +35,25 @@ pub struct Reservation {
     pub capped: bool,
     /// Who gets which content: the recipients of each variant, without anybody in two.
     pub contents: Vec<(ContentDigest, RoaringBitmap)>,
+}
+
+/// Deliveries that were accepted or are unknown, of one content and one effective instant, as a store keeps them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// Whose deliveries.
+    pub occurrence: OccurrenceId,
+    /// Of which campaign.
+    pub campaign: CampaignSlug,
+    /// The category when sent.
+    pub category: CategoryName,
+    /// Whether that category was capped then.
+    pub capped: bool,
+    /// What they got.
+    pub content: ContentDigest,
+    /// The instant they count at.
+    pub effective: Instant,
+    /// Who.
+    pub friends: RoaringBitmap,
 }
 
 /// What is the same for all deliveries of a variant, and what windows ask for.
@@ -65,8 +85,12 @@ struct Open {
 }
 
 /// All sends of one account that some window can still see.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sends {
+    /// What took effect before is forgotten.
+    since: Instant,
+    /// Of which campaigns it is known who ever received them; of all where absent.
+    ever_of: Option<BTreeSet<CampaignSlug>>,
     kinds: Vec<Kind>,
     kind_ids: HashMap<Kind, KindId>,
     open: BTreeMap<OccurrenceId, Open>,
@@ -78,7 +102,58 @@ pub struct Sends {
     ever: HashMap<CampaignSlug, RoaringBitmap>,
 }
 
+/// Remembers everything.
+impl Default for Sends {
+    fn default() -> Self {
+        Self {
+            since: Instant::MIN,
+            ever_of: None,
+            kinds: Vec::new(),
+            kind_ids: HashMap::new(),
+            open: BTreeMap::new(),
+            small: Vec::new(),
+            large: BTreeMap::new(),
+            ever: HashMap::new(),
+        }
+    }
+}
+
+fn remembers(ever_of: &Option<BTreeSet<CampaignSlug>>, campaign: &CampaignSlug) -> bool {
+    ever_of.as_ref().is_none_or(|campaigns| campaigns.contains(campaign))
+}
+
 impl Sends {
+    /// No sends yet, and room for those that windows of this length can see at `now` or later.
+    pub fn looking_back(lookback: &Lookback, now: Instant) -> Self {
+        Self { since: now - lookback.sends, ever_of: Some(lookback.ever.clone()), ..Self::default() }
+    }
+
+    /// From which effective instant on every delivery is here.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether everything is here that rules and caps of this configuration can ask for at `now`.
+    pub fn covers(&self, lookback: &Lookback, now: Instant) -> bool {
+        self.since <= now - lookback.sends
+            && self.ever_of.as_ref().is_none_or(|campaigns| campaigns.is_superset(&lookback.ever))
+    }
+
+    /// Takes in a past send. Quickest in the order of their effective instants.
+    pub fn add(&mut self, sent: Sent) {
+        self.remember(&sent.campaign, &sent.friends);
+        if sent.effective < self.since {
+            return;
+        }
+        let Sent { occurrence, campaign, category, capped, content, effective, friends } = sent;
+        let kind = self.intern(Kind { campaign, category, capped, content });
+        if friends.len() >= LARGE {
+            self.large.entry((effective, occurrence, kind)).or_default().add(Blocks::from(&friends));
+        } else {
+            self.insert(effective, friends.iter().map(|friend| Entry { effective, friend, kind }));
+        }
+    }
+
     /// Takes the places of a freeze. From now on each delivery counts at every instant. A second reservation of an
     /// occurrence that is still open takes the place of the first.
     pub fn reserve(&mut self, send: Reservation) {
@@ -107,8 +182,9 @@ impl Sends {
             if settled.is_empty() {
                 continue;
             }
-            if let Some(kind) = self.kinds.get(kind.0 as usize) {
-                settled.union_into(self.ever.entry(kind.campaign.clone()).or_default());
+            let campaign = self.kinds.get(kind.0 as usize).map(|kind| &kind.campaign);
+            if let Some(campaign) = campaign.filter(|campaign| remembers(&self.ever_of, campaign)) {
+                settled.union_into(self.ever.entry(campaign.clone()).or_default());
             }
             if open.large {
                 self.large.entry((effective, occurrence, *kind)).or_default().add(settled);
@@ -116,8 +192,7 @@ impl Sends {
                 entries.extend(settled.friends().map(|friend| Entry { effective, friend, kind: *kind }));
             }
         }
-        let at = self.small.partition_point(|entry| entry.effective <= effective);
-        self.small.splice(at..at, entries);
+        self.insert(effective, entries.into_iter());
         self.close(occurrence);
     }
 
@@ -142,11 +217,14 @@ impl Sends {
 
     /// Adds friends to those who ever received the campaign: what a store kept of sends that are forgotten.
     pub fn remember(&mut self, campaign: &CampaignSlug, friends: &RoaringBitmap) {
-        *self.ever.entry(campaign.clone()).or_default() |= friends;
+        if remembers(&self.ever_of, campaign) {
+            *self.ever.entry(campaign.clone()).or_default() |= friends;
+        }
     }
 
     /// Friends with a reserved, accepted or unknown delivery of the campaign whose effective instant lies in
-    /// `(now − within, now]`; unsettled reservations count at every instant; ever when `within` is absent.
+    /// `(now − within, now]`; unsettled reservations count at every instant; ever when `within` is absent, which is
+    /// known of the campaigns that [`Sends::covers`] was asked about.
     pub fn received(&self, campaign: &CampaignSlug, within: Option<Span>, now: Instant) -> RoaringBitmap {
         match within {
             Some(within) => self.within(|kind| kind.campaign == *campaign, now - within, now),
@@ -212,8 +290,18 @@ impl Sends {
 
     /// Forgets settled deliveries that took effect before `instant`. Who ever received a campaign is kept, merged.
     pub fn forget_before(&mut self, instant: Instant) {
+        self.since = self.since.max(instant);
         self.small.drain(..self.small.partition_point(|entry| entry.effective < instant));
         self.large = self.large.split_off(&(instant, OccurrenceId(i64::MIN), KindId(0)));
+    }
+
+    fn insert(&mut self, effective: Instant, entries: impl Iterator<Item = Entry>) {
+        if self.small.last().is_none_or(|last| last.effective <= effective) {
+            self.small.extend(entries);
+        } else {
+            let at = self.small.partition_point(|entry| entry.effective <= effective);
+            self.small.splice(at..at, entries);
+        }
     }
 
     fn intern(&mut self, kind: Kind) -> KindId {

@@ -21,9 +21,7 @@ use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
-use crate::store::{
-    BatchEnding, BatchRow, OccurrenceRow, OccurrenceSet, Opened, SetKind, StrideRow, VariantRow,
-};
+use crate::store::{BatchEnding, BatchRow, DeliverySet, OccurrenceRow, Opened, StrideRow, VariantRow};
 use ended::{Ended, Guards};
 use open_batch::{OpenBatch, clock_opened, ended};
 
@@ -91,7 +89,8 @@ pub struct Run {
     /// Child to the batch it was cut from; a parent's number is always the smaller one.
     parents: BTreeMap<u32, u32>,
     open: BTreeMap<BatchKey, OpenBatch>,
-    outcomes: BTreeMap<Outcome, RoaringBitmap>,
+    /// With the instants they count at.
+    outcomes: BTreeMap<(Outcome, Instant), RoaringBitmap>,
     in_flight: usize,
     guards: Guards,
     /// What the pace looks at, oldest first.
@@ -154,7 +153,8 @@ impl Run {
                 (Some(end), _) => {
                     run.open.remove(&key);
                     if let BatchEnding::Outcome(outcome) = end.how {
-                        *run.outcomes.entry(outcome).or_default() |= friends;
+                        let effective = run.effective_at(end.at);
+                        *run.outcomes.entry((outcome, effective)).or_default() |= friends;
                     }
                 }
                 (None, Some(opened)) => {
@@ -174,12 +174,18 @@ impl Run {
 
     /// Friends that ended this way so far.
     pub fn ended(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).map_or(0, RoaringBitmap::len)
+        self.settled().filter(|(of, ..)| *of == outcome).map(|(.., friends)| friends.len()).sum()
     }
 
     /// The set of friends that ended this way so far.
     pub fn outcome_set(&self, outcome: Outcome) -> RoaringBitmap {
-        self.outcomes.get(&outcome).cloned().unwrap_or_default()
+        let sets = self.settled().filter(|(of, ..)| *of == outcome);
+        sets.fold(RoaringBitmap::new(), |all, (.., friends)| all | friends)
+    }
+
+    /// What has ended, how, and the instant it counts at.
+    pub fn settled(&self) -> impl Iterator<Item = (Outcome, Instant, &RoaringBitmap)> {
+        self.outcomes.iter().map(|((outcome, effective), friends)| (*outcome, *effective, friends))
     }
 
     /// Friends without an outcome.
@@ -220,7 +226,7 @@ impl Run {
 
     /// The instant at which deliveries count whose outcome came at `ended` (protocol §6). By the outcome, not by the
     /// batch: one that was open at a stop may have been delivered by the attempt after it.
-    pub fn effective_at(&self, ended: Instant) -> Instant {
+    fn effective_at(&self, ended: Instant) -> Instant {
         let parts = &self.row.parts;
         let part = parts.iter().rev().find(|part| part.effective_at <= ended).or(parts.first());
         part.map_or(self.row.due_at, |part| part.effective_at)
@@ -324,9 +330,10 @@ impl Run {
             let outcome = if never { unsent } else { Outcome::Unknown };
             rows.extend(self.end(key, outcome, clock, None, why.cloned()));
         }
+        let effective = self.effective_at(clock.now);
         for n in self.mark..self.batch_count() {
             let friends = self.friends_of((n, 0));
-            *self.outcomes.entry(unsent).or_default() |= friends;
+            *self.outcomes.entry((unsent, effective)).or_default() |= friends;
         }
         self.mark = self.batch_count();
         rows
@@ -337,20 +344,27 @@ impl Run {
         self.mark >= self.batch_count() && self.open.is_empty()
     }
 
-    /// The final sets, to be stored when the occurrence ends.
-    fn outcome_sets(&self) -> Vec<OccurrenceSet> {
-        let set = |(outcome, friends): (&Outcome, &RoaringBitmap)| OccurrenceSet {
-            kind: SetKind::Outcome(*outcome),
-            friends: friends.clone(),
+    /// All deliveries by arm, instant and outcome, to be stored when the occurrence ends.
+    pub fn deliveries(&self) -> Vec<DeliverySet> {
+        let of = |variant: &VariantRow,
+                  (outcome, effective_at, friends): (Outcome, Instant, &RoaringBitmap)| {
+            DeliverySet {
+                position: variant.position,
+                effective_at,
+                outcome,
+                friends: friends & &variant.recipients,
+            }
         };
-        self.outcomes.iter().filter(|(_, friends)| !friends.is_empty()).map(set).collect()
+        let all = self.variants.iter().flat_map(|variant| self.settled().map(move |set| of(variant, set)));
+        all.filter(|set| !set.friends.is_empty()).collect()
     }
 
-    /// The friends of a batch row and how they ended, if it ended with an outcome.
-    pub fn outcome_of(&self, batch: &BatchRow) -> Option<(Outcome, RoaringBitmap)> {
-        let BatchEnding::Outcome(outcome) = batch.ended.as_ref()?.how else { return None };
+    /// The friends of a batch row, how they ended and the instant they count at, if it ended with an outcome.
+    pub fn outcome_of(&self, batch: &BatchRow) -> Option<(Outcome, Instant, RoaringBitmap)> {
+        let end = batch.ended.as_ref()?;
+        let BatchEnding::Outcome(outcome) = end.how else { return None };
         let friends = batch.friends.clone().unwrap_or_else(|| self.friends_of((batch.n, batch.generation)));
-        Some((outcome, friends))
+        Some((outcome, self.effective_at(end.at), friends))
     }
 
     /// Whether requests of this occurrence may go out as far as its own state says.
@@ -447,7 +461,7 @@ impl Run {
         let open = self.open.remove(&key)?;
         let mut row = open.row(self.row.id, key, friends.len());
         row.ended = Some(ended(BatchEnding::Outcome(outcome), clock, open.attempts, request_id, detail));
-        *self.outcomes.entry(outcome).or_default() |= friends;
+        *self.outcomes.entry((outcome, self.effective_at(clock.now))).or_default() |= friends;
         self.saw_end(&row, clock);
         Some(row)
     }

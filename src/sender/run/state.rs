@@ -37,7 +37,7 @@ impl Run {
             OccurrenceState::Cancelled => (OccurrenceState::Cancelled, self.row.reason.clone()),
             _ => (OccurrenceState::Finished, None),
         };
-        let sets = Write::Sets { occurrence: self.row.id, sets: self.outcome_sets() };
+        let sets = Write::Deliveries { occurrence: self.row.id, sets: self.deliveries() };
         vec![sets, self.moved(to, reason, Some(at))]
     }
 

@@ -20,7 +20,10 @@ use crate::domain::time::Instant;
 
 pub(super) use friend::FriendCells;
 pub(super) use journal::EntryCells;
-pub(super) use occurrence::{OccurrenceCells, PartedOccurrence, VariantCells, gather, set_key, set_kind};
+pub(super) use occurrence::{
+    DeliveryCells, OccurrenceCells, PartedOccurrence, SentCells, VariantCells, exclusion_in, gather,
+    outcome_in,
+};
 pub(super) use sending::{BatchCells, StrideCells};
 
 /// The columns of `inbox` after its id, in the order of the table: account, received_at, source, intakes. As JSON an

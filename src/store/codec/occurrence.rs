@@ -1,4 +1,4 @@
-//! An occurrence's row with its parts, its variants, its sets.
+//! An occurrence's row with its parts, its variants, its deliveries.
 
 use super::{bitmap_in, corrupt, count_in, digest, instant, json_in, small, word};
 use crate::domain::campaign::Pace;
@@ -6,8 +6,9 @@ use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
+use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
-use crate::store::{OccurrenceRow, Part, SetKind, StoreError, VariantRow};
+use crate::store::{DeliverySet, OccurrenceRow, Part, StoreError, VariantRow};
 
 /// The columns of `occurrence` after the account.
 #[derive(Debug, sqlx::FromRow)]
@@ -164,20 +165,59 @@ impl VariantCells {
     }
 }
 
-/// The two columns that name a set.
-pub(in crate::store) fn set_key(kind: &SetKind) -> (&'static str, String) {
-    match kind {
-        SetKind::Excluded(exclusion) => ("excluded", super::text(&exclusion.key()).into_owned()),
-        SetKind::Outcome(outcome) => ("outcome", outcome.as_str().to_owned()),
+/// The columns of `delivery` that make a set of them.
+#[derive(Debug, sqlx::FromRow)]
+pub(in crate::store) struct DeliveryCells {
+    pub position: i64,
+    pub effective_at: i64,
+    pub outcome: String,
+    pub friends: Vec<u8>,
+}
+
+impl DeliveryCells {
+    pub(in crate::store) fn read(self) -> Result<DeliverySet, StoreError> {
+        Ok(DeliverySet {
+            position: small("delivery.position", self.position)?,
+            effective_at: instant(self.effective_at),
+            outcome: outcome_in(&self.outcome)?,
+            friends: bitmap_in("delivery.friends", &self.friends)?,
+        })
     }
 }
 
-/// What a set's two columns name.
-pub(in crate::store) fn set_kind(kind: &str, name: &str) -> Result<SetKind, StoreError> {
-    let parsed = match kind {
-        "excluded" => Exclusion::parse(name).map(SetKind::Excluded),
-        "outcome" => Outcome::parse(name).map(SetKind::Outcome),
-        _ => None,
-    };
-    word("occurrence_set", &format!("{kind} {name}"), parsed)
+/// The columns of `delivery` that make a past send.
+#[derive(Debug, sqlx::FromRow)]
+pub(in crate::store) struct SentCells {
+    pub occurrence: i64,
+    pub campaign: String,
+    pub category: String,
+    pub capped: bool,
+    pub content: Vec<u8>,
+    pub effective_at: i64,
+    pub friends: Vec<u8>,
+}
+
+impl SentCells {
+    pub(in crate::store) fn read(self) -> Result<Sent, StoreError> {
+        let what = |column: &str| format!("delivery of occurrence {}, column {column}", self.occurrence);
+        Ok(Sent {
+            occurrence: OccurrenceId(self.occurrence),
+            content: ContentDigest(digest("delivery.content", &self.content)?),
+            capped: self.capped,
+            effective: instant(self.effective_at),
+            friends: bitmap_in("delivery.friends", &self.friends)?,
+            campaign: self.campaign.clone().try_into().map_err(|error| corrupt(what("campaign"), error))?,
+            category: self.category.clone().try_into().map_err(|error| corrupt(what("category"), error))?,
+        })
+    }
+}
+
+/// The exclusion a column names.
+pub(in crate::store) fn exclusion_in(name: &str) -> Result<Exclusion, StoreError> {
+    word("exclusion", name, Exclusion::parse(name))
+}
+
+/// The outcome a column names.
+pub(in crate::store) fn outcome_in(name: &str) -> Result<Outcome, StoreError> {
+    word("delivery.outcome", name, Outcome::parse(name))
 }

@@ -1,7 +1,9 @@
 //! The writes of an owner's transaction, in order.
 
 use super::occurrence::Move;
-use super::{Connection, account, bulk, checkpoint, failed, forget_strays, lease, occurrence, sending};
+use super::{
+    Connection, account, bulk, checkpoint, delivery, failed, forget_strays, lease, occurrence, prune, sending,
+};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, Seq};
@@ -27,6 +29,7 @@ pub(super) async fn apply(
             bulk::insert_strays(conn, id, now, cells?).await.map_err(failed("keep what named no friend"))
         }
         Write::ForgetStrays(upto) => forget_strays(conn, id, *upto).await,
+        Write::Imported => account::imported(conn, id, now).await,
         Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
         Write::CheckpointChunks(chunks) => checkpoint::write_chunks(conn, fence, chunks).await,
         Write::CheckpointManifest(Some(seq)) => checkpoint::complete(conn, fence, *seq).await,
@@ -51,7 +54,8 @@ pub(super) async fn apply(
             let cells: Result<Vec<_>, _> = rows.iter().map(BatchCells::of).collect();
             bulk::set_batches(conn, id, cells?).await.map_err(failed("write batches"))
         }
-        Write::Sets { occurrence, sets } => occurrence::set_sets(conn, id, *occurrence, sets).await,
+        Write::Deliveries { occurrence, sets } => delivery::set_deliveries(conn, id, *occurrence, sets).await,
+        Write::Prune(kind) => prune::prune(conn, fence, kind).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
         Write::ClockAccepted => lease::accept_clock(conn, id, now).await,

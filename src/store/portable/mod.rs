@@ -8,20 +8,24 @@ mod account;
 mod apply;
 mod checkpoint;
 mod config;
+mod delivery;
 mod inbox;
 mod lease;
 mod occurrence;
+mod prune;
 mod sending;
 mod store;
 mod stray;
 
 use account::{account, accounts, campaigns, ensure_account};
 use apply::apply;
-use checkpoint::checkpoint;
+use checkpoint::{checkpoint, checkpoint_chunks};
 use config::{activate, active_version, version};
+use delivery::{deliveries, exclusions, received, sent, tally};
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
-use occurrence::{occurrences, sets, variants};
+use occurrence::{last_occurrence, last_run, occurrences, variants};
+use prune::{journal_stretch, prunable};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
 
@@ -34,9 +38,11 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         account::ALL,
         checkpoint::ALL,
         config::ALL,
+        delivery::ALL,
         inbox::ALL,
         lease::ALL,
         occurrence::ALL,
+        prune::ALL,
         sending::ALL,
         stray::ALL,
     ]

@@ -1,20 +1,19 @@
 //! Occurrences with everything their freeze fixes.
 
-use super::{Connection, failed};
+use super::{Connection, delivery, failed};
 use crate::domain::delivery::OccurrenceState;
-use crate::domain::id::{AccountId, OccurrenceId};
+use crate::domain::id::{AccountId, CampaignSlug, OccurrenceId};
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 use crate::store::codec::{
-    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, bitmap_in, corrupt, count, gather, reason_cell,
-    set_key, set_kind, text_or_none,
+    OccurrenceCells, PartedOccurrence, VariantCells, bitmap, corrupt, count, gather, reason_cell,
+    text_or_none,
 };
-use crate::store::{
-    NewOccurrence, OccurrenceFilter, OccurrenceRow, OccurrenceSet, Part, StoreError, VariantRow,
-};
+use crate::store::{NewOccurrence, OccurrenceFilter, OccurrenceRow, Part, StoreError, VariantRow};
 
-/// What is common to all readings: the occurrences chosen by id, each with its parts, newest due first. A join from
-/// the few ids chosen, because a planner without statistics would rather walk all occurrences in their order.
+/// What is common to all readings: the occurrences chosen by id, each with its parts, newest due first. A planner without
+/// statistics would rather walk all occurrences in their order than begin with the few chosen: SQLite takes CROSS JOIN
+/// as an order to do the latter.
 macro_rules! reading {
     ($choice:expr) => {
         concat!(
@@ -23,9 +22,9 @@ macro_rules! reading {
             "o.pace_friends, o.pace_per, o.notify, o.matched, o.recipients, o.finished_at, ",
             "p.from_batch, p.effective_at FROM (",
             $choice,
-            ") chosen JOIN occurrence o ON o.account = $1 AND o.id = chosen.id ",
+            ") chosen CROSS JOIN occurrence o ",
             "LEFT JOIN occurrence_part p ON p.account = o.account AND p.occurrence = o.id ",
-            "ORDER BY o.due_at DESC, o.id DESC, p.effective_at"
+            "WHERE o.account = $1 AND o.id = chosen.id ORDER BY o.due_at DESC, o.id DESC, p.effective_at"
         )
     };
 }
@@ -37,29 +36,25 @@ statements! {
               $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
     INSERT_VARIANT = "INSERT INTO occurrence_variant (account, occurrence, position, name, messages, content, \
                       unit, friend_count, recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    SET_SET = "INSERT INTO occurrence_set (account, occurrence, kind, name, friend_count, friends) \
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, occurrence, kind, name) \
-               DO UPDATE SET friend_count = excluded.friend_count, friends = excluded.friends";
     SET_PART = "INSERT INTO occurrence_part (account, occurrence, from_batch, effective_at) \
                 VALUES ($1, $2, $3, $4) ON CONFLICT (account, occurrence, effective_at) \
                 DO UPDATE SET from_batch = excluded.from_batch";
     MOVE = "UPDATE occurrence SET state = $4, reason = $5, finished_at = COALESCE($6, finished_at) \
             WHERE account = $1 AND id = $2 AND state = $3";
     STATE = "SELECT state FROM occurrence WHERE account = $1 AND id = $2";
-    OPEN = reading!("SELECT id FROM occurrence WHERE account = $1 AND state IN ('sending', 'paused', 'held')");
-    EFFECTIVE_SINCE = reading!(
-        "SELECT id FROM occurrence WHERE account = $1 AND state IN ('sending', 'paused', 'held') UNION \
-         SELECT occurrence AS id FROM occurrence_part WHERE account = $1 AND effective_at >= $2"
-    );
+    OPEN = reading!("SELECT id FROM occurrence WHERE account = $1 AND finished_at IS NULL");
     BY_ID = reading!("SELECT id FROM occurrence WHERE account = $1 AND id = $2");
-    LAST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY id DESC LIMIT 1");
     NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY due_at DESC, id DESC LIMIT $2");
     NEWEST_OF = reading!(
         "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3"
     );
+    LAST_RUN = reading!(
+        "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' \
+         AND run_number >= $3 ORDER BY due_at DESC, id DESC LIMIT 1"
+    );
+    LAST = "SELECT MAX(id) FROM occurrence WHERE account = $1";
     VARIANTS = "SELECT position, name, messages, content, unit, recipients FROM occurrence_variant \
                 WHERE account = $1 AND occurrence = $2 ORDER BY position";
-    SETS = "SELECT kind, name, friends FROM occurrence_set WHERE account = $1 AND occurrence = $2";
 }
 
 const FREEZING: &str = "write an occurrence";
@@ -77,7 +72,7 @@ pub(super) async fn insert(
     for variant in &new.variants {
         insert_variant(conn, account, id, variant).await?;
     }
-    set_sets(conn, account, id, &new.sets).await
+    delivery::exclude(conn, account, id, &new.sets).await
 }
 
 async fn insert_row(
@@ -130,26 +125,6 @@ async fn insert_variant(
         .bind(count(variant.recipients.len()))
         .bind(bitmap(&variant.recipients));
     query.execute(conn).await.map(drop).map_err(failed(FREEZING))
-}
-
-pub(super) async fn set_sets(
-    conn: &mut Connection,
-    account: AccountId,
-    occurrence: OccurrenceId,
-    sets: &[OccurrenceSet],
-) -> Result<(), StoreError> {
-    for set in sets {
-        let (kind, name) = set_key(&set.kind);
-        let query = sqlx::query(SET_SET)
-            .bind(account.0)
-            .bind(occurrence.0)
-            .bind(kind)
-            .bind(name)
-            .bind(count(set.friends.len()))
-            .bind(bitmap(&set.friends));
-        query.execute(&mut *conn).await.map_err(failed("write an occurrence's sets"))?;
-    }
-    Ok(())
 }
 
 pub(super) async fn set_part(
@@ -206,11 +181,7 @@ pub(super) async fn occurrences(
 ) -> Result<Vec<OccurrenceRow>, StoreError> {
     let query = match filter {
         OccurrenceFilter::Open => sqlx::query_as(OPEN).bind(account.0),
-        OccurrenceFilter::EffectiveSince(since) => {
-            sqlx::query_as(EFFECTIVE_SINCE).bind(account.0).bind(since.as_millis())
-        }
         OccurrenceFilter::Id(id) => sqlx::query_as(BY_ID).bind(account.0).bind(id.0),
-        OccurrenceFilter::Last => sqlx::query_as(LAST).bind(account.0),
         OccurrenceFilter::Newest { campaign: None, limit } => {
             sqlx::query_as(NEWEST).bind(account.0).bind(i64::from(*limit))
         }
@@ -223,6 +194,29 @@ pub(super) async fn occurrences(
     gather(rows)
 }
 
+pub(super) async fn last_occurrence(
+    conn: &mut Connection,
+    account: AccountId,
+) -> Result<OccurrenceId, StoreError> {
+    let query = sqlx::query_as(LAST).bind(account.0);
+    let (last,): (Option<i64>,) =
+        query.fetch_one(conn).await.map_err(failed("read the last occurrence's number"))?;
+    Ok(OccurrenceId(last.unwrap_or(0)))
+}
+
+pub(super) async fn last_run(
+    conn: &mut Connection,
+    account: AccountId,
+    campaign: &CampaignSlug,
+    run: u32,
+) -> Result<Option<OccurrenceRow>, StoreError> {
+    let query =
+        sqlx::query_as(LAST_RUN).bind(account.0).bind(campaign.as_str().to_owned()).bind(i64::from(run));
+    let rows: Vec<PartedOccurrence> =
+        query.fetch_all(conn).await.map_err(failed("read a campaign's last run"))?;
+    Ok(gather(rows)?.into_iter().next())
+}
+
 pub(super) async fn variants(
     conn: &mut Connection,
     account: AccountId,
@@ -231,25 +225,4 @@ pub(super) async fn variants(
     let query = sqlx::query_as(VARIANTS).bind(account.0).bind(occurrence.0);
     let rows: Vec<VariantCells> = query.fetch_all(conn).await.map_err(failed("read variants"))?;
     rows.into_iter().map(VariantCells::read).collect()
-}
-
-pub(super) async fn sets(
-    conn: &mut Connection,
-    account: AccountId,
-    occurrence: OccurrenceId,
-) -> Result<Vec<OccurrenceSet>, StoreError> {
-    let query = sqlx::query_as(SETS).bind(account.0).bind(occurrence.0);
-    let rows: Vec<(String, String, Vec<u8>)> =
-        query.fetch_all(conn).await.map_err(failed("read an occurrence's sets"))?;
-    let sets: Result<Vec<_>, StoreError> = rows
-        .into_iter()
-        .map(|(kind, name, friends)| {
-            let friends = bitmap_in(&format!("set {kind} {name} of occurrence {occurrence}"), &friends)?;
-            Ok(OccurrenceSet { kind: set_kind(&kind, &name)?, friends })
-        })
-        .collect();
-    sets.map(|mut sets| {
-        sets.sort_by(|a, b| a.kind.cmp(&b.kind));
-        sets
-    })
 }

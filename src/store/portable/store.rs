@@ -4,11 +4,14 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use roaring::RoaringBitmap;
+use tokio::sync::mpsc;
 
 use super::{Backend, bulk, failed};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
-use crate::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
 use crate::store::codec::{EntryCells, FriendCells, InboxCells};
 use crate::store::*;
@@ -203,8 +206,27 @@ impl Store for Backend {
         rows.into_iter().map(EntryCells::read).collect()
     }
 
+    async fn journal_stretch(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        events_before: Option<Instant>,
+        limit: u32,
+    ) -> Result<Option<JournalStretch>, StoreError> {
+        read!(self, |conn| super::journal_stretch(conn, account, range, events_before, limit).await)
+    }
+
     async fn checkpoint(&self, account: AccountId) -> Result<Option<Checkpoint>, StoreError> {
         read!(self, |conn| super::checkpoint(conn, account).await)
+    }
+
+    async fn checkpoint_chunks(
+        &self,
+        account: AccountId,
+        keys: &[ChunkKey],
+    ) -> Result<Vec<CheckpointChunk>, StoreError> {
+        let keys = keys.to_vec();
+        read!(self, |conn| super::checkpoint_chunks(conn, account, &keys).await)
     }
 
     async fn campaigns(&self, account: AccountId) -> Result<Vec<CampaignRow>, StoreError> {
@@ -219,6 +241,20 @@ impl Store for Backend {
         read!(self, |conn| super::occurrences(conn, account, &filter).await)
     }
 
+    async fn last_occurrence(&self, account: AccountId) -> Result<OccurrenceId, StoreError> {
+        read!(self, |conn| super::last_occurrence(conn, account).await)
+    }
+
+    async fn last_run(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+        run: u32,
+    ) -> Result<Option<OccurrenceRow>, StoreError> {
+        let campaign = campaign.clone();
+        read!(self, |conn| super::last_run(conn, account, &campaign, run).await)
+    }
+
     async fn variants(
         &self,
         account: AccountId,
@@ -227,12 +263,47 @@ impl Store for Backend {
         read!(self, |conn| super::variants(conn, account, occurrence).await)
     }
 
-    async fn sets(
+    async fn exclusions(
         &self,
         account: AccountId,
         occurrence: OccurrenceId,
-    ) -> Result<Vec<OccurrenceSet>, StoreError> {
-        read!(self, |conn| super::sets(conn, account, occurrence).await)
+    ) -> Result<Vec<ExcludedSet>, StoreError> {
+        read!(self, |conn| super::exclusions(conn, account, occurrence).await)
+    }
+
+    async fn deliveries(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<DeliverySet>, StoreError> {
+        read!(self, |conn| super::deliveries(conn, account, occurrence).await)
+    }
+
+    async fn tally(&self, account: AccountId, occurrence: OccurrenceId) -> Result<Tally, StoreError> {
+        read!(self, |conn| super::tally(conn, account, occurrence).await)
+    }
+
+    async fn sent(
+        &self,
+        account: AccountId,
+        filter: SentFilter,
+        pages: mpsc::Sender<Vec<Sent>>,
+    ) -> Result<(), StoreError> {
+        read!(self, |conn| super::sent(conn, account, &filter, &pages).await)
+    }
+
+    async fn received(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+    ) -> Result<RoaringBitmap, StoreError> {
+        let campaign = campaign.clone();
+        read!(self, |conn| super::received(conn, account, &campaign).await)
+    }
+
+    async fn prunable(&self, account: AccountId, kinds: &[Prune]) -> Result<Option<Prune>, StoreError> {
+        let kinds = kinds.to_vec();
+        read!(self, |conn| super::prunable(conn, account, &kinds).await)
     }
 
     async fn strides(

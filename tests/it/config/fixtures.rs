@@ -447,3 +447,16 @@ pub fn flex() -> Source {
         ("campaigns/f-large.toml", &with_messages(&flex(&large))),
     ])
 }
+
+pub fn retention() -> Source {
+    let settings = "\n[retention]\n\
+         webhook_ids = \"6h\"\n\
+         batches = \"3か月\"\n\
+         events = 760\n\
+         sets = \"never\"\n\
+         journal = \"90d\"\n\
+         \n\
+         [accounts.koharu.retention]\n\
+         batches = \"31d\"\n";
+    shop(&[("haishin.toml", &format!("{}{settings}", super::MAIN))])
+}

@@ -2,6 +2,7 @@
 
 use haishin::config::{Configuration, Rate, Source};
 use haishin::domain::campaign::Deadline;
+use haishin::domain::lookback::Lookback;
 use haishin::domain::schedule::When;
 use haishin::domain::segment::rule::Rule;
 use haishin::domain::time::{Instant, Span};
@@ -138,7 +139,9 @@ fn an_account_overrides_what_is_shared() {
                 [categories.event]\ntitle = \"催し\"\nopt_out = \"催し停止\"\n\
                 [accounts.a]\nchannel_id = 1\nchannel_secret = { file = \"a\" }\n\
                 [accounts.b]\nchannel_id = 2\nchannel_secret = { credential = \"b\" }\nzone = \"Asia/Taipei\"\n\
-                quiet_hours = \"off\"\nrate = 10\n[accounts.b.caps.daily]\nmax = 0\n[accounts.b.quota]\nkeep = \"10%\"\n";
+                quiet_hours = \"off\"\nrate = 10\n[accounts.b.caps.daily]\nmax = 0\n[accounts.b.quota]\nkeep = \"10%\"\n\
+                [accounts.b.retention]\nevents = \"off\"\nsets = \"400d\"\n\
+                [retention]\nbatches = \"40d\"\nsets = \"off\"\n";
     let found = clean(&shop(&[("haishin.toml", main)]));
     let (a, b) = (&found.accounts["a"].policy, &found.accounts["b"].policy);
     assert_eq!(a.quiet_hours.map(|quiet| quiet.start.to_string()).as_deref(), Some("21:00:00"));
@@ -156,6 +159,32 @@ fn an_account_overrides_what_is_shared() {
         (Rate::PerSecond(200), Rate::PerSecond(10))
     );
     assert_eq!(b.zone.name(), "Asia/Taipei");
+    let days = |days| Some(Span::from_days(days));
+    let (a, b) = (found.accounts["a"].retention, found.accounts["b"].retention);
+    assert_eq!((a.batches, a.events, a.sets), (days(40), days(760), None));
+    assert_eq!((b.batches, b.events, b.sets), (days(40), None, days(400)));
+}
+
+/// The longest window of all that is asked of an account's past, and whose receivers are asked for ever.
+#[test]
+fn a_configuration_knows_how_far_it_looks_back() {
+    let files = |campaign: &str, rule: &str| {
+        let rule = format!("title = \"t\"\n{rule}");
+        let found =
+            clean(&shop(&[("campaigns/a.toml", &super::campaign(campaign)), ("segments/r.toml", &rule)]));
+        found.lookback(&found.accounts["koharu"])
+    };
+    let days = |lookback: &Lookback| lookback.sends.as_millis() / 86_400_000;
+    let plain = files("", "tag = \"member\"");
+    assert_eq!(days(&plain), 32, "the monthly cap, a grace of hours, and two days");
+    assert_eq!((plain.events, plain.ever.len()), (Span::ZERO, 0));
+    assert_eq!(days(&files("once = \"300d\"", "tag = \"member\"")), 302);
+    let rule = "any = [{ not = { all = [{ received = \"a\", within = \"400d\" }] } }, { received = \"a\" }, \
+                { event = \"visit\", within = \"900d\", count = 2 }]";
+    let asking = files("once = \"300d\"", rule);
+    assert_eq!((days(&asking), asking.events), (402, Span::from_days(900)));
+    assert_eq!(asking.ever.iter().map(|campaign| campaign.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert!(asking.covers(&plain) && !plain.covers(&asking));
 }
 
 fn set(messages: &str) -> haishin::domain::message::MessageSet {

@@ -81,6 +81,9 @@ fn a_file_with_an_account_only_has_the_defaults() {
     assert_eq!(account.rate, Rate::PerSecond(200));
     assert_eq!(account.api_base, "https://api.line.me");
     assert_eq!(account.plan.name, "standard");
+    let kept = account.retention;
+    let kept = [kept.webhook_ids, kept.batches, kept.events, kept.sets].map(|span| span.unwrap().to_string());
+    assert_eq!(kept, ["7d", "90d", "760d", "760d"]);
     let campaign = found.campaigns.values().next().unwrap();
     assert_eq!(campaign.category.as_str(), "promotion");
     assert_eq!((campaign.priority, campaign.holdout, campaign.notify), (50, Share::NONE, true));

@@ -5,6 +5,7 @@ use haishin::domain::effect::DedupeId;
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{FriendId, OccurrenceId, Seq, UserId, VersionId};
 use haishin::domain::key::Run;
+use haishin::domain::message::ContentDigest;
 use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
@@ -45,6 +46,18 @@ pub fn freeze(row: OccurrenceRow) -> Write {
     Write::Occurrence(Box::new(NewOccurrence { row, variants: vec![], sets: vec![] }))
 }
 
+/// An arm of these friends.
+pub fn arm(position: u32, friends: impl IntoIterator<Item = u32>) -> VariantRow {
+    VariantRow {
+        position,
+        name: format!("arm-{position}").try_into().unwrap(),
+        messages: "[]".into(),
+        content: ContentDigest([u8::try_from(position).unwrap(); 32]),
+        unit: None,
+        recipients: friends.into_iter().collect(),
+    }
+}
+
 pub fn accepted(occurrence: i64, n: u32, friends: u32, at: Instant) -> BatchRow {
     let how = BatchEnding::Outcome(Outcome::Accepted);
     let end = BatchEnd { how, at, attempts: 1, request_id: None, accepted_request_id: None, detail: None };
@@ -81,12 +94,17 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
         checksum: -5,
         data: vec![0, 1, 255],
     };
-    let set =
-        OccurrenceSet { kind: SetKind::Outcome(Outcome::Accepted), friends: RoaringBitmap::from_iter([1]) };
+    let all = |outcome| DeliverySet {
+        position: 0,
+        effective_at: T0,
+        outcome,
+        friends: RoaringBitmap::from_iter([1]),
+    };
     vec![
         Write::Entries(vec![tagged(1), tagged(2)]),
         Write::Known { kind: "event".into(), ids: vec![DedupeId([9; 16])] },
         Write::ConsumeInbox(vec![inbox]),
+        Write::Imported,
         Write::Fold { friends: vec![friend], folded_seq: Seq(1) },
         Write::CheckpointChunks(vec![chunk]),
         Write::CheckpointManifest(Some(Seq(2))),
@@ -100,7 +118,11 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
             last_planned_at: Some(T0),
             paused: halt,
         }),
-        freeze(occurrence(1, T0)),
+        Write::Occurrence(Box::new(NewOccurrence {
+            row: occurrence(1, T0),
+            variants: vec![arm(0, [1, 2])],
+            sets: vec![],
+        })),
         Write::Part { occurrence: OccurrenceId(1), part: Part { from_batch: 3, effective_at: T0 } },
         Write::Stride(StrideRow {
             occurrence: OccurrenceId(1),
@@ -112,8 +134,10 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
             digests: vec![[7; 32]],
         }),
         Write::Batches(vec![accepted(1, 0, 347, T0)]),
-        Write::Sets { occurrence: OccurrenceId(1), sets: vec![set] },
+        Write::Deliveries { occurrence: OccurrenceId(1), sets: vec![all(Outcome::Accepted)] },
         moved(OccurrenceState::Sending, OccurrenceState::Finished),
+        Write::Prune(Prune::Journal { after: Seq(0), upto: Seq(1), events_before: None }),
+        Write::Prune(Prune::Merge(T0 + Span::from_secs(1))),
         Write::Quota(QuotaReading { month: "2026-12".into(), read_at: T0, limit: Some(5_000), used: 347 }),
         Write::Act(ActRow {
             at: T0,
@@ -267,8 +291,8 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
     let newest = OccurrenceFilter::Newest { campaign: Some(first.campaign.clone()), limit: 2 };
     let newest = store.occurrences(account, newest).await.unwrap();
     assert_eq!(newest.iter().map(|row| row.id.0).collect::<Vec<_>>(), [3, 7]);
-    let last = store.occurrences(account, OccurrenceFilter::Last).await.unwrap();
-    assert_eq!(last.iter().map(|row| row.id.0).collect::<Vec<_>>(), [8], "though 3 was due after it");
+    let last = store.last_occurrence(account).await.unwrap();
+    assert_eq!(last, OccurrenceId(8), "though 3 was due after it");
 }
 
 #[rstest]
@@ -305,32 +329,66 @@ async fn an_occurrence_moves_on_only_from_where_it_stands(#[case] database: Data
     assert_eq!(stored, [expected], "nothing else of it changed");
 }
 
+/// Open is what waits for its last outcome, whatever its state says: a cancelled one may still have requests under way.
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
 #[tokio::test]
-async fn caps_see_open_occurrences_and_parts_from_an_instant_on(#[case] database: Database) {
+async fn an_occurrence_is_open_until_its_last_outcome(#[case] database: Database) {
+    use OccurrenceState::*;
     let test = TestStore::new(database).await;
     let store = &*test.store;
     let account = new_account(store, "a").await;
     let mut fence = granted(store, account, "n", T0).await;
+    assert_eq!(store.last_occurrence(account).await.unwrap(), OccurrenceId(0));
     let at = |days| T0 + Span::from_days(days);
-    let finished = |id, days| OccurrenceRow { state: OccurrenceState::Finished, ..occurrence(id, at(days)) };
     let resumed = Part { from_batch: 5, effective_at: at(9) };
-    let mut late = finished(4, 2);
-    late.parts.push(resumed);
-    let writes =
-        vec![freeze(finished(1, 1)), freeze(finished(2, 5)), freeze(occurrence(3, T0)), freeze(late)];
+    let mut writes = Vec::new();
+    for (id, state, finished) in [
+        (1, Finished, true),
+        (2, Cancelled, false),
+        (3, Cancelled, true),
+        (7, Held, false),
+        (5, Refused, true),
+    ] {
+        let finished_at = finished.then_some(T0);
+        let row = OccurrenceRow { state, finished_at, ..occurrence(id, at(10 - id)) };
+        let parts = row.parts.iter().copied().chain([resumed]).collect();
+        writes.push(freeze(OccurrenceRow { parts, ..row }));
+    }
     store.commit(&mut fence, T0, Priority::Freeze, writes).await.unwrap();
-    let since = async |at| {
-        let rows = store.occurrences(account, OccurrenceFilter::EffectiveSince(at)).await.unwrap();
-        rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
-    };
-    assert_eq!(since(at(1)).await, [2, 4, 1, 3]);
-    assert_eq!(since(at(5)).await, [2, 4, 3], "at the instant itself");
-    assert_eq!(since(at(5) + Span::from_millis(1)).await, [4, 3]);
-    let by_id = store.occurrences(account, OccurrenceFilter::Id(OccurrenceId(4))).await.unwrap();
-    assert_eq!(by_id[0].parts, [Part { from_batch: 0, effective_at: at(2) }, resumed]);
+    let open = store.occurrences(account, OccurrenceFilter::Open).await.unwrap();
+    assert_eq!(open.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2, 7]);
+    assert_eq!(open[0].parts, [Part { from_batch: 0, effective_at: at(8) }, resumed]);
+    assert_eq!(store.last_occurrence(account).await.unwrap(), OccurrenceId(7), "not the newest due");
+}
+
+/// One row tells whether a one-shot has run, however many there are.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
+async fn the_last_run_of_a_campaign_is_found_by_its_number(#[case] database: Database) {
+    let test = TestStore::new(database).await;
+    let store = &*test.store;
+    let account = new_account(store, "a").await;
+    let mut fence = granted(store, account, "n", T0).await;
+    let campaign = occurrence(1, T0).campaign;
+    let last = async |run| store.last_run(account, &campaign, run).await.unwrap().map(|row| row.id.0);
+    assert_eq!(last(0).await, None);
+    let run = |id, days, run| OccurrenceRow { run, ..occurrence(id, T0 + Span::from_days(days)) };
+    let other = "other".to_owned().try_into().unwrap();
+    let rows = [
+        run(1, 1, Run::Scheduled(0)),
+        run(2, 9, Run::Test(T0 + Span::from_days(9))),
+        run(3, 0, Run::Scheduled(2)),
+        OccurrenceRow { campaign: other, ..run(4, 9, Run::Scheduled(9)) },
+    ];
+    store.commit(&mut fence, T0, Priority::Freeze, rows.into_iter().map(freeze).collect()).await.unwrap();
+    assert_eq!(
+        (last(0).await, last(1).await, last(2).await, last(3).await),
+        (Some(1), Some(3), Some(3), None)
+    );
 }
 
 #[rstest]
@@ -381,12 +439,12 @@ async fn a_million_friends_freeze_in_one_transaction(#[case] database: Database)
         position: 0,
         name: "main".to_owned().try_into().unwrap(),
         messages: r#"[{"type":"text","text":"冬の新作🎂"}]"#.into(),
-        content: haishin::domain::message::ContentDigest([5; 32]),
+        content: ContentDigest([5; 32]),
         unit: Some("winter_20261204".into()),
         recipients: scattered,
     };
-    let holdout = OccurrenceSet {
-        kind: SetKind::Excluded(haishin::domain::delivery::Exclusion::Holdout),
+    let holdout = ExcludedSet {
+        exclusion: haishin::domain::delivery::Exclusion::Holdout,
         friends: (10_000_000..11_000_000).collect(),
     };
     let new = NewOccurrence { row: occurrence(1, T0), variants: vec![variant], sets: vec![holdout] };
@@ -395,5 +453,5 @@ async fn a_million_friends_freeze_in_one_transaction(#[case] database: Database)
         .await
         .unwrap();
     assert_eq!(store.variants(account, OccurrenceId(1)).await.unwrap(), new.variants);
-    assert_eq!(store.sets(account, OccurrenceId(1)).await.unwrap(), new.sets);
+    assert_eq!(store.exclusions(account, OccurrenceId(1)).await.unwrap(), new.sets);
 }

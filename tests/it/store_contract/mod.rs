@@ -7,14 +7,18 @@ mod fence;
 mod inbox;
 mod isolation;
 mod lost;
+mod migration;
+mod prune;
 mod rows;
 mod samples;
 mod schema;
 
 use haishin::domain::effect::{Effect, Entry};
 use haishin::domain::id::{AccountId, AccountSlug, FriendId, Seq, TagName};
+use haishin::domain::sends::Sent;
 use haishin::domain::time::{Instant, Span};
-use haishin::store::{Claim, Fence, OccurrenceFilter, Store};
+use haishin::store::{CheckpointChunk, Claim, Fence, OccurrenceFilter, SentFilter, Store};
+use tokio::sync::mpsc;
 
 /// A day nobody's clock shows any more.
 const T0: Instant = Instant::from_millis(1_796_374_800_000);
@@ -40,6 +44,26 @@ fn tagged(seq: i64) -> Entry {
     Entry { seq: Seq(seq), friend, at: T0, effect: Effect::TagAdded { tag } }
 }
 
+/// The complete checkpoint: as of which entry, and its chunks.
+async fn chunks(store: &dyn Store, account: AccountId) -> Option<(Seq, Vec<CheckpointChunk>)> {
+    let checkpoint = store.checkpoint(account).await.unwrap()?;
+    Some((checkpoint.seq, store.checkpoint_chunks(account, &checkpoint.chunks).await.unwrap()))
+}
+
+/// Past sends in the order they come.
+pub async fn sent(store: &dyn Store, account: AccountId, filter: SentFilter) -> Vec<Sent> {
+    let (pages, mut incoming) = mpsc::channel(1);
+    let mut all = Vec::new();
+    let taking = async {
+        while let Some(page) = incoming.recv().await {
+            all.extend(page);
+        }
+    };
+    let (read, ()) = tokio::join!(store.sent(account, filter, pages), taking);
+    read.unwrap();
+    all
+}
+
 /// Everything the store tells of an account, to be compared.
 async fn dump(store: &dyn Store, account: AccountId) -> String {
     let mut text = format!(
@@ -50,7 +74,7 @@ async fn dump(store: &dyn Store, account: AccountId) -> String {
         store.strays(account, 1000).await.unwrap(),
         store.friends(account, None, 1000).await.unwrap(),
         store.entries(account, Seq(0), 1000).await.unwrap(),
-        store.checkpoint(account).await.unwrap(),
+        chunks(store, account).await,
         store.campaigns(account).await.unwrap(),
         store.quota(account).await.unwrap(),
         store.acts(account, 1000).await.unwrap(),
@@ -58,7 +82,9 @@ async fn dump(store: &dyn Store, account: AccountId) -> String {
     let all = OccurrenceFilter::Newest { campaign: None, limit: 1000 };
     for row in store.occurrences(account, all).await.unwrap() {
         text += &format!("{row:#?}\n{:#?}\n", store.variants(account, row.id).await.unwrap());
-        text += &format!("{:#?}\n", store.sets(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.exclusions(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.deliveries(account, row.id).await.unwrap());
+        text += &format!("{:#?}\n", store.received(account, &row.campaign).await.unwrap());
         text += &format!("{:#?}\n", store.strides(account, row.id).await.unwrap());
         text += &format!("{:#?}\n", store.batches(account, row.id).await.unwrap());
     }

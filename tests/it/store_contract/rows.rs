@@ -1,15 +1,20 @@
 //! What is written is read back, whatever it holds.
 
 use haishin::domain::id::{AccountId, Seq};
+use haishin::domain::key::Run;
+use haishin::domain::sends::Sent;
+use haishin::domain::time::Instant;
 use haishin::store::{
-    Claim, NewInbox, NewStray, NewVersion, OccurrenceFilter, Priority, Store, StoreError, StrayRow, Write,
+    Claim, DeliverySet, NewInbox, NewOccurrence, NewStray, NewVersion, OccurrenceFilter, Priority,
+    SentFilter, Store, StoreError, StrayRow, Write,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use rstest::rstest;
 
-use super::{T0, TEN, new_account, samples};
+use super::commit::arm;
+use super::{T0, TEN, new_account, samples, sent};
 use crate::support::store::{Database, TestStore};
 
 /// Runs `check` on drawn values, each on an account of its own of one store.
@@ -135,9 +140,64 @@ fn occurrences(#[case] database: Database) {
             assert_eq!(store.occurrences(account, filter).await.unwrap(), std::slice::from_ref(&new.row));
         }
         assert_eq!(store.variants(account, id).await.unwrap(), new.variants);
-        assert_eq!(store.sets(account, id).await.unwrap(), new.sets);
+        assert_eq!(store.exclusions(account, id).await.unwrap(), new.sets);
         let open = store.occurrences(account, OccurrenceFilter::Open).await.unwrap();
-        assert_eq!(open.len(), usize::from(new.row.state.is_open()));
+        assert_eq!(open.len(), usize::from(new.row.finished_at.is_none()));
+    });
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+fn deliveries(#[case] database: Database) {
+    let occurrence = (samples::occurrence_row(), samples::sets());
+    let drawn = (occurrence, samples::deliveries(3), samples::deliveries(3));
+    for_each(database, drawn, async |store, account, ((row, sets), first, second)| {
+        let id = row.id;
+        let variants: Vec<_> = (0..3).map(|position| arm(position, [position])).collect();
+        let new = NewOccurrence { row: row.clone(), variants, sets: sets.clone() };
+        let deliveries = |sets: &Vec<DeliverySet>| Write::Deliveries { occurrence: id, sets: sets.clone() };
+        commit(store, account, vec![Write::Occurrence(Box::new(new)), deliveries(&first)]).await.unwrap();
+        assert_eq!(store.deliveries(account, id).await.unwrap(), first);
+        // Written again, the new ones stand in the place of all.
+        commit(store, account, vec![deliveries(&second)]).await.unwrap();
+        assert_eq!(store.deliveries(account, id).await.unwrap(), second);
+
+        let tally = store.tally(account, id).await.unwrap();
+        let excluded = sets.iter().map(|set| (set.exclusion.clone(), set.friends.len()));
+        assert_eq!(tally.excluded, excluded.collect::<Vec<_>>());
+        let mut outcomes = std::collections::BTreeMap::new();
+        second.iter().for_each(|set| *outcomes.entry(set.outcome).or_default() += set.friends.len());
+        assert_eq!(tally.outcomes, outcomes);
+        assert_eq!(tally.arms.iter().map(|arm| arm.friends).collect::<Vec<_>>(), [1, 1, 1]);
+
+        let mut counted: Vec<Sent> = second
+            .iter()
+            .filter(|set| matches!(row.run, Run::Scheduled(_)) && set.outcome.counts())
+            .map(|set| Sent {
+                occurrence: id,
+                campaign: row.campaign.clone(),
+                category: row.category.clone(),
+                capped: row.capped,
+                content: arm(set.position, []).content,
+                effective: set.effective_at,
+                friends: set.friends.clone(),
+            })
+            .collect();
+        let key = |sent: &Sent| (sent.effective, sent.content.0, sent.friends.len(), sent.friends.min());
+        counted.sort_by_key(key);
+        let cut = counted.get(counted.len() / 2).map_or(T0, |sent| sent.effective);
+        for since in [Instant::MIN, cut] {
+            let mut found = sent(store, account, SentFilter::Since(since)).await;
+            assert!(found.is_sorted_by_key(|sent| sent.effective), "in the order they count");
+            found.sort_by_key(key);
+            let expected = counted.iter().filter(|sent| sent.effective >= since).cloned();
+            assert_eq!(found, expected.collect::<Vec<_>>());
+        }
+        let before = SentFilter::Unmerged { campaign: row.campaign.clone(), before: cut };
+        let mut found = sent(store, account, before).await;
+        found.sort_by_key(key);
+        assert_eq!(found, counted.into_iter().filter(|sent| sent.effective < cut).collect::<Vec<_>>());
     });
 }
 

@@ -301,7 +301,7 @@ fn variants() -> impl Strategy<Value = Vec<VariantRow>> {
     })
 }
 
-fn set_kind() -> impl Strategy<Value = SetKind> {
+fn exclusion() -> impl Strategy<Value = Exclusion> {
     use Exclusion::*;
     let plain = vec![
         NotFollowing,
@@ -316,17 +316,26 @@ fn set_kind() -> impl Strategy<Value = SetKind> {
         NotSampled,
         Holdout,
     ];
-    prop_oneof![
-        proptest::sample::select(plain).prop_map(SetKind::Excluded),
-        text().prop_map(|cap| SetKind::Excluded(Capped { cap })),
-        proptest::sample::select(Outcome::ALL.to_vec()).prop_map(SetKind::Outcome),
-    ]
+    prop_oneof![proptest::sample::select(plain), text().prop_map(|cap| Capped { cap }),]
 }
 
-/// Sets of distinct kinds, in their order.
-pub fn sets() -> impl Strategy<Value = Vec<OccurrenceSet>> {
-    btree_map(set_kind(), bitmap(), 0..5)
-        .prop_map(|sets| sets.into_iter().map(|(kind, friends)| OccurrenceSet { kind, friends }).collect())
+/// Exclusions in their order.
+pub fn sets() -> impl Strategy<Value = Vec<ExcludedSet>> {
+    let set = |(exclusion, friends)| ExcludedSet { exclusion, friends };
+    btree_map(exclusion(), bitmap(), 0..5).prop_map(move |sets| sets.into_iter().map(set).collect())
+}
+
+/// Deliveries of some of these arms, in their order.
+pub fn deliveries(arms: u32) -> impl Strategy<Value = Vec<DeliverySet>> {
+    let outcome = proptest::sample::select(Outcome::ALL.to_vec());
+    let set = |((position, effective_at, outcome), friends)| DeliverySet {
+        position,
+        effective_at,
+        outcome,
+        friends,
+    };
+    let places = btree_map((0..arms, instant(), outcome), bitmap(), 0..6);
+    places.prop_map(move |sets| sets.into_iter().map(set).collect())
 }
 
 pub fn occurrence() -> impl Strategy<Value = NewOccurrence> {

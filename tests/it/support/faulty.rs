@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
-use haishin::domain::id::{AccountId, AccountSlug, FriendId, OccurrenceId, Seq, VersionId};
+use haishin::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use haishin::domain::sends::Sent;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
-use tokio::sync::watch;
+use roaring::RoaringBitmap;
+use tokio::sync::{mpsc, watch};
 
 /// How a write goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,7 +162,9 @@ fn name(write: &Write) -> &'static str {
         Write::Part { .. } => "part",
         Write::Stride(_) => "stride",
         Write::Batches(_) => "batches",
-        Write::Sets { .. } => "sets",
+        Write::Deliveries { .. } => "deliveries",
+        Write::Imported => "imported",
+        Write::Prune(_) => "prune",
         Write::Quota(_) => "quota",
         Write::Act(_) => "act",
         Write::Strays(_) => "strays",
@@ -299,12 +303,67 @@ impl Store for Faulty {
     ) -> Result<Vec<VariantRow>, StoreError> {
         self.inner.variants(account, occurrence).await
     }
-    async fn sets(
+    async fn last_occurrence(&self, account: AccountId) -> Result<OccurrenceId, StoreError> {
+        self.inner.last_occurrence(account).await
+    }
+    async fn last_run(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+        run: u32,
+    ) -> Result<Option<OccurrenceRow>, StoreError> {
+        self.inner.last_run(account, campaign, run).await
+    }
+    async fn exclusions(
         &self,
         account: AccountId,
         occurrence: OccurrenceId,
-    ) -> Result<Vec<OccurrenceSet>, StoreError> {
-        self.inner.sets(account, occurrence).await
+    ) -> Result<Vec<ExcludedSet>, StoreError> {
+        self.inner.exclusions(account, occurrence).await
+    }
+    async fn deliveries(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Vec<DeliverySet>, StoreError> {
+        self.inner.deliveries(account, occurrence).await
+    }
+    async fn tally(&self, account: AccountId, occurrence: OccurrenceId) -> Result<Tally, StoreError> {
+        self.inner.tally(account, occurrence).await
+    }
+    async fn sent(
+        &self,
+        account: AccountId,
+        filter: SentFilter,
+        pages: mpsc::Sender<Vec<Sent>>,
+    ) -> Result<(), StoreError> {
+        self.inner.sent(account, filter, pages).await
+    }
+    async fn received(
+        &self,
+        account: AccountId,
+        campaign: &CampaignSlug,
+    ) -> Result<RoaringBitmap, StoreError> {
+        self.inner.received(account, campaign).await
+    }
+    async fn prunable(&self, account: AccountId, kinds: &[Prune]) -> Result<Option<Prune>, StoreError> {
+        self.inner.prunable(account, kinds).await
+    }
+    async fn journal_stretch(
+        &self,
+        account: AccountId,
+        range: (Seq, Seq),
+        events_before: Option<Instant>,
+        limit: u32,
+    ) -> Result<Option<JournalStretch>, StoreError> {
+        self.inner.journal_stretch(account, range, events_before, limit).await
+    }
+    async fn checkpoint_chunks(
+        &self,
+        account: AccountId,
+        keys: &[ChunkKey],
+    ) -> Result<Vec<CheckpointChunk>, StoreError> {
+        self.inner.checkpoint_chunks(account, keys).await
     }
     async fn strides(
         &self,

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use haishin::domain::delivery::{Exclusion, Outcome};
 use haishin::domain::id::{AccountId, UserId};
 use haishin::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
-use haishin::store::{
-    BatchEnding, BatchRow, OccurrenceFilter, OccurrenceRow, SetKind, Store, StrideRow, VariantRow,
-};
+use haishin::store::{BatchEnding, BatchRow, OccurrenceFilter, OccurrenceRow, Store, StrideRow, VariantRow};
 use roaring::RoaringBitmap;
 
 /// One account's books.
@@ -57,12 +55,13 @@ pub async fn users(store: &dyn Store, account: AccountId) -> BTreeMap<u32, UserI
 impl Entry {
     async fn read(store: &dyn Store, account: AccountId, row: OccurrenceRow) -> Self {
         let (mut exclusions, mut ended) = (BTreeMap::new(), BTreeMap::new());
-        for set in store.sets(account, row.id).await.unwrap() {
-            let twice = match set.kind {
-                SetKind::Excluded(exclusion) => exclusions.insert(exclusion, set.friends),
-                SetKind::Outcome(outcome) => ended.insert(outcome, set.friends),
-            };
-            assert_eq!(twice, None);
+        for set in store.exclusions(account, row.id).await.unwrap() {
+            assert_eq!(exclusions.insert(set.exclusion, set.friends), None);
+        }
+        for set in store.deliveries(account, row.id).await.unwrap() {
+            let all: &mut RoaringBitmap = ended.entry(set.outcome).or_default();
+            assert!(all.is_disjoint(&set.friends), "nobody ended twice");
+            *all |= set.friends;
         }
         Self {
             arms: store.variants(account, row.id).await.unwrap(),

@@ -1,0 +1,38 @@
+//! What can be pruned. `portable/prune` does it.
+
+use crate::domain::id::Seq;
+use crate::domain::time::Instant;
+
+/// A kind of pruning with its bound. Applied, each removes one bounded slice of what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prune {
+    /// Chunks of checkpoints that newer ones have taken the place of, or that an owner before this one did not complete.
+    Chunks,
+    /// Journal entries in `(after, upto]`: those of state, and events that happened before the instant.
+    Journal {
+        /// After this entry…
+        after: Seq,
+        /// …up to this one.
+        upto: Seq,
+        /// Events stay if absent.
+        events_before: Option<Instant>,
+    },
+    /// Accepted deliveries effective before the instant go into the one set of all who ever received their campaign;
+    /// where they are they stay, too.
+    Merge(Instant),
+    /// Dedupe ids of webhooks that were applied before.
+    WebhookIds(Instant),
+    /// Batches and strides of occurrences that ended before.
+    Batches(Instant),
+    /// The sets of occurrences that ended before; who received the campaign is merged first, counts stay.
+    Sets(Instant),
+}
+
+/// What a stretch of the journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalStretch {
+    /// Its last entry.
+    pub last: Seq,
+    /// How many of its entries a [`Prune::Journal`] over it removes.
+    pub prunable: u64,
+}
