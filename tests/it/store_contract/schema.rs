@@ -116,7 +116,7 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "LAST",
         "NEWEST",
         "NEWEST_OF",
-        "LAST",
+        "COUNT",
         "FORGET_CHUNKS",
         "OPEN",
         "ALL_KEYS",
