@@ -12,7 +12,7 @@ use super::problem::{Expected, Noun, Problem};
 use super::rule::{Names, Rules, Uses};
 use super::schedule::{Surroundings, if_missed, schedule};
 use super::tree::{Home, Item, Table};
-use crate::domain::campaign::{Campaign, Variant, VariantShare};
+use crate::domain::campaign::{Campaign, Dispatch, Variant, VariantShare, WhenCapped};
 use crate::domain::id::{AccountSlug, CampaignSlug, SegmentSlug, VariantName};
 use crate::domain::policy::Share;
 use crate::domain::schedule::IfMissed;
@@ -39,6 +39,8 @@ pub(super) const HOMES: &[Home] = &[
             "pace",
             "notify",
             "draft",
+            "sample",
+            "when_capped",
             "variant",
             "message",
             "schedule",
@@ -127,6 +129,8 @@ impl Campaigns<'_> {
         let pace = optional(table, "pace", |item| item.pace());
         let notify = table.get("notify").map(|item| item.flag());
         let draft = optional(table, "draft", |item| item.flag());
+        let sample = optional(table, "sample", |item| item.whole(1, i64::MAX));
+        let when_capped = table.get("when_capped").map(|item| when_capped(&item));
         let immediate = self.immediate(table, account, category.as_ref());
         let variants = variants(table);
         later(table);
@@ -145,28 +149,34 @@ impl Campaigns<'_> {
         let (account, defaults, read, category) = (account?, self.defaults?, read?, category?);
         let (segment, audience) = audience?;
         let opt_out = account.policy.categories.get(&category).and_then(|category| category.opt_out.clone());
-        Some(Campaign {
+        let dispatch = Dispatch {
             slug,
+            step: None,
             title: title?.to_owned(),
             account: account.slug.clone(),
-            segment,
-            audience: Arc::new(audience),
             category,
             priority: priority.unwrap_or(Some(defaults.priority))?,
-            schedule: read.schedule,
-            rerun: read.rerun,
-            deadline: read.deadline,
             max_recipients: max_recipients?.map(i64::unsigned_abs),
             holdout: holdout.unwrap_or(Some(defaults.holdout))?,
+            sample: sample?.map(i64::unsigned_abs),
             once: once?,
             repeat_after: repeat_after?,
             reach_everyone: reach?.unwrap_or(false),
             immediate: immediate?,
+            when_capped: when_capped.unwrap_or(Some(WhenCapped::Skip))?,
             variants: variants?,
             pace: pace?,
             notify: notify.unwrap_or(Some(defaults.notify))?,
-            draft: draft?.unwrap_or(false),
             opt_out,
+            deadline: read.deadline,
+        };
+        Some(Campaign {
+            dispatch,
+            segment,
+            audience: Arc::new(audience),
+            schedule: read.schedule,
+            rerun: read.rerun,
+            draft: draft?.unwrap_or(false),
         })
     }
 
@@ -256,22 +266,28 @@ fn optional<'a, T>(
 
 /// What a later version will do.
 fn later(table: &Table<'_>) {
-    for key in ["sample", "budget", "start", "step", "stop", "stop_on", "again"] {
+    for key in ["budget", "start", "step", "stop", "stop_on", "again"] {
         if let Some(at) = table.key_at(key) {
             table.get(key);
             table.file.report(at, Problem::Later { feature: key.to_owned() });
         }
-    }
-    if let Some(item) = table.get("when_capped")
-        && !matches!(item.value, toml::de::DeValue::String(word) if word == "skip")
-    {
-        item.report(Problem::Later { feature: "when_capped = { defer = … }".to_owned() });
     }
     if let Some(item) = table.get("delivery")
         && item.word(&[("auto", ""), ("multicast", ""), ("push", "push")]) == Some("push")
     {
         item.report(Problem::Later { feature: "delivery = \"push\"".to_owned() });
     }
+}
+
+/// `when_capped = "skip"` or `{ defer = "3d" }`.
+pub(super) fn when_capped(item: &Item<'_>) -> Option<WhenCapped> {
+    if item.value.as_table().is_none() {
+        return item.word(&[("skip", WhenCapped::Skip)]);
+    }
+    let table = item.table("when_capped")?;
+    let limit = table.need("defer").and_then(|item| item.span());
+    table.finish();
+    limit.map(WhenCapped::Defer)
 }
 
 /// `[[message]]` is the one arm of a plain campaign, `[[variant]]` the arms of a test.

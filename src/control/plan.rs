@@ -123,11 +123,12 @@ async fn one_shots(
     let mut wrong: Vec<String> = Vec::new();
     for campaign in configuration.campaigns.values() {
         let When::Once(at) = campaign.schedule.when else { continue };
-        let account = configuration.accounts.get(&campaign.account);
+        let account = configuration.accounts.get(&campaign.dispatch.account);
         let shown = |at: Instant| at.rfc3339(account.map_or(Tz::UTC, |account| account.policy.zone));
         let mut rows = Vec::new();
-        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
-            let filter = OccurrenceFilter::Newest { campaign: Some(campaign.slug.clone()), limit: 1_000 };
+        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.dispatch.account) {
+            let filter =
+                OccurrenceFilter::Newest { campaign: Some(campaign.dispatch.slug.clone()), limit: 1_000 };
             rows = store
                 .occurrences(account.id, filter)
                 .await
@@ -135,8 +136,10 @@ async fn one_shots(
         }
         let ran = rows.iter().find(|row| matches!(row.run, Run::Scheduled(run) if run >= campaign.rerun));
         wrong.extend(match ran {
-            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, &shown(row.due_at), lang)),
-            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, &shown(at), lang)),
+            Some(row) if row.due_at != at => {
+                Some(ran_already(&campaign.dispatch.slug, &shown(row.due_at), lang))
+            }
+            None if at <= now && !campaign.draft => Some(too_late(&campaign.dispatch.slug, &shown(at), lang)),
             _ => None,
         });
     }

@@ -103,6 +103,10 @@ slug_type!(
     CampaignSlug
 );
 slug_type!(
+    /// A step of a drip: its identity within the drip, whatever its place in the file.
+    StepName
+);
+slug_type!(
     /// A segment's identity: its file's name without `.toml`.
     SegmentSlug
 );

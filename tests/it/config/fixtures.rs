@@ -334,10 +334,7 @@ pub fn several_accounts() -> Source {
 
 pub fn later() -> Source {
     shop(&[
-        (
-            "campaigns/a.toml",
-            &campaign("sample = 3000\nwhen_capped = { defer = \"3d\" }\ndelivery = \"push\""),
-        ),
+        ("campaigns/a.toml", &campaign("delivery = \"push\"")),
         (
             "campaigns/b.toml",
             &with_messages(

@@ -91,9 +91,9 @@ fn deadlines_and_bounds_include_a_bare_day() {
     };
     let at = "at = \"2026-12-04 18:00\"\n";
     let end = Some(Deadline::At(instant("2026-12-04T15:00:00Z")));
-    assert_eq!(campaign(&format!("{at}deadline = 2026-12-04")).deadline, end);
+    assert_eq!(campaign(&format!("{at}deadline = 2026-12-04")).dispatch.deadline, end);
     let after = Some(Deadline::After(Span::from_hours(3)));
-    assert_eq!(campaign(&format!("{at}deadline = \"3h\"")).deadline, after);
+    assert_eq!(campaign(&format!("{at}deadline = \"3h\"")).dispatch.deadline, after);
     let daily = campaign("every = \"day\"\nat = \"10:00\"\nfrom = 2026-12-10\nuntil = 2026-12-11");
     let due: Vec<String> = daily.schedule.when.after(super::now()).map(|at| at.to_string()).collect();
     assert_eq!(due, ["2026-12-10T01:00:00.000Z", "2026-12-11T01:00:00.000Z"]);
@@ -160,7 +160,7 @@ fn an_account_overrides_what_is_shared() {
 
 fn set(messages: &str) -> haishin::domain::message::MessageSet {
     let source = shop(&[("campaigns/a.toml", &with_messages(messages))]);
-    clean(&source).campaigns["a"].variants[0].messages.clone()
+    clean(&source).campaigns["a"].dispatch.variants[0].messages.clone()
 }
 
 /// Every kind of message in LINE's own spelling, keys sorted.

@@ -82,8 +82,11 @@ fn a_file_with_an_account_only_has_the_defaults() {
     assert_eq!(account.api_base, "https://api.line.me");
     assert_eq!(account.plan.name, "standard");
     let campaign = found.campaigns.values().next().unwrap();
-    assert_eq!(campaign.category.as_str(), "promotion");
-    assert_eq!((campaign.priority, campaign.holdout, campaign.notify), (50, Share::NONE, true));
+    assert_eq!(campaign.dispatch.category.as_str(), "promotion");
+    assert_eq!(
+        (campaign.dispatch.priority, campaign.dispatch.holdout, campaign.dispatch.notify),
+        (50, Share::NONE, true)
+    );
     assert_eq!(
         (campaign.schedule.if_missed, campaign.schedule.grace),
         (IfMissed::Latest, Span::from_hours(2))
@@ -118,18 +121,18 @@ fn the_demo_campaigns_are_the_design_s() {
     let found = configuration(&source());
     let winter = &found.campaigns["winter-coupon"];
     assert!(matches!(winter.schedule.when, When::Once(at) if at.to_string() == "2026-12-04T09:00:00.000Z"));
-    assert_eq!(winter.max_recipients, Some(3_000));
-    assert_eq!(winter.holdout.to_string(), "5%");
-    assert_eq!(winter.account.as_str(), "koharu");
-    insta::assert_snapshot!(winter.variants[0].messages.json, @r#"[{"text":"冬の新作が届きました☕ https://koharu.example/winter","type":"text"},{"couponId":"01KOHARUWINTER10","type":"coupon"}]"#);
+    assert_eq!(winter.dispatch.max_recipients, Some(3_000));
+    assert_eq!(winter.dispatch.holdout.to_string(), "5%");
+    assert_eq!(winter.dispatch.account.as_str(), "koharu");
+    insta::assert_snapshot!(winter.dispatch.variants[0].messages.json, @r#"[{"text":"冬の新作が届きました☕ https://koharu.example/winter","type":"text"},{"couponId":"01KOHARUWINTER10","type":"coupon"}]"#);
     let birthday = &found.campaigns["birthday"];
     let due = birthday.schedule.when.next_after(super::now()).unwrap();
     assert_eq!(due.to_string(), "2027-01-01T02:00:00.000Z");
     assert_eq!(
-        birthday.variants.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(),
+        birthday.dispatch.variants.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(),
         ["benefit", "gift"]
     );
     let fair = &found.campaigns["gift-fair"];
-    assert!(fair.reach_everyone);
-    assert_eq!(fair.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(2))));
+    assert!(fair.dispatch.reach_everyone);
+    assert_eq!(fair.dispatch.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(2))));
 }
