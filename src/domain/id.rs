@@ -118,6 +118,10 @@ slug_type!(
     /// An arm of an A/B test.
     VariantName
 );
+slug_type!(
+    /// A system of the shop's in `haishin.toml` (`[webhooks.NAME]`).
+    WebhookName
+);
 name_type!(
     /// A label a friend holds, compared code point by code point.
     TagName

@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use super::attribute::Value;
 use super::campaign::Dispatch;
-use super::id::{AccountSlug, AttributeName, CampaignSlug, StepName, TagName};
+use super::friend::Status;
+use super::id::{AccountSlug, AttributeName, CampaignSlug, StepName, TagName, WebhookName};
 use super::schedule::{IfMissed, TimeOfDay};
-use super::segment::rule::{Comparison, Rule};
+use super::segment::rule::{Age, AttributeTest, Bound, Comparison, Condition, EventCondition, Measure, Rule};
 use super::time::{Span, Tz};
 
 /// A drip: friends start one by one and go through its steps.
@@ -79,6 +80,40 @@ pub enum Start {
     },
     /// A local day at a distance from a date or instant among the friend's attributes.
     Date(DateStart),
+}
+
+impl Start {
+    /// Whom [`Existing::Enroll`] starts, asked at the activation. `None` where that cannot be told any more: nobody
+    /// keeps who once held a tag, and a day that has passed is over.
+    pub fn existing(&self) -> Option<Rule> {
+        let condition = match self {
+            Start::TagAdded(tag) => Condition::Tag { tag: tag.clone(), held: Age::Any },
+            Start::Event(Happening::Event { event, properties, count }) => {
+                let (within, mut bounds) =
+                    count.as_ref().map_or((None, Vec::new()), |count| (count.within, count.bounds.clone()));
+                // Bounds that no event at all satisfies start nobody to whom none happened.
+                bounds.push(Bound::Gte(1));
+                let (event, properties) = (event.clone(), properties.clone());
+                Condition::Event(EventCondition {
+                    event,
+                    within,
+                    properties,
+                    measure: Measure::Count(bounds),
+                })
+            }
+            Start::Followed => Condition::Status(Status::Following),
+            Start::Attribute { name, to } => {
+                let test = if to.is_empty() {
+                    AttributeTest::IsSet(true)
+                } else {
+                    AttributeTest::Compare(to.clone())
+                };
+                Condition::Attribute { name: name.clone(), test }
+            }
+            Start::TagRemoved(_) | Start::Event(_) | Start::Date(_) => return None,
+        };
+        Some(Rule::Is(condition))
+    }
 }
 
 /// "7 days before `booking_at` at 18:00", "on the birthday at 10:00".
@@ -165,8 +200,8 @@ pub enum Action {
     },
     /// Links a rich menu, or unlinks the one there is.
     RichMenu(Option<RichMenuId>),
-    /// Tells the shop's system: the name of a `[webhooks.NAME]` in `haishin.toml`.
-    Webhook(String),
+    /// Tells a system of the shop's.
+    Webhook(WebhookName),
 }
 
 /// LINE's id of a rich menu (`richmenu-…`).
