@@ -8,6 +8,7 @@
 //! The shipped `config/haishin.toml` is compiled in and is where the defaults stand (`layers`).
 
 mod account;
+mod arms;
 mod attribute;
 mod campaign;
 mod diagnostic;
@@ -27,6 +28,7 @@ mod slug;
 mod source;
 mod suggest;
 mod syntax;
+mod terms;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -46,12 +48,12 @@ use crate::domain::campaign::Campaign;
 use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Segment;
 use crate::domain::time::Instant;
-use campaign::{Campaigns, Defaults, HOMES};
 use diagnostic::Sink;
 use layers::{Layers, shipped};
 use rule::{DEPTH_MAX, Depths, Names, Uses};
 use syntax::{Cleaned, Parsed};
-use tree::{File, Table};
+use terms::{Defaults, Reading};
+use tree::{File, Home, Table};
 
 /// The main file's path.
 pub const MAIN_FILE: &str = "haishin.toml";
@@ -108,17 +110,12 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
     };
     let uses = Uses::default();
     let segments = segment::segments(&slugs.segments, &names, &uses, accounts.as_ref(), sink);
-    let reader = Campaigns {
-        names: &names,
-        uses: &uses,
-        accounts: accounts.as_ref(),
-        defaults: defaults.as_ref(),
-        now,
-    };
+    let reading =
+        Reading { names: &names, uses: &uses, accounts: accounts.as_ref(), defaults: defaults.as_ref(), now };
     let mut campaigns = Some(BTreeMap::new());
     for (slug, file) in &slugs.campaigns {
-        let table = Rc::new(top(file, "campaign", sink).with_homes(HOMES));
-        match (reader.campaign(slug.clone(), &table), &mut campaigns) {
+        let table = top(file, "campaign", campaign::HOMES, sink).with_homes();
+        match (campaign::campaign(&reading, slug, &table), &mut campaigns) {
             (Some(campaign), Some(campaigns)) => {
                 campaigns.insert(slug.clone(), campaign);
             }
@@ -170,7 +167,7 @@ fn main_file(
         sink.report(MAIN_FILE, None, Problem::NoMainFile);
         return (None, None);
     };
-    let top = Rc::new(top(file, "haishin", sink));
+    let top = Rc::new(top(file, "haishin", &[], sink));
     let shared = Layers::new([Rc::clone(&top), shipped(defaults_sink)]);
     let accounts = account::accounts(&top, &shared);
     let defaults = Defaults::read(&shared);
@@ -184,10 +181,10 @@ fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> 
     parsed.iter().find(|file| file.path == path)
 }
 
-fn top<'p>(file: &'p Parsed<'_>, name: &'static str, sink: &'p Sink) -> Table<'p> {
+fn top<'p>(file: &'p Parsed<'_>, name: &'static str, homes: &'static [Home], sink: &'p Sink) -> Table<'p> {
     // The beginning of the file stands for the whole.
     Table::new(
-        File { path: file.path, text: file.text, sink },
+        File { path: file.path, text: file.text, sink, homes },
         name,
         file.table.get_ref(),
         At { start: 0, end: 0 },

@@ -110,7 +110,7 @@ pub fn read(source: &Source) -> (Option<Node>, Vec<Diagnostic>) {
     };
     let cleaned = syntax::clean(path, text, &sink);
     let parsed = syntax::parse(&cleaned);
-    let top = Rc::new(super::top(&parsed, "haishin", &sink));
+    let top = Rc::new(super::top(&parsed, "haishin", &[], &sink));
     let node = node(&Layers::new([top, shipped(&defaults)]));
     let found = super::without_echoes(sink, &[parsed]);
     let broken = found.iter().any(|one| one.severity() == super::problem::Severity::Error);

@@ -50,7 +50,7 @@ pub(super) struct Uses {
     pub segments: RefCell<BTreeMap<SegmentSlug, Vec<Use>>>,
 }
 
-/// Reads the rules of one segment or campaign.
+/// Reads the rules of one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'c> {
     pub names: &'c Names,
@@ -68,6 +68,24 @@ impl Rules<'_> {
         let rule = self.rule_in(&table);
         table.finish();
         rule
+    }
+
+    /// `segment = "…"` or `audience = { … }`, with the segment's name where it is one; `Some(None)` where neither
+    /// stands there and none is needed.
+    pub fn audience_in(
+        &self,
+        table: &Table<'_>,
+        needed: bool,
+    ) -> Option<Option<(Option<SegmentSlug>, Rule)>> {
+        let Some(which) = table.one_of(&["segment", "audience"], needed) else {
+            return if needed { None } else { Some(None) };
+        };
+        let item = table.get(which)?;
+        if which == "audience" {
+            return Some(Some((None, self.rule(&item)?)));
+        }
+        let segment = self.segment(&item)?;
+        Some(Some((Some(segment.clone()), Rule::Segment(segment))))
     }
 
     /// The rule whose keys stand in a table, beside others of the caller's.

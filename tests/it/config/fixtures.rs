@@ -271,6 +271,10 @@ pub fn arms() -> Source {
             &format!("{}\n[[message]]\ntype = \"text\"\ntext = \"x\"\n", arms(["", "", ""])),
         ),
         ("campaigns/e-none.toml", &with_messages("variant = []\n")),
+        (
+            "campaigns/f-letter.toml",
+            &arms(["", "", ""]).replace("name = \"v0\"", "name = \"b\"").replace("name = \"v1\"\n", ""),
+        ),
     ])
 }
 
