@@ -30,6 +30,7 @@ mod suggest;
 mod syntax;
 mod terms;
 mod tree;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,10 +43,11 @@ pub use render::{Style, render};
 pub use report::{Format, Report, check_report};
 pub use secret::{ExposeSecret, SecretError, SecretSource, SecretString};
 pub use source::{Source, SourceError};
+pub use webhook::Webhook;
 
 use crate::domain::attribute::AttributeType;
 use crate::domain::campaign::Campaign;
-use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug};
+use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug, WebhookName};
 use crate::domain::segment::rule::Segment;
 use crate::domain::time::Instant;
 use diagnostic::Sink;
@@ -54,6 +56,7 @@ use rule::{DEPTH_MAX, Depths, Names, Uses};
 use syntax::{Cleaned, Parsed};
 use terms::{Defaults, Reading};
 use tree::{File, Home, Table};
+use webhook::Webhooks;
 
 /// The main file's path.
 pub const MAIN_FILE: &str = "haishin.toml";
@@ -71,6 +74,8 @@ pub struct Configuration {
     pub segments: BTreeMap<SegmentSlug, Segment>,
     /// Each campaign.
     pub campaigns: BTreeMap<CampaignSlug, Campaign>,
+    /// Each system of the shop's that may be told something.
+    pub webhooks: BTreeMap<WebhookName, Webhook>,
 }
 
 /// What reading the files gave.
@@ -100,7 +105,7 @@ pub fn parse(source: &Source, now: Instant) -> Checked {
 
 fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) -> Option<Configuration> {
     let slugs = slug::slugs(parsed, sink);
-    let (accounts, defaults) = main_file(parsed, sink, defaults_sink);
+    let main = main_file(parsed, sink, defaults_sink);
     let attributes = attribute::attributes(find(parsed, ATTRIBUTES_FILE), sink);
     let names = Names {
         attributes: attributes.declared,
@@ -109,9 +114,14 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
         campaigns: slugs.campaigns.keys().cloned().collect(),
     };
     let uses = Uses::default();
-    let segments = segment::segments(&slugs.segments, &names, &uses, accounts.as_ref(), sink);
-    let reading =
-        Reading { names: &names, uses: &uses, accounts: accounts.as_ref(), defaults: defaults.as_ref(), now };
+    let segments = segment::segments(&slugs.segments, &names, &uses, main.accounts.as_ref(), sink);
+    let reading = Reading {
+        names: &names,
+        uses: &uses,
+        accounts: main.accounts.as_ref(),
+        defaults: main.defaults.as_ref(),
+        now,
+    };
     let mut campaigns = Some(BTreeMap::new());
     for (slug, file) in &slugs.campaigns {
         let table = top(file, "campaign", campaign::HOMES, sink).with_homes();
@@ -129,10 +139,11 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
         report_depths(segments, campaigns, &slugs, sink);
     }
     Some(Configuration {
-        accounts: accounts?,
+        accounts: main.accounts?,
         attributes: names.attributes,
         segments: segments?,
         campaigns: campaigns?,
+        webhooks: main.webhooks.read?,
     })
 }
 
@@ -156,25 +167,28 @@ fn report_depths(
     }
 }
 
-type Accounts = BTreeMap<AccountSlug, Account>;
+/// What `haishin.toml` says, as far as it can be read.
+#[derive(Default)]
+struct Main {
+    accounts: Option<BTreeMap<AccountSlug, Account>>,
+    defaults: Option<Defaults>,
+    webhooks: Webhooks,
+}
 
-fn main_file(
-    parsed: &[Parsed<'_>],
-    sink: &Sink,
-    defaults_sink: &Sink,
-) -> (Option<Accounts>, Option<Defaults>) {
+fn main_file(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink) -> Main {
     let Some(file) = find(parsed, MAIN_FILE) else {
         sink.report(MAIN_FILE, None, Problem::NoMainFile);
-        return (None, None);
+        return Main::default();
     };
     let top = Rc::new(top(file, "haishin", &[], sink));
     let shared = Layers::new([Rc::clone(&top), shipped(defaults_sink)]);
     let accounts = account::accounts(&top, &shared);
     let defaults = Defaults::read(&shared);
+    let webhooks = webhook::webhooks(&top);
     // Read for its problems only: the process takes them from the file on disk.
     let _ = node::node(&shared);
     top.finish();
-    (accounts, defaults)
+    Main { accounts, defaults, webhooks }
 }
 
 fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> {

@@ -36,6 +36,7 @@ fn topics() -> Vec<(&'static str, Source)> {
         ),
         ("several_accounts", files::several_accounts()),
         ("rate", shop(&[("haishin.toml", &format!("{}rate = \"off\"\n", super::MAIN))])),
+        ("webhooks", files::webhooks()),
         ("later", files::later()),
         ("messages", files::messages()),
         ("message_rules", files::message_rules()),

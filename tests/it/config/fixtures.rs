@@ -323,6 +323,28 @@ pub fn accounts() -> Source {
     )])
 }
 
+pub fn webhooks() -> Source {
+    let main = "[webhooks.a]\n\
+                url = \"http://crm.example/hook\"\n\
+                secret = \"hunter2\"\n\
+                \n\
+                [webhooks.b]\n\
+                url = \"https://haishin:hunter2@crm.example/hook\"\n\
+                secret = { file = \"a\", env = \"b\" }\n\
+                \n\
+                [webhooks.c]\n\
+                url = \"crm.example\"\n\
+                token = \"hunter2\"\n\
+                \n\
+                [webhooks.\"d e\"]\n\
+                url = \"https://crm.example\"\n\
+                \n\
+                [webhooks.e]\n\
+                url = \"https://admin@crm.example\"\n\
+                secret = { env = \"\" }\n";
+    shop(&[("haishin.toml", &format!("webhook = {{}}\n{main}{}", super::MAIN))])
+}
+
 pub fn several_accounts() -> Source {
     let account = |slug: &str, zone: &str| {
         format!(

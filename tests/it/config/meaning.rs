@@ -1,6 +1,6 @@
 //! What the files mean once they are clean.
 
-use haishin::config::{Configuration, Rate, Source};
+use haishin::config::{Configuration, Rate, SecretSource, Source};
 use haishin::domain::campaign::Deadline;
 use haishin::domain::schedule::When;
 use haishin::domain::segment::rule::Rule;
@@ -156,6 +156,24 @@ fn an_account_overrides_what_is_shared() {
         (Rate::PerSecond(200), Rate::PerSecond(10))
     );
     assert_eq!(b.zone.name(), "Asia/Taipei");
+}
+
+#[test]
+fn webhooks_say_where_and_with_which_secret() {
+    let main = |url: &str| format!("[webhooks.crm]\nurl = \"{url}\"\nsecret = {{ env = \"CRM\" }}\n{MAIN}");
+    let read = |url: &str| check(&shop(&[("haishin.toml", &main(url))])).configuration;
+    for url in ["https://crm.example", "http://127.0.0.1:9000/x?y#z", "http://localhost/x"] {
+        let crm = &read(url).unwrap().webhooks["crm"];
+        assert_eq!((crm.url.as_str(), &crm.secret), (url, &SecretSource::Env("CRM".to_owned())));
+    }
+    for url in
+        ["http://127.0.0.1:x@evil.example", "http://127.0.0.1.evil.example", "https://", "ftp://crm.example"]
+    {
+        assert!(read(url).is_none(), "{url}");
+    }
+    let long =
+        |length: usize| format!("https://crm.example/{}", "x".repeat(length - "https://crm.example/".len()));
+    assert!(read(&long(2_000)).is_some() && read(&long(2_001)).is_none());
 }
 
 fn set(messages: &str) -> haishin::domain::message::MessageSet {
