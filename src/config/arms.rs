@@ -1,16 +1,20 @@
-//! The arms of a campaign: one message, or the variants of a test.
+//! The arms of a campaign or of a drip's step: one message, the variants of a test, or branches.
+
+use std::sync::Arc;
 
 use super::message::messages;
 use super::problem::{Expected, Problem};
+use super::rule::Rules;
 use super::tree::{Item, Table};
 use crate::domain::campaign::{Variant, VariantShare};
 use crate::domain::id::VariantName;
 use crate::domain::policy::Share;
+use crate::domain::segment::rule::Rule;
 
 /// Arms a person can still tell apart.
 const ARMS_MAX: usize = 26;
 
-/// `[[message]]` is the one arm of a plain campaign.
+/// `[[message]]` is the one arm of a plain campaign or step.
 pub(super) fn plain(item: &Item<'_>) -> Option<Vec<Variant>> {
     let name = VariantName::parse("main").ok()?;
     Some(vec![Variant { name, share: VariantShare::Equal, messages: messages(item)? }])
@@ -18,15 +22,25 @@ pub(super) fn plain(item: &Item<'_>) -> Option<Vec<Variant>> {
 
 /// `[[variant]]`: the arms of a test, which draw the friends by shares.
 pub(super) fn variants(item: &Item<'_>) -> Option<Vec<Variant>> {
-    let items = several(item)?;
+    let items = several(item, "variant")?;
     let read: Vec<Option<Variant>> = items.iter().enumerate().map(|(n, item)| variant(n, item)).collect();
     shares(&items);
     two_of_one_name(&items, |n| Some(letter(n)));
     read.into_iter().collect()
 }
 
-fn several<'a>(item: &Item<'a>) -> Option<Vec<Item<'a>>> {
-    let items = item.list_as(Expected::Tables { header: "[[variant]]" })?;
+/// `[[branch]]`: each friend gets the first whose rule holds; one without a rule is for everybody else.
+pub(super) fn branches(rules: &Rules<'_>, item: &Item<'_>) -> Option<Vec<Variant>> {
+    let items = several(item, "branch")?;
+    let last = items.len().saturating_sub(1);
+    let read: Vec<Option<Variant>> =
+        items.iter().enumerate().map(|(n, item)| branch(rules, n, n == last, item)).collect();
+    two_of_one_name(&items, |n| Some(letter(n)));
+    read.into_iter().collect()
+}
+
+fn several<'a>(item: &Item<'a>, arms: &str) -> Option<Vec<Item<'a>>> {
+    let items = item.tables(arms)?;
     if !(1..=ARMS_MAX).contains(&items.len()) {
         item.report(Problem::WrongCount { min: 1, max: ARMS_MAX, is: items.len() });
     }
@@ -43,6 +57,19 @@ fn variant(n: usize, item: &Item<'_>) -> Option<Variant> {
     let messages = table.need("message").and_then(|item| messages(&item));
     table.finish();
     Some(Variant { name: name?, share: share?, messages: messages? })
+}
+
+fn branch(rules: &Rules<'_>, n: usize, is_last: bool, item: &Item<'_>) -> Option<Variant> {
+    let table = item.table("branch")?.with_homes();
+    let name = name(n, &table);
+    let whom = rules.audience_in(&table, false);
+    if let (Some(None), false) = (&whom, is_last) {
+        table.report(Problem::RestNotLast);
+    }
+    let messages = table.need("message").and_then(|item| messages(&item));
+    table.finish();
+    let rule = whom?.map_or(Rule::All(Vec::new()), |(_, rule)| rule);
+    Some(Variant { name: name?, share: VariantShare::Branch(Arc::new(rule)), messages: messages? })
 }
 
 /// The name given, else `a`, `b`, …
@@ -81,7 +108,7 @@ fn shares(items: &[Item<'_>]) {
 }
 
 /// Reports the second of each name; `unnamed` is what one without a name is called.
-fn two_of_one_name(items: &[Item<'_>], unnamed: impl Fn(usize) -> Option<String>) {
+pub(super) fn two_of_one_name(items: &[Item<'_>], unnamed: impl Fn(usize) -> Option<String>) {
     let mut seen: Vec<String> = Vec::new();
     for (n, item) in items.iter().enumerate() {
         let given = item.part("name");

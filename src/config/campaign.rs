@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arms::{plain, variants};
 use super::schedule::{Surroundings, schedule};
-use super::terms::{Reading, optional, when_capped};
+use super::terms::{Reading, elsewhere, optional, when_capped};
 use super::tree::{Home, Table};
 use crate::domain::campaign::{Campaign, Dispatch, Variant};
 use crate::domain::id::CampaignSlug;
@@ -58,6 +58,9 @@ pub(super) const HOMES: &[Home] = &[
     Home { header: "[[variant]]", keys: &["name", "share"] },
 ];
 
+/// Keys of drips.
+const OF_DRIPS: [&str; 7] = ["start", "again", "stop", "stop_on", "goal", "migrate", "step"];
+
 /// Reads one file.
 pub(super) fn campaign(reading: &Reading<'_>, slug: &CampaignSlug, table: &Table<'_>) -> Option<Campaign> {
     let terms = reading.terms(table);
@@ -77,6 +80,7 @@ pub(super) fn campaign(reading: &Reading<'_>, slug: &CampaignSlug, table: &Table
         };
         schedule(&item, &around)
     });
+    elsewhere(table, &OF_DRIPS, "drips/");
     table.finish();
     let dispatch = terms.dispatch(slug, variants?)?;
     let (read, (segment, audience)) = (read?, audience??);

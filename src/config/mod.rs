@@ -12,6 +12,7 @@ mod arms;
 mod attribute;
 mod campaign;
 mod diagnostic;
+mod drip;
 mod layers;
 mod message;
 pub mod node;
@@ -47,6 +48,7 @@ pub use webhook::Webhook;
 
 use crate::domain::attribute::AttributeType;
 use crate::domain::campaign::Campaign;
+use crate::domain::drip::Drip;
 use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug, WebhookName};
 use crate::domain::segment::rule::Segment;
 use crate::domain::time::Instant;
@@ -74,7 +76,9 @@ pub struct Configuration {
     pub segments: BTreeMap<SegmentSlug, Segment>,
     /// Each campaign.
     pub campaigns: BTreeMap<CampaignSlug, Campaign>,
-    /// Each system of the shop's that may be told something.
+    /// Each drip; no slug is a campaign's too.
+    pub drips: BTreeMap<CampaignSlug, Drip>,
+    /// Each system of the shop's that a step of a drip may tell.
     pub webhooks: BTreeMap<WebhookName, Webhook>,
 }
 
@@ -111,7 +115,8 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
         attributes: attributes.declared,
         undecided: attributes.undecided,
         segments: slugs.segments.keys().cloned().collect(),
-        campaigns: slugs.campaigns.keys().cloned().collect(),
+        campaigns: slugs.sends.keys().cloned().collect(),
+        webhooks: main.webhooks.names,
     };
     let uses = Uses::default();
     let segments = segment::segments(&slugs.segments, &names, &uses, main.accounts.as_ref(), sink);
@@ -122,46 +127,63 @@ fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) 
         defaults: main.defaults.as_ref(),
         now,
     };
-    let mut campaigns = Some(BTreeMap::new());
-    for (slug, file) in &slugs.campaigns {
-        let table = top(file, "campaign", campaign::HOMES, sink).with_homes();
-        match (campaign::campaign(&reading, slug, &table), &mut campaigns) {
-            (Some(campaign), Some(campaigns)) => {
-                campaigns.insert(slug.clone(), campaign);
-            }
-            _ => campaigns = None,
-        }
-    }
+    let sends = sends(&reading, &slugs, sink);
     rule::report_near_tags(&uses, sink);
     if rule::report_cycles(&uses, sink)
-        && let (Some(segments), Some(campaigns)) = (&segments, &campaigns)
+        && let (Some(segments), Some(sends)) = (&segments, &sends)
     {
-        report_depths(segments, campaigns, &slugs, sink);
+        report_depths(segments, sends, &slugs, sink);
     }
+    let sends = sends?;
     Some(Configuration {
         accounts: main.accounts?,
         attributes: names.attributes,
         segments: segments?,
-        campaigns: campaigns?,
+        campaigns: sends.campaigns,
+        drips: sends.drips,
         webhooks: main.webhooks.read?,
     })
+}
+
+struct Sends {
+    campaigns: BTreeMap<CampaignSlug, Campaign>,
+    drips: BTreeMap<CampaignSlug, Drip>,
+}
+
+/// All campaigns and drips, if each can be read.
+fn sends(reading: &Reading<'_>, slugs: &slug::Slugs<'_, '_>, sink: &Sink) -> Option<Sends> {
+    let mut found = Sends { campaigns: BTreeMap::new(), drips: BTreeMap::new() };
+    let mut all = true;
+    for (slug, file) in &slugs.sends {
+        if slug::is_drip(file) {
+            let table = top(file, "drip", drip::HOMES, sink).with_homes();
+            let drip = drip::drip(reading, slug, &table);
+            all &= drip.is_some();
+            found.drips.extend(drip.map(|drip| (slug.clone(), drip)));
+        } else {
+            let table = top(file, "campaign", campaign::HOMES, sink).with_homes();
+            let campaign = campaign::campaign(reading, slug, &table);
+            all &= campaign.is_some();
+            found.campaigns.extend(campaign.map(|campaign| (slug.clone(), campaign)));
+        }
+    }
+    all.then_some(found)
 }
 
 /// Rules nested deeper than evaluation goes, at their files.
 fn report_depths(
     segments: &BTreeMap<SegmentSlug, Segment>,
-    campaigns: &BTreeMap<CampaignSlug, Campaign>,
+    sends: &Sends,
     slugs: &slug::Slugs<'_, '_>,
     sink: &Sink,
 ) {
+    let of_segments = segments.iter().map(|(slug, segment)| (slugs.segments.get(slug), vec![&segment.rule]));
+    let of_campaigns =
+        sends.campaigns.iter().map(|(slug, campaign)| (slugs.sends.get(slug), vec![&*campaign.audience]));
+    let of_drips = sends.drips.iter().map(|(slug, drip)| (slugs.sends.get(slug), drip::rules(drip)));
     let mut depths = Depths::new(segments);
-    for (slug, segment) in segments {
-        if let (true, Some(file)) = (depths.of(&segment.rule) > DEPTH_MAX, slugs.segments.get(slug)) {
-            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
-        }
-    }
-    for (slug, campaign) in campaigns {
-        if let (true, Some(file)) = (depths.of(&campaign.audience) > DEPTH_MAX, slugs.campaigns.get(slug)) {
+    for (file, rules) in of_segments.chain(of_campaigns).chain(of_drips) {
+        if let (true, Some(file)) = (rules.into_iter().any(|rule| depths.of(rule) > DEPTH_MAX), file) {
             sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
         }
     }
@@ -233,8 +255,15 @@ mod tests {
 
     #[test]
     fn the_shipped_main_file_shows_every_key_it_may_have() {
-        const ELSEWHERE: [&str; 13] = [
+        const ELSEWHERE: [&str; 20] = [
             "campaign",
+            "drip",
+            "start",
+            "stop_on",
+            "step",
+            "branch",
+            "action",
+            "when_capped",
             "schedule",
             "message",
             "message part",

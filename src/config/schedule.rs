@@ -170,12 +170,13 @@ fn several<'a>(item: &Item<'a>) -> Option<Vec<Item<'a>>> {
     Some(items)
 }
 
-fn times(item: &Item<'_>) -> Option<Vec<TimeOfDay>> {
+/// `"10:00"` or a list of such times.
+pub(super) fn times(item: &Item<'_>) -> Option<Vec<TimeOfDay>> {
     let times: Vec<Option<TimeOfDay>> = several(item)?.iter().map(time_of_day).collect();
     times.into_iter().collect()
 }
 
-fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
+pub(super) fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
     if let DeValue::Datetime(native) = item.value
         && let (None, Some(time)) = (native.date, native.time)
         && time.second.unwrap_or(0) == 0
@@ -189,7 +190,8 @@ fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
     item.parse(Expected::Time, |text| read(text).ok())
 }
 
-fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
+/// `"mon"` or a list of such days.
+pub(super) fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
     let days: Vec<Option<chrono::Weekday>> = several(item)?.iter().map(weekday).collect();
     days.into_iter().collect()
 }
@@ -236,8 +238,8 @@ fn bound(
     }
 }
 
-/// Days without sends: dates, ranges, weekdays, holidays; one or a list.
-fn except(item: &Item<'_>) -> Option<Vec<Except>> {
+/// Days on which nothing is due: dates, ranges, weekdays, holidays; one or a list.
+pub(super) fn except(item: &Item<'_>) -> Option<Vec<Except>> {
     let read: Vec<Option<Except>> = item.one_or_list().iter().map(exception).collect();
     read.into_iter().collect()
 }

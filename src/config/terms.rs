@@ -1,11 +1,11 @@
-//! What a file says of whose friends it is about, and under which policy.
+//! What the files of campaigns and drips say alike: whose friends, and under which policy.
 
 use std::collections::BTreeMap;
 
 use super::account::Account;
 use super::layers::Layers;
 use super::policy::{category_name, same_content_window};
-use super::problem::{Noun, Problem};
+use super::problem::{Expected, Noun, Problem};
 use super::rule::{Names, Rules, Uses};
 use super::schedule::if_missed;
 use super::tree::{Item, Table};
@@ -61,14 +61,14 @@ pub(super) struct Reading<'c> {
     pub now: Instant,
 }
 
-/// The keys that files share, as far as they could be read: in each, `None` was reported, and `Some(None)` stands for
-/// an absent key.
+/// The keys that campaigns and drips share, as far as they could be read: in each, `None` was reported, and
+/// `Some(None)` stands for an absent key.
 pub(super) struct Terms<'c> {
     pub account: Option<&'c Account>,
     pub immediate: Option<bool>,
     pub repeat_after: Option<Option<Span>>,
     pub draft: Option<Option<bool>>,
-    title: Option<String>,
+    pub title: Option<String>,
     defaults: Option<&'c Defaults>,
     category: Option<CategoryName>,
     priority: Option<Option<u8>>,
@@ -150,7 +150,7 @@ impl Terms<'_> {
         Some(same_content_window(&self.account?.policy, self.repeat_after?))
     }
 
-    /// What goes out under these terms; whatever else a file says is left as if it said nothing.
+    /// What goes out under these terms; whatever else a campaign or a step says is left as if it said nothing.
     pub fn dispatch(&self, slug: &CampaignSlug, variants: Vec<Variant>) -> Option<Dispatch> {
         let (account, defaults, category) = (self.account?, self.defaults?, self.category.clone()?);
         Some(Dispatch {
@@ -204,7 +204,7 @@ pub(super) fn optional<'a, T>(
 /// `when_capped = "skip"` or `{ defer = "3d" }`.
 pub(super) fn when_capped(item: &Item<'_>) -> Option<WhenCapped> {
     if item.value.as_table().is_none() {
-        return item.word(&[("skip", WhenCapped::Skip)]);
+        return item.parse(Expected::WhenCapped, |text| (text == "skip").then_some(WhenCapped::Skip));
     }
     let table = item.table("when_capped")?;
     let limit = table.need("defer").and_then(|item| item.span());
@@ -212,13 +212,20 @@ pub(super) fn when_capped(item: &Item<'_>) -> Option<WhenCapped> {
     limit.map(WhenCapped::Defer)
 }
 
+/// Keys that belong to files of another folder.
+pub(super) fn elsewhere(table: &Table<'_>, keys: &[&'static str], folder: &'static str) {
+    for key in table.present(keys) {
+        table.get(key);
+        let problem = Problem::OtherFolder { key: key.to_owned(), folder: folder.to_owned() };
+        table.file.report(table.key_at(key).unwrap_or(table.at), problem);
+    }
+}
+
 /// What a later version will do.
 fn later(table: &Table<'_>) {
-    for key in ["budget", "start", "step", "stop", "stop_on", "again"] {
-        if let Some(at) = table.key_at(key) {
-            table.get(key);
-            table.file.report(at, Problem::Later { feature: key.to_owned() });
-        }
+    if let Some(at) = table.key_at("budget") {
+        table.get("budget");
+        table.file.report(at, Problem::Later { feature: "budget".to_owned() });
     }
     if let Some(item) = table.get("delivery")
         && item.word(&[("auto", ""), ("multicast", ""), ("push", "push")]) == Some("push")

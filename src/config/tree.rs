@@ -326,6 +326,12 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The tables of a list, which have a header of their own in this kind of file: `[[message]]`, `[[step.message]]`.
+    pub fn tables(&self, name: &str) -> Option<Vec<Item<'a>>> {
+        let home = self.file.homes.iter().find(|home| home.table() == name);
+        self.list_as(home.map_or(Expected::List, |home| Expected::Tables { header: home.header }))
+    }
+
     /// The values of a list, or the one value that stands alone.
     pub fn one_or_list(&self) -> Vec<Item<'a>> {
         match self.value {

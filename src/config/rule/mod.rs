@@ -6,6 +6,7 @@ mod depth;
 mod event;
 
 pub(super) use depth::{DEPTH_MAX, Depths};
+pub(super) use event::count_bounds;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use super::suggest;
 use super::tree::{Item, Table};
 use crate::domain::attribute::AttributeType;
 use crate::domain::friend::Status;
-use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName};
+use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName, WebhookName};
 use crate::domain::segment::rule::{Age, Condition, Rule};
 use crate::domain::time::Tz;
 
@@ -31,7 +32,10 @@ pub(super) struct Names {
     /// Declared with a type that cannot be read: a problem of that line, not of the rules.
     pub undecided: BTreeSet<AttributeName>,
     pub segments: BTreeSet<SegmentSlug>,
+    /// Campaigns and drips: one space of slugs.
     pub campaigns: BTreeSet<CampaignSlug>,
+    /// What `[webhooks]` in `haishin.toml` names.
+    pub webhooks: BTreeSet<WebhookName>,
 }
 
 /// A name somewhere in a file.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use haishin::config::node::{self, DatabaseUrl};
 use haishin::config::{Configuration, Rate, SHIPPED, Source};
+use haishin::domain::drip::Content;
 use haishin::domain::policy::{CapWindow, Policy, Share};
 use haishin::domain::schedule::{IfMissed, When};
-use haishin::domain::time::Span;
+use haishin::domain::time::{Instant, Span};
 use haishin::lang::Lang;
 
 use super::{MAIN, campaign, check, rendered, shop};
@@ -114,6 +115,48 @@ fn the_demo_shop_sends_to_the_sandbox_only() {
         .channel_secret
         .read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config"), &|_| None);
     assert!(secret.is_ok());
+}
+
+/// Each example with what starts it, and its steps with their instants for a start at half past nine.
+#[test]
+fn the_example_drips_are_those_of_a_shop() {
+    let found = configuration(&source());
+    let start: Instant = "2026-12-04T09:30:00+09:00".to_owned().try_into().unwrap();
+    let mut out = String::new();
+    for drip in found.drips.values() {
+        out += &format!("{} {}: {:?}\n", drip.slug, drip.title, drip.start);
+        for step in &drip.steps {
+            let what = match &step.content {
+                Content::Send(dispatch) => {
+                    let arms: Vec<&str> = dispatch.variants.iter().map(|arm| arm.name.as_str()).collect();
+                    format!("{} {}", dispatch.category, arms.join("/"))
+                }
+                Content::Act(actions) => format!("{actions:?}"),
+            };
+            let due = step.timing.due(start).unwrap().rfc3339(drip.zone);
+            out += &format!("  {} {due} {what}\n", step.name);
+        }
+    }
+    insta::assert_snapshot!(out, @r#"
+    booking-reminder 焙煎教室のご案内: Date(DateStart { attribute: AttributeName("booking_at"), days: -7, yearly: false, at: TimeOfDay(1080) })
+      week-before 2026-12-04T09:30:00+09:00 service main
+      day-before 2026-12-10T18:00:00+09:00 service main
+    cart-abandonment カートの忘れもの: Event(Event { event: EventName("cart"), properties: [], count: None })
+      reminder 2026-12-04T12:30:00+09:00 followup main
+      shipping 2026-12-06T12:00:00+09:00 followup main
+    happy-birthday お誕生日おめでとう: Date(DateStart { attribute: AttributeName("birthday"), days: 0, yearly: true, at: TimeOfDay(600) })
+      greeting 2026-12-04T09:30:00+09:00 followup main
+    trial-coupon 体験後クーポン: TagAdded(TagName("体験"))
+      coupon 2026-12-05T10:00:00+09:00 followup main
+    welcome はじめての方へ: Followed
+      story 2026-12-05T12:00:00+09:00 followup main
+      recommend 2026-12-07T12:00:00+09:00 followup quiz/ranking
+      benefit 2026-12-11T12:00:00+09:00 followup member/guest
+      done 2026-12-04T09:30:00+09:00 [Tag { tag: TagName("welcome-done"), lasts: None }]
+    win-back おひさしぶりです: Date(DateStart { attribute: AttributeName("last_login"), days: 60, yearly: false, at: TimeOfDay(720) })
+      hello 2026-12-04T09:30:00+09:00 followup main
+      coupon 2026-12-11T12:00:00+09:00 followup main
+    "#);
 }
 
 #[test]
