@@ -6,7 +6,6 @@
 mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use haishin::domain::campaign::{Dispatch, Variant, VariantShare, WhenCapped};
 use haishin::domain::id::{AccountSlug, CampaignSlug, CategoryName, OccurrenceId, UserId, VariantName};

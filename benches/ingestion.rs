@@ -142,7 +142,7 @@ impl Bodies {
             0 => (Effect::TagAdded { tag: tag(self.rng.random_range(0..population::TAGS)) }, None),
             _ => (purchase(&mut self.rng), Some(DedupeId::of("event", &self.events.to_be_bytes()))),
         };
-        Intake { user, at, effect, dedupe }
+        Intake { friend: user.into(), at, effect, dedupe }
     }
 }
 
