@@ -43,7 +43,7 @@ const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Where a process finds its files.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// `haishin.toml`, `segments/`, `campaigns/`.
+    /// `haishin.toml`, `segments/`, `campaigns/`, `drips/`.
     pub config: PathBuf,
     /// Database, socket, lock, tickets.
     pub state: PathBuf,

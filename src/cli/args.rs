@@ -16,7 +16,7 @@ use crate::lang::Lang;
     after_help = "Examples:\n  haishin demo                         everything at once, no credentials\n  haishin check                        all problems of all files\n  haishin plan && haishin apply        what would change, then make it live\n  haishin campaign preview             who would get what, right now\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 something needs a person."
 )]
 pub(super) struct Args {
-    /// Directory with haishin.toml, attributes.toml, segments/ and campaigns/.
+    /// Directory with haishin.toml, attributes.toml, segments/, campaigns/ and drips/.
     #[arg(long, global = true, env = "HAISHIN_CONFIG", default_value = "config", value_name = "DIR")]
     pub config: PathBuf,
     /// Directory for the embedded database, the socket and the lock; haishin.toml names one too.

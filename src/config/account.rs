@@ -237,9 +237,10 @@ fn api_base(item: &Item<'_>) -> Option<String> {
     Some(base)
 }
 
-/// Whether a base URL's host is this machine: an address of the loopback network, or `localhost`.
-fn is_loopback(base: &str) -> bool {
-    let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
+/// Whether a URL's host is this machine: an address of the loopback network, or `localhost`. The URL names no user.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or("");
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or(""),
         None => authority.split(':').next().unwrap_or(""),
@@ -327,13 +328,21 @@ mod tests {
 
     #[test]
     fn loopback_is_this_machine_only() {
-        for base in ["http://127.0.0.1:8471", "http://localhost:1", "http://[::1]:8471", "https://127.9.9.9"]
-        {
+        for base in [
+            "http://127.0.0.1:8471",
+            "http://localhost:1",
+            "http://[::1]:8471",
+            "https://127.9.9.9",
+            "http://127.0.0.1/a?b=http://x",
+        ] {
             assert!(is_loopback(base), "{base}");
         }
-        for base in
-            ["http://10.0.0.1", "https://api.line.me", "http://127.0.0.1.evil.example", "http://[::2]"]
-        {
+        for base in [
+            "http://10.0.0.1",
+            "https://api.line.me",
+            "http://127.0.0.1.evil.example/127.0.0.1",
+            "http://[::2]",
+        ] {
             assert!(!is_loopback(base), "{base}");
         }
     }

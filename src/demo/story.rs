@@ -277,7 +277,7 @@ impl Story {
     fn title(&self, shown: &Shown) -> String {
         let active = self.node.active();
         let campaign = active.configuration.campaigns.get(&shown.campaign);
-        campaign.map_or_else(|| shown.campaign.to_string(), |campaign| campaign.title.clone())
+        campaign.map_or_else(|| shown.campaign.to_string(), |campaign| campaign.dispatch.title.clone())
     }
 
     fn segment(&self, shown: &Shown) -> Option<String> {

@@ -4,6 +4,7 @@
 pub mod attribute;
 pub mod campaign;
 pub mod delivery;
+pub mod drip;
 pub mod effect;
 pub mod friend;
 pub mod id;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::audience::Index;
-use crate::domain::campaign::Campaign;
+use crate::domain::campaign::{Campaign, Dispatch};
 use crate::domain::id::OccurrenceId;
+use crate::domain::key::Run as RunKind;
 use crate::domain::plan::{self, Decision, Friends, Input};
 use crate::domain::policy::Policy;
 use crate::domain::segment::evaluate::Segments;
 use crate::domain::segment::rule::Rule;
 use crate::domain::sends::{Reservation, Sends};
-use crate::domain::time::Instant;
+use crate::domain::time::{Instant, Span};
 
 use super::beside::beside;
 use super::{Active, Engine, Failure};
@@ -26,15 +27,35 @@ pub(super) struct Reserve {
     pub(super) capped: bool,
 }
 
-/// When something is decided.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct When {
-    /// The due instant.
+/// What is about to be decided. Owned, since it is decided beside the runtime.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// What goes out.
+    pub(super) dispatch: Dispatch,
+    /// To whomever this gives at the decision.
+    pub(super) audience: Arc<Rule>,
+    /// When it fell due.
     pub(super) due: Instant,
-    /// From when its deliveries count.
+    /// From when its deliveries will count.
     pub(super) effective: Instant,
-    /// The instant of the decision.
-    pub(super) now: Instant,
+    /// How long it may wait for what cannot be known yet.
+    pub(super) grace: Span,
+    /// Which run of the due instant.
+    pub(super) run: RunKind,
+}
+
+impl Candidate {
+    /// A campaign at one of its due instants.
+    pub(super) fn of(campaign: &Campaign, due: Instant, effective: Instant) -> Self {
+        Self {
+            dispatch: campaign.dispatch.clone(),
+            audience: campaign.audience.clone(),
+            due,
+            effective,
+            grace: campaign.schedule.grace,
+            run: RunKind::Scheduled(campaign.rerun),
+        }
+    }
 }
 
 /// Everything a decision reads, shared with the engine that waits for it.
@@ -42,9 +63,9 @@ struct Question {
     index: Arc<Index>,
     sends: Arc<Sends>,
     active: Active,
-    campaign: Campaign,
+    candidate: Candidate,
     policy: Policy,
-    when: When,
+    now: Instant,
     quota: plan::Quota,
     occurrence: OccurrenceId,
 }
@@ -63,9 +84,9 @@ impl Engine {
     /// Decides one occurrence against `sends`, without acting.
     pub(super) async fn decide(
         &self,
-        campaign: &Campaign,
+        candidate: &Candidate,
         policy: &Policy,
-        when: When,
+        now: Instant,
         sends: Arc<Sends>,
         quota: plan::Quota,
     ) -> Result<(Decision, Reserve), Failure> {
@@ -73,9 +94,9 @@ impl Engine {
             index: self.state.index.clone(),
             sends,
             active: self.active.clone(),
-            campaign: campaign.clone(),
+            candidate: candidate.clone(),
             policy: policy.clone(),
-            when,
+            now,
             quota,
             occurrence: OccurrenceId(self.state.next_occurrence),
         };
@@ -97,10 +118,11 @@ fn evaluate(
 
 impl Question {
     fn answer(self) -> Result<(Decision, Reserve), Failure> {
-        let Self { index, sends, active, campaign, policy, when, quota, occurrence } = &self;
+        let Self { index, sends, active, candidate, policy, now, quota, occurrence } = &self;
+        let dispatch = &candidate.dispatch;
         let segments = &active.configuration.segments;
-        let matched = evaluate(index, &campaign.audience, segments, sends, when.now)?;
-        let opted_out = self.opted_out();
+        let matched = evaluate(index, &candidate.audience, segments, sends, *now)?;
+        let (missed, opted_out) = (RoaringBitmap::new(), self.opted_out());
         let user_of = |friend| index.user(friend);
         let friends = Friends {
             following: index.following(),
@@ -109,26 +131,29 @@ impl Question {
             opted_out: &opted_out,
         };
         let input = Input {
-            campaign,
+            dispatch,
             policy,
-            due: when.due,
-            effective: when.effective,
-            now: when.now,
+            due: candidate.due,
+            effective: candidate.effective.min(*now),
+            now: *now,
+            grace: candidate.grace,
             matched: &matched,
+            missed: &missed,
+            branches: None,
             friends,
             quota: *quota,
             user_of: &user_of,
         };
         let decision = plan::decide(&input, sends);
         let reservation = decision.reservation(&input, *occurrence);
-        Ok((decision, Reserve { reservation, capped: policy.is_capped(&campaign.category) }))
+        Ok((decision, Reserve { reservation, capped: policy.is_capped(&dispatch.category) }))
     }
 
     /// Holders of the opt-out tag of the campaign or of its category.
     fn opted_out(&self) -> RoaringBitmap {
-        let category = self.policy.categories.get(&self.campaign.category);
-        let tags =
-            self.campaign.opt_out.iter().chain(category.and_then(|category| category.opt_out.as_ref()));
-        tags.fold(RoaringBitmap::new(), |set, tag| set | self.index.tagged(tag, self.when.now))
+        let dispatch = &self.candidate.dispatch;
+        let category = self.policy.categories.get(&dispatch.category);
+        let tags = dispatch.opt_out.iter().chain(category.and_then(|category| category.opt_out.as_ref()));
+        tags.fold(RoaringBitmap::new(), |set, tag| set | self.index.tagged(tag, self.now))
     }
 }

@@ -48,8 +48,13 @@ impl Engine {
             self.next_due = Some(clock.now + LOOK_AGAIN);
             return Ok(());
         }
-        let dues = self.dues(clock.now).into_iter().filter(|due| !self.waiting.contains(&due.campaign.slug));
-        let first = dues.min_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
+        let dues = self
+            .dues(clock.now)
+            .into_iter()
+            .filter(|due| !self.waiting.contains(&due.campaign.dispatch.slug));
+        let first = dues.min_by(|a, b| {
+            plan::precedence(&a.campaign.dispatch).cmp(&plan::precedence(&b.campaign.dispatch))
+        });
         let Some(due) = first else {
             if !std::mem::take(&mut self.waiting).is_empty() {
                 // What waits for LINE's numbers is looked at again when they may have come.
@@ -68,7 +73,7 @@ impl Engine {
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        let slug = due.campaign.slug.clone();
+        let slug = due.campaign.dispatch.slug.clone();
         if !self.plan_one(due, facts).await? {
             // It must not keep those behind it waiting as well: it has its turn again when all have been looked at.
             self.waiting.insert(slug);
@@ -111,10 +116,14 @@ impl Engine {
         let _slice = turnstile.slice().await;
         let mut writes = Vec::new();
         for at in &missed {
-            let mut row =
-                self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let mut row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
             row.reason = Some(Reason::NotCaughtUp);
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),
@@ -127,7 +136,7 @@ impl Engine {
 
     /// The campaign's row with `at` as its last planned instant.
     pub(super) fn planned(&mut self, campaign: &Campaign, at: Instant) -> Option<Write> {
-        let row = self.state.campaigns.get_mut(&campaign.slug)?;
+        let row = self.state.campaigns.get_mut(&campaign.dispatch.slug)?;
         row.last_planned_at = Some(row.last_planned_at.map_or(at, |last| last.max(at)));
         Some(Write::Campaign(row.clone()))
     }
@@ -140,7 +149,7 @@ impl Engine {
         }
         let mut changed = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let known = self.state.campaigns.get(&campaign.slug);
+            let known = self.state.campaigns.get(&campaign.dispatch.slug);
             let digest = schedule_digest(campaign);
             if known.is_some_and(|row| row.schedule_digest == digest) || (campaign.draft && known.is_none()) {
                 continue;
@@ -152,7 +161,7 @@ impl Engine {
         }
         for row in self.state.campaigns.values().filter(|row| row.schedule_digest != UNSCHEDULED) {
             let campaign = self.active.configuration.campaigns.get(&row.campaign);
-            if campaign.is_none_or(|campaign| campaign.account != self.slug) {
+            if campaign.is_none_or(|campaign| campaign.dispatch.account != self.slug) {
                 changed.push(CampaignRow { schedule_digest: UNSCHEDULED, ..row.clone() });
             }
         }
@@ -164,8 +173,8 @@ impl Engine {
 
     fn fresh_row(&self, campaign: &Campaign) -> CampaignRow {
         CampaignRow {
-            campaign: campaign.slug.clone(),
-            step: String::new(),
+            campaign: campaign.dispatch.slug.clone(),
+            step: None,
             schedule_digest: schedule_digest(campaign),
             activated_at: self.active.activated_at,
             last_planned_at: None,
@@ -185,7 +194,8 @@ impl Engine {
     /// What is due at `now` and not planned yet, judged.
     pub(super) fn dues(&self, now: Instant) -> Vec<Due> {
         let open = |campaign: &&Campaign| {
-            !campaign.draft && self.state.campaigns.get(&campaign.slug).is_none_or(|row| row.paused.is_none())
+            !campaign.draft
+                && self.state.campaigns.get(&campaign.dispatch.slug).is_none_or(|row| row.paused.is_none())
         };
         let mut dues = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug).filter(open) {
@@ -193,7 +203,7 @@ impl Engine {
             if instants.is_empty() {
                 continue;
             }
-            let resumed = self.resumed.get(&campaign.slug).copied().unwrap_or(Instant::MIN);
+            let resumed = self.resumed.get(&campaign.dispatch.slug).copied().unwrap_or(Instant::MIN);
             let up_since = self.up_since.max(resumed);
             let delay = Delay { quiet_hours: self.quiet_hours(campaign), up_since };
             let judged = judge(&campaign.schedule, &instants, delay, now);
@@ -216,7 +226,7 @@ impl Engine {
             if instants.len() > MOST_MISSED {
                 instants.drain(..instants.len() - MOST_MISSED);
                 let due_at = instants.first().copied().unwrap_or(now);
-                tracing::warn!(account = %self.slug, campaign = %campaign.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
+                tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
                 return instants;
             }
             if from == after {
@@ -228,7 +238,7 @@ impl Engine {
 
     /// Nothing at or before this instant is due: the later of last planned and activation.
     fn due_after(&self, campaign: &Campaign) -> Instant {
-        let row = self.state.campaigns.get(&campaign.slug);
+        let row = self.state.campaigns.get(&campaign.dispatch.slug);
         let planned = row.and_then(|row| row.last_planned_at).unwrap_or(Instant::MIN);
         let activated = row.map_or(self.active.activated_at, |row| row.activated_at);
         planned.max(activated)
@@ -237,7 +247,7 @@ impl Engine {
     /// Whether a one-shot already had this run.
     pub(super) async fn has_run(&self, campaign: &Campaign) -> Result<bool, StoreError> {
         let When::Once(_) = campaign.schedule.when else { return Ok(false) };
-        let last = self.deps.store.last_run(self.account, &campaign.slug, campaign.rerun).await?;
+        let last = self.deps.store.last_run(self.account, &campaign.dispatch.slug, campaign.rerun).await?;
         Ok(last.is_some())
     }
 
@@ -269,7 +279,7 @@ impl Engine {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
         campaigns
             .flat_map(|campaign| {
-                self.instants(campaign, now).into_iter().map(|at| (campaign.slug.clone(), at))
+                self.instants(campaign, now).into_iter().map(|at| (campaign.dispatch.slug.clone(), at))
             })
             .collect()
     }
@@ -280,8 +290,12 @@ impl Engine {
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let mut row =
-                self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let mut row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
             row.reason = Some(Reason::SkippedByPerson { by: by.into() });
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
@@ -295,7 +309,7 @@ impl Engine {
 
     /// The hours without sends that bind a campaign.
     pub(super) fn quiet_hours(&self, campaign: &Campaign) -> Option<&QuietHours> {
-        self.config()?.policy.quiet_hours_for(&campaign.category, campaign.immediate)
+        self.config()?.policy.quiet_hours_for(&campaign.dispatch.category, campaign.dispatch.immediate)
     }
 }
 
@@ -304,7 +318,7 @@ pub(super) fn campaigns_of<'a>(
     active: &'a Active,
     account: &'a crate::domain::id::AccountSlug,
 ) -> impl Iterator<Item = &'a Campaign> {
-    active.configuration.campaigns.values().filter(move |campaign| campaign.account == *account)
+    active.configuration.campaigns.values().filter(move |campaign| campaign.dispatch.account == *account)
 }
 
 /// The digest of no schedule at all.

@@ -4,7 +4,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Reading;
-use crate::domain::campaign::Campaign;
+use crate::domain::campaign::{Campaign, Dispatch};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{OccurrenceId, VariantName};
 use crate::domain::key::Run as RunKind;
@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 use super::Engine;
-use super::decide::When;
+use super::decide::Candidate;
 
 impl Engine {
     /// Decides and freezes one occurrence; `false` when it has to wait and is still due.
@@ -36,25 +36,25 @@ impl Engine {
         let begun = self.deps.clock.read();
         let now = begun.now;
         let Some(policy) = self.config().map(|config| config.policy.clone()) else { return Ok(false) };
-        let when = When { due, effective: effective.min(now), now };
-        let decided = self.decide(campaign, &policy, when, self.state.sends.clone(), quota).await;
+        let candidate = Candidate::of(campaign, due, effective);
+        let decided = self.decide(&candidate, &policy, now, self.state.sends.clone(), quota).await;
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
             Err(failure) => {
-                tracing::error!(account = %self.slug, campaign = %campaign.slug, error = failure.message, "the rule cannot be evaluated");
+                tracing::error!(account = %self.slug, campaign = %campaign.dispatch.slug, error = failure.message, "the rule cannot be evaluated");
                 return Ok(false);
             }
         };
         if let Verdict::Wait(wait) = &decision.verdict {
             let reason = self.words(Lang::En).wait(*wait);
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, reason, "waits");
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, reason, "waits");
             return Ok(false);
         }
-        let mut row =
-            self.blank_row(campaign, due, OccurrenceState::Sending, RunKind::Scheduled(campaign.rerun));
+        let dispatch = &candidate.dispatch;
+        let mut row = self.blank_row(dispatch, due, OccurrenceState::Sending, candidate.run);
         row.capped = reserve.capped;
-        row.immediate = policy.quiet_hours_for(&campaign.category, campaign.immediate).is_none();
-        row.parts = vec![Part { from_batch: 0, effective_at: when.effective }];
+        row.immediate = policy.quiet_hours_for(&dispatch.category, dispatch.immediate).is_none();
+        row.parts = vec![Part { from_batch: 0, effective_at: effective.min(now) }];
         row.detail = detail(&decision, quota);
         row.matched = decision.matched.len();
         if let Verdict::Refuse(refusal) = &decision.verdict {
@@ -65,7 +65,7 @@ impl Engine {
             return self.commit_frozen(campaign, &begun, row, decision, Vec::new()).await.map(|()| true);
         }
         row.recipients = decision.recipients();
-        let variants = variant_rows(campaign, &decision, due, policy.zone);
+        let variants = variant_rows(dispatch, &decision, due, policy.zone);
         self.state.sends_mut().reserve(reserve.reservation);
         self.commit_frozen(campaign, &begun, row, decision, variants).await.map(|()| true)
     }
@@ -109,7 +109,7 @@ impl Engine {
     /// A row with everything that does not depend on the decision.
     pub(super) fn blank_row(
         &mut self,
-        campaign: &Campaign,
+        dispatch: &Dispatch,
         due: Instant,
         state: OccurrenceState,
         run: RunKind,
@@ -121,8 +121,8 @@ impl Engine {
         }
         OccurrenceRow {
             id,
-            campaign: campaign.slug.clone(),
-            step: String::new(),
+            campaign: dispatch.slug.clone(),
+            step: dispatch.step.clone(),
             due_at: due,
             run,
             parent: None,
@@ -131,13 +131,13 @@ impl Engine {
             state,
             reason: None,
             detail: json!({}),
-            category: campaign.category.clone(),
+            category: dispatch.category.clone(),
             capped: true,
-            immediate: campaign.immediate,
+            immediate: dispatch.immediate,
             frozen_at: now,
-            deadline_at: campaign.deadline.map(|deadline| deadline.instant(due)),
-            pace: campaign.pace,
-            notify: campaign.notify,
+            deadline_at: dispatch.deadline.map(|deadline| deadline.instant(due)),
+            pace: dispatch.pace,
+            notify: dispatch.notify,
             matched: 0,
             recipients: 0,
             parts: Vec::new(),
@@ -147,14 +147,14 @@ impl Engine {
 }
 
 /// The arms as they go into the ledger.
-fn variant_rows(campaign: &Campaign, decision: &Decision, due: Instant, zone: Tz) -> Vec<VariantRow> {
-    let arms = campaign.variants.iter().zip(&decision.variants).zip(0..);
+fn variant_rows(dispatch: &Dispatch, decision: &Decision, due: Instant, zone: Tz) -> Vec<VariantRow> {
+    let arms = dispatch.variants.iter().zip(&decision.variants).zip(0..);
     arms.map(|((arm, (_, recipients)), position)| VariantRow {
         position,
         name: arm.name.clone(),
         messages: arm.messages.json.to_string(),
         content: arm.messages.content,
-        unit: Some(unit_name(campaign, &arm.name, due, zone)),
+        unit: Some(unit_name(dispatch, &arm.name, due, zone)),
         recipients: recipients.clone(),
     })
     .collect()
@@ -162,14 +162,14 @@ fn variant_rows(campaign: &Campaign, decision: &Decision, due: Instant, zone: Tz
 
 /// The statistics unit of a variant and day: `[A-Za-z0-9_]{1,30}`, readable where the slug is ASCII, distinct by a
 /// hash where it is cut.
-fn unit_name(campaign: &Campaign, variant: &VariantName, due: Instant, zone: Tz) -> String {
+fn unit_name(dispatch: &Dispatch, variant: &VariantName, due: Instant, zone: Tz) -> String {
     let mut hash = Sha256::new();
-    hash.update(campaign.slug.as_str());
+    hash.update(dispatch.slug.as_str());
     hash.update([0]);
     hash.update(variant.as_str());
     let hash = hex::encode(&hash.finalize()[..4]);
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let slug: String = campaign.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
+    let slug: String = dispatch.slug.as_str().chars().filter(|c| c.is_ascii()).map(plain).take(14).collect();
     format!("{slug}_{hash}_{}", due.day_in(zone).format("%y%m%d"))
 }
 

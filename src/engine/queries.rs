@@ -91,10 +91,12 @@ impl Engine {
 
     /// A campaign of this account in the running configuration.
     pub(super) fn own_campaign(&self, campaign: &CampaignSlug, lang: Lang) -> Result<&Campaign, Failure> {
-        campaigns_of(&self.active, &self.slug).find(|known| known.slug == *campaign).ok_or_else(|| {
-            let known = campaigns_of(&self.active, &self.slug).map(|known| known.slug.as_str());
-            not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known))
-        })
+        campaigns_of(&self.active, &self.slug).find(|known| known.dispatch.slug == *campaign).ok_or_else(
+            || {
+                let known = campaigns_of(&self.active, &self.slug).map(|known| known.dispatch.slug.as_str());
+                not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known))
+            },
+        )
     }
 
     /// A campaign of this account, or one that it once had.
@@ -293,27 +295,29 @@ impl Engine {
         let words = self.words(lang);
         let (mut rows, mut halts) = (Vec::new(), Vec::new());
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let row = self.state.campaigns.get(&campaign.slug);
+            let row = self.state.campaigns.get(&campaign.dispatch.slug);
             let paused = row.and_then(|row| row.paused.as_ref());
             let (state, shown) = match paused {
                 _ if campaign.draft => ("draft", lang.pick("下書き", "draft")),
                 Some(_) => ("paused", lang.pick("一時停止", "paused")),
                 None => ("active", lang.pick("有効", "active")),
             };
-            let of = Subject::Campaign(&campaign.slug);
-            halts.extend(paused.map(|halt| format!("\n⚠ {} {}", campaign.slug, words.halt(halt, of))));
+            let of = Subject::Campaign(&campaign.dispatch.slug);
+            halts.extend(
+                paused.map(|halt| format!("\n⚠ {} {}", campaign.dispatch.slug, words.halt(halt, of))),
+            );
             let next = campaign.schedule.when.next_after(now);
             table.row(vec![
-                campaign.slug.to_string(),
+                campaign.dispatch.slug.to_string(),
                 shown.to_owned(),
                 next.map_or("–".to_owned(), |at| self.at(at)),
-                campaign.category.to_string(),
-                campaign.title.clone(),
+                campaign.dispatch.category.to_string(),
+                campaign.dispatch.title.clone(),
             ]);
             rows.push(json!({
-                "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
-                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.category,
-                "priority": campaign.priority,
+                "campaign": campaign.dispatch.slug, "title": campaign.dispatch.title, "state": state, "next_due_at": next,
+                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.dispatch.category,
+                "priority": campaign.dispatch.priority,
             }));
         }
         let text = table.render() + &halts.concat();

@@ -414,6 +414,7 @@ pub fn exclusion_words(exclusion: &Exclusion, lang: Lang) -> String {
         Exclusion::SameContent => lang.pick("同じ内容を受信済み", "got the same content").into(),
         Exclusion::Once => lang.pick("このキャンペーンを受信済み", "got this campaign (once)").into(),
         Exclusion::Capped { cap } => format!("{} {cap}", lang.pick("上限", "cap")),
+        Exclusion::Deferred { cap } => format!("{} {cap}", lang.pick("上限で延期", "deferred by cap")),
         Exclusion::ValueMissing => lang.pick("差し込む値がない", "value missing").into(),
         Exclusion::PoolEmpty => lang.pick("クーポン切れ", "coupon pool empty").into(),
         Exclusion::NotSampled => lang.pick("抽選外", "not sampled").into(),

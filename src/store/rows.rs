@@ -10,7 +10,7 @@ use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::effect::{DedupeId, Entry, Intake};
 use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
-    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, VariantName, VersionId,
+    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, StepName, VariantName, VersionId,
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
@@ -191,8 +191,8 @@ pub struct CheckpointChunk {
 pub struct CampaignRow {
     /// Which.
     pub campaign: CampaignSlug,
-    /// The drip's step, empty for a campaign.
-    pub step: String,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// Digest of the schedule that `activated_at` speaks of.
     pub schedule_digest: [u8; 32],
     /// When this schedule went live: nothing at or before is due by it.
@@ -210,8 +210,8 @@ pub struct OccurrenceRow {
     pub id: OccurrenceId,
     /// Whose.
     pub campaign: CampaignSlug,
-    /// The drip's step, empty for a campaign.
-    pub step: String,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// When it was due.
     pub due_at: Instant,
     /// Which run.

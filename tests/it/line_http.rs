@@ -72,7 +72,7 @@ pub fn key_of(body: &[u8]) -> RetryKey {
     let occurrence = OccurrenceIdentity {
         channel_id: "1234567890".into(),
         slug: CampaignSlug::parse("winter-coupon").unwrap(),
-        step: String::new(),
+        step: None,
         due_at: Instant::from_millis(1_796_374_800_000),
         run: Run::Scheduled(0),
         child: 0,

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 
 use super::{Halt, NewInbox, NewStray, StoreError};
 use crate::domain::friend::Miss;
+use crate::domain::id::StepName;
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 
@@ -66,6 +67,19 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
 /// As [`text`], where there may be none.
 pub(super) fn text_or_none(value: Option<&String>) -> Option<Cow<'_, str>> {
     value.map(|value| text(value))
+}
+
+/// A step as a column holds it: empty for a campaign.
+pub(super) fn step(step: Option<&StepName>) -> &str {
+    step.map_or("", StepName::as_str)
+}
+
+/// A column as the step it is.
+pub(super) fn step_in(what: &str, text: &str) -> Result<Option<StepName>, StoreError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    StepName::parse(text).map(Some).map_err(|error| corrupt(what, error))
 }
 
 /// A count as a column holds it.

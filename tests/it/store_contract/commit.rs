@@ -3,7 +3,7 @@
 use haishin::domain::delivery::{OccurrenceState, Outcome};
 use haishin::domain::effect::DedupeId;
 use haishin::domain::friend::Friend;
-use haishin::domain::id::{FriendId, OccurrenceId, Seq, UserId, VersionId};
+use haishin::domain::id::{FriendId, OccurrenceId, Seq, StepName, UserId, VersionId};
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
 use haishin::domain::reason::Reason;
@@ -19,7 +19,7 @@ pub fn occurrence(id: i64, due_at: Instant) -> OccurrenceRow {
     OccurrenceRow {
         id: OccurrenceId(id),
         campaign: "winter-coupon".to_owned().try_into().unwrap(),
-        step: String::new(),
+        step: None,
         due_at,
         run: Run::Scheduled(0),
         parent: None,
@@ -112,7 +112,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
         Write::AccountPaused(halt.clone()),
         Write::Campaign(CampaignRow {
             campaign: "winter-coupon".to_owned().try_into().unwrap(),
-            step: String::new(),
+            step: None,
             schedule_digest: [3; 32],
             activated_at: T0,
             last_planned_at: Some(T0),
@@ -280,7 +280,7 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
         OccurrenceRow { id: OccurrenceId(4), run: Run::Scheduled(1), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(5), run: Run::Test(T0), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(6), child: 1, parent: Some(OccurrenceId(1)), ..again.clone() },
-        OccurrenceRow { id: OccurrenceId(7), step: "coupon".into(), ..again.clone() },
+        OccurrenceRow { id: OccurrenceId(7), step: StepName::parse("coupon").ok(), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(8), campaign: "spring".to_owned().try_into().unwrap(), ..again },
     ];
     let writes = others.iter().cloned().map(freeze).collect();

@@ -9,8 +9,8 @@ use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
 use haishin::domain::friend::{Friend, FriendRef, Miss, Status};
 use haishin::domain::id::{
-    AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
-    UserId, VariantName, VersionId,
+    AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq,
+    StepName, TagName, UserId, VariantName, VersionId,
 };
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
@@ -217,7 +217,7 @@ pub fn halt() -> impl Strategy<Value = Halt> {
 pub fn campaign() -> impl Strategy<Value = CampaignRow> {
     (
         parsed::<CampaignSlug>(slug()),
-        text(),
+        option::of(parsed::<StepName>(slug())),
         any::<[u8; 32]>(),
         instant(),
         option::of(instant()),
@@ -248,7 +248,8 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 }
 
 pub fn occurrence_row() -> impl Strategy<Value = OccurrenceRow> {
-    let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), text(), instant(), run());
+    let step = option::of(parsed::<StepName>(slug()));
+    let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), step, instant(), run());
     let family = (option::of(1_i64..1_000_000), any::<u32>(), 1_i64..1_000);
     let decision =
         (state(), option::of(reason()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());
