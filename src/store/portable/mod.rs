@@ -8,20 +8,26 @@ mod account;
 mod apply;
 mod checkpoint;
 mod config;
+mod drip;
 mod inbox;
 mod lease;
 mod occurrence;
+mod outbox;
 mod sending;
 mod store;
 mod stray;
+
+use std::collections::BTreeMap;
 
 use account::{account, accounts, campaigns, ensure_account};
 use apply::apply;
 use checkpoint::checkpoint;
 use config::{activate, active_version, version};
+use drip::{deferral, deferrals, enrollment_endings, enrollments_of, first_tag_expiry, tag_expiries};
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{occurrences, sets, variants};
+use outbox::{last_outbox, outbox};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
 
@@ -34,9 +40,11 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         account::ALL,
         checkpoint::ALL,
         config::ALL,
+        drip::ALL,
         inbox::ALL,
         lease::ALL,
         occurrence::ALL,
+        outbox::ALL,
         sending::ALL,
         stray::ALL,
     ]
@@ -46,4 +54,11 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
 /// The database refused a statement before the commit was sent.
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| StoreError::Failed { operation, source }
+}
+
+/// Of rows with the same key the last, in the order of the keys: one statement that meets a key twice is an error on
+/// PostgreSQL.
+fn last_of_each<'r, R, K: Ord>(rows: &'r [R], key: impl Fn(&'r R) -> K) -> Vec<&'r R> {
+    let by_key: BTreeMap<K, &R> = rows.iter().map(|row| (key(row), row)).collect();
+    by_key.into_values().collect()
 }
