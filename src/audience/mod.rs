@@ -30,7 +30,7 @@ use crate::domain::effect::{Effect, Entry};
 use crate::domain::friend::{Friend, Status};
 use crate::domain::id::{AttributeName, EventName, FriendId, PropertyName, Seq, TagName, UserId};
 use crate::domain::segment::evaluate::{EvaluateError, Segments, evaluate};
-use crate::domain::segment::rule::{Age, Rule};
+use crate::domain::segment::rule::{Age, AttributeTest, Comparison, Rule};
 use crate::domain::sends::Sends;
 use crate::domain::time::Instant;
 
@@ -217,6 +217,30 @@ impl Index {
     /// Friends who hold a tag given at or before `now`.
     pub fn tagged(&self, tag: &TagName, now: Instant) -> RoaringBitmap {
         self.tag_holders(tag, Age::Any.window(now), None)
+    }
+
+    /// When a friend was given a tag they hold.
+    pub fn tag_given(&self, friend: FriendId, tag: &TagName) -> Option<Instant> {
+        self.tags.get(tag)?.given(friend.0).map(Instant::from_millis)
+    }
+
+    /// Whether a friend's attribute has this value, or none.
+    pub fn has_value(&self, friend: FriendId, attribute: &AttributeName, value: Option<&Value>) -> bool {
+        let test = match value {
+            Some(value) => AttributeTest::Compare(vec![Comparison::Eq(value.clone())]),
+            None => AttributeTest::IsSet(false),
+        };
+        match self.attributes.get(attribute) {
+            Some(attribute) => attribute.passes(&test, Instant::MAX, friend.0),
+            None => value.is_none(),
+        }
+    }
+
+    /// Whether a friend follows; none for somebody who is not known.
+    pub fn status(&self, friend: FriendId) -> Option<Status> {
+        let follows = self.following.contains(friend.0);
+        let status = if follows { Status::Following } else { Status::Blocked };
+        self.everybody.contains(friend.0).then_some(status)
     }
 
     /// The tags somebody holds, with how many holders each, whenever given.

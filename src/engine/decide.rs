@@ -6,8 +6,9 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::audience::Index;
+use crate::config::Configuration;
 use crate::domain::campaign::{Campaign, Dispatch};
-use crate::domain::id::OccurrenceId;
+use crate::domain::id::{OccurrenceId, VersionId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan::{self, Decision, Friends, Input};
 use crate::domain::policy::Policy;
@@ -17,7 +18,7 @@ use crate::domain::sends::{Reservation, Sends};
 use crate::domain::time::{Instant, Span};
 
 use super::beside::beside;
-use super::{Active, Engine, Failure};
+use super::{Engine, Failure};
 
 /// What a freeze takes.
 pub(super) struct Reserve {
@@ -27,13 +28,14 @@ pub(super) struct Reserve {
     pub(super) capped: bool,
 }
 
-/// What is about to be decided. Owned, since it is decided beside the runtime.
+/// What is about to be decided: an occurrence of a campaign, of a drip's step, or of friends a cap deferred. Owned,
+/// since it is decided beside the runtime.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     /// What goes out.
     pub(super) dispatch: Dispatch,
-    /// To whomever this gives at the decision.
-    pub(super) audience: Arc<Rule>,
+    /// To whom.
+    pub(super) audience: Audience,
     /// When it fell due.
     pub(super) due: Instant,
     /// From when its deliveries will count.
@@ -42,18 +44,44 @@ pub(super) struct Candidate {
     pub(super) grace: Span,
     /// Which run of the due instant.
     pub(super) run: RunKind,
+    /// The configuration it is decided under.
+    pub(super) version: VersionId,
+    /// The occurrence whose deferred friends these are, and the number among its children.
+    pub(super) parent: Option<(OccurrenceId, u32)>,
+}
+
+/// Whom a candidate is for.
+#[derive(Debug, Clone)]
+pub(super) enum Audience {
+    /// Whomever the rule gives at the decision.
+    Rule(Arc<Rule>),
+    /// Those due at a step, or waiting for room.
+    Due(Group),
+}
+
+/// Friends who are taken one by one, not by a rule.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Group {
+    /// All of them.
+    pub(super) friends: RoaringBitmap,
+    /// Those of them who are not caught up.
+    pub(super) missed: RoaringBitmap,
+    /// Whom each arm is for, where the arms are branches.
+    pub(super) branches: Option<Vec<RoaringBitmap>>,
 }
 
 impl Candidate {
     /// A campaign at one of its due instants.
-    pub(super) fn of(campaign: &Campaign, due: Instant, effective: Instant) -> Self {
+    pub(super) fn of(campaign: &Campaign, version: VersionId, due: Instant, effective: Instant) -> Self {
         Self {
             dispatch: campaign.dispatch.clone(),
-            audience: campaign.audience.clone(),
+            audience: Audience::Rule(campaign.audience.clone()),
             due,
             effective,
             grace: campaign.schedule.grace,
             run: RunKind::Scheduled(campaign.rerun),
+            version,
+            parent: None,
         }
     }
 }
@@ -62,7 +90,7 @@ impl Candidate {
 struct Question {
     index: Arc<Index>,
     sends: Arc<Sends>,
-    active: Active,
+    configuration: Arc<Configuration>,
     candidate: Candidate,
     policy: Policy,
     now: Instant,
@@ -81,6 +109,22 @@ impl Engine {
         evaluate(&self.state.index, rule, &self.active.configuration.segments, sends, now)
     }
 
+    /// Whom each of these rules holds for, under a version's configuration.
+    pub(super) async fn ask_rules(
+        &self,
+        configuration: &Arc<Configuration>,
+        rules: Vec<Arc<Rule>>,
+        now: Instant,
+    ) -> Result<Vec<RoaringBitmap>, Failure> {
+        let (index, sends) = (self.state.index.clone(), self.state.sends.clone());
+        let configuration = configuration.clone();
+        beside(move || {
+            let segments = &configuration.segments;
+            rules.iter().map(|rule| evaluate(&index, rule, segments, &sends, now)).collect()
+        })
+        .await
+    }
+
     /// Decides one occurrence against `sends`, without acting.
     pub(super) async fn decide(
         &self,
@@ -93,7 +137,7 @@ impl Engine {
         let question = Question {
             index: self.state.index.clone(),
             sends,
-            active: self.active.clone(),
+            configuration: self.configuration_of(candidate.version),
             candidate: candidate.clone(),
             policy: policy.clone(),
             now,
@@ -118,11 +162,16 @@ fn evaluate(
 
 impl Question {
     fn answer(self) -> Result<(Decision, Reserve), Failure> {
-        let Self { index, sends, active, candidate, policy, now, quota, occurrence } = &self;
+        let Self { index, sends, configuration, candidate, policy, now, quota, occurrence } = &self;
         let dispatch = &candidate.dispatch;
-        let segments = &active.configuration.segments;
-        let matched = evaluate(index, &candidate.audience, segments, sends, *now)?;
-        let (missed, opted_out) = (RoaringBitmap::new(), self.opted_out());
+        let group = match &candidate.audience {
+            Audience::Rule(rule) => {
+                let friends = evaluate(index, rule, &configuration.segments, sends, *now)?;
+                &Group { friends, ..Group::default() }
+            }
+            Audience::Due(group) => group,
+        };
+        let opted_out = self.opted_out();
         let user_of = |friend| index.user(friend);
         let friends = Friends {
             following: index.following(),
@@ -137,9 +186,9 @@ impl Question {
             effective: candidate.effective.min(*now),
             now: *now,
             grace: candidate.grace,
-            matched: &matched,
-            missed: &missed,
-            branches: None,
+            matched: &group.friends,
+            missed: &group.missed,
+            branches: group.branches.as_deref(),
             friends,
             quota: *quota,
             user_of: &user_of,

@@ -14,6 +14,7 @@ use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, Priority, StoreError, Write};
 
+use super::jobs::Job;
 use super::quota::{ASK_AGAIN, Numbers};
 use super::{Active, Engine};
 
@@ -36,7 +37,7 @@ pub(super) struct Due {
 }
 
 impl Engine {
-    /// Plans one occurrence of what is due, the first in the order of precedence: the next turn plans the next, after
+    /// Plans one thing of what is due, the first in the order of precedence: the next turn plans the next, after
     /// it has renewed the lease, heard what came in, and sent on.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
@@ -48,14 +49,9 @@ impl Engine {
             self.next_due = Some(clock.now + LOOK_AGAIN);
             return Ok(());
         }
-        let dues = self
-            .dues(clock.now)
-            .into_iter()
-            .filter(|due| !self.waiting.contains(&due.campaign.dispatch.slug));
-        let first = dues.min_by(|a, b| {
-            plan::precedence(&a.campaign.dispatch).cmp(&plan::precedence(&b.campaign.dispatch))
-        });
-        let Some(due) = first else {
+        self.start_by_date(clock.now).await?;
+        self.expire_tags(clock.now).await?;
+        let Some((slug, job)) = self.first_job(clock.now) else {
             if !std::mem::take(&mut self.waiting).is_empty() {
                 // What waits for LINE's numbers is looked at again when they may have come.
                 self.next_due = Some(self.first_due_ahead(clock.now).min(clock.now + ASK_AGAIN));
@@ -64,17 +60,20 @@ impl Engine {
             self.next_due = Some(self.first_due_after(clock.now));
             return Ok(());
         };
-        let sends = due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run);
         let facts = match self.quota_numbers(&clock).await? {
             Numbers::Known(facts) => facts,
-            Numbers::Asked if sends => {
+            Numbers::Asked if self.sends(&job) => {
                 self.next_due = Some(clock.now + LOOK_AGAIN);
                 return Ok(());
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        let slug = due.campaign.dispatch.slug.clone();
-        if !self.plan_one(due, facts).await? {
+        let done = match job {
+            Job::Campaign(due) => self.plan_one(*due, facts).await?,
+            Job::Step(due, friends) => self.plan_step(&due, &friends, facts).await?,
+            Job::TakeUp(parent) => self.take_up(parent, facts).await?,
+        };
+        if !done {
             // It must not keep those behind it waiting as well: it has its turn again when all have been looked at.
             self.waiting.insert(slug);
         }
@@ -161,14 +160,24 @@ impl Engine {
         }
         for row in self.state.campaigns.values().filter(|row| row.schedule_digest != UNSCHEDULED) {
             let campaign = self.active.configuration.campaigns.get(&row.campaign);
-            if campaign.is_none_or(|campaign| campaign.dispatch.account != self.slug) {
+            let drip = self.active.configuration.drips.get(&row.campaign);
+            if campaign.is_none_or(|campaign| campaign.dispatch.account != self.slug)
+                && drip.is_none_or(|drip| drip.account != self.slug)
+            {
                 changed.push(CampaignRow { schedule_digest: UNSCHEDULED, ..row.clone() });
             }
         }
-        self.commit(Priority::Freeze, changed.iter().cloned().map(Write::Campaign).collect()).await?;
+        let (rows, started) = self.activate_drips().await?;
+        changed.extend(rows);
+        let mut writes: Vec<Write> = changed.iter().cloned().map(Write::Campaign).collect();
+        if !started.is_empty() {
+            writes.push(Write::Enrollments(started.clone()));
+        }
+        self.commit(Priority::Freeze, writes).await?;
+        started.into_iter().for_each(|way| self.state.ways.put(way));
         self.state.campaigns.extend(changed.into_iter().map(|row| (row.campaign.clone(), row)));
         self.scheduled = Some(self.active.version);
-        Ok(())
+        self.migrate_drips().await
     }
 
     fn fresh_row(&self, campaign: &Campaign) -> CampaignRow {
@@ -253,6 +262,10 @@ impl Engine {
 
     fn first_due_after(&self, now: Instant) -> Instant {
         let mut first = now + Span::from_days(1);
+        let others = [self.next_date(), self.next_look(), self.state.first_expiry, self.next_step(now)];
+        for at in others.into_iter().flatten() {
+            first = first.min(at.max(now + LOOK_AGAIN));
+        }
         for campaign in campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft) {
             let next = campaign.schedule.when.next_after(self.due_after(campaign));
             let Some(next) = next else { continue };
@@ -270,8 +283,10 @@ impl Engine {
     /// The first due instant after `now`, or a day later.
     fn first_due_ahead(&self, now: Instant) -> Instant {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
-        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now)).min();
-        first.unwrap_or(now + Span::from_days(1))
+        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now));
+        let others = [self.next_date(), self.next_look(), self.state.first_expiry];
+        let others = others.into_iter().flatten().chain(self.state.ways.next_due_after(now));
+        first.chain(others).filter(|at| *at > now).min().unwrap_or(now + Span::from_days(1))
     }
 
     /// What fell due up to `now` and was not planned, whatever stands in the way.
@@ -322,7 +337,7 @@ pub(super) fn campaigns_of<'a>(
 }
 
 /// The digest of no schedule at all.
-const UNSCHEDULED: [u8; 32] = [0; 32];
+pub(super) const UNSCHEDULED: [u8; 32] = [0; 32];
 
 /// What tells one schedule from another; a draft has none.
 fn schedule_digest(campaign: &Campaign) -> [u8; 32] {

@@ -19,12 +19,13 @@ pub mod rows;
 pub mod sqlite;
 mod told;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
@@ -345,6 +346,55 @@ pub trait Store: Send + Sync + 'static {
     async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError>;
     /// What people did, newest first.
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError>;
+
+    // ---- drips, deferrals, timed tags, the outbox ----------------------------------------------------------
+    /// Friends on their way, those whose start has not been looked at included: by drip (code point), friend and
+    /// start, those after `after`, at most `limit`.
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// Every way of one friend, through any drip, the oldest start first.
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// When each of these friends last started in the drip; a start that has not been looked at is none yet.
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError>;
+    /// How many ways through each drip ended in which way: pairs that occur, by drip.
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError>;
+    /// Deferrals in which somebody waits, by occurrence.
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError>;
+    /// Whom a cap deferred at one occurrence, whether or not anybody still waits.
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError>;
+    /// Tags that fall off at or before `until`, the earliest first, at most `limit`.
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError>;
+    /// When the next tag falls off.
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError>;
+    /// Requests still to be made, in the order in which they may be tried, at most `limit`.
+    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
+    /// The highest number given in the outbox; 0 if none was.
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError>;
 
     /// Finishes what was begun and closes; every call after it fails. Not needed for durability: a store that is
     /// just dropped, or killed, loses nothing it has answered for.

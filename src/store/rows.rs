@@ -1,5 +1,8 @@
 //! What the store keeps, as plain data. `docs/schema.md` explains each table.
 
+mod drip;
+mod outbox;
+
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
@@ -7,15 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::campaign::Pace;
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
+use crate::domain::drip::Enrollment;
 use crate::domain::effect::{DedupeId, Entry, Intake};
 use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
-    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, StepName, VariantName, VersionId,
+    AccountId, AccountSlug, CampaignSlug, CategoryName, FriendId, OccurrenceId, Seq, StepName, TagName,
+    VariantName, VersionId,
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+pub use drip::{DeferralRow, TagExpiry};
+pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
+
 use crate::store::Prune;
 
 /// A configuration version: text and digest of all files.
@@ -553,4 +561,16 @@ pub enum Write {
     Act(ActRow),
     /// The instant of this transaction is the latest one seen, although later ones were: a person said so.
     ClockAccepted,
+    /// Friends' ways through drips, replacing those of the same (drip, friend, start).
+    Enrollments(Vec<Enrollment>),
+    /// Ways that never were, by (drip, friend, start); one that is not there is no failure.
+    DropEnrollments(Vec<(CampaignSlug, FriendId, Instant)>),
+    /// Whom a cap deferred, replacing what is there of the same occurrence.
+    Deferral(Box<DeferralRow>),
+    /// When tags fall off, replacing those of the same (friend, tag).
+    TagExpiries(Vec<TagExpiry>),
+    /// Tags that fell off or stay; one that is not there is no failure.
+    DropTagExpiries(Vec<(FriendId, TagName)>),
+    /// Requests to be made and what became of them, replacing those of the same number.
+    Outbox(Vec<OutboxRow>),
 }

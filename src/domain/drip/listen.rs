@@ -14,8 +14,8 @@ use crate::domain::segment::value_test::passes;
 pub trait Before {
     /// Whether the friend held the tag.
     fn holds(&self, friend: FriendId, tag: &TagName) -> bool;
-    /// The value the attribute had.
-    fn value(&self, friend: FriendId, attribute: &AttributeName) -> Option<Value>;
+    /// Whether the attribute had this value, or none.
+    fn has(&self, friend: FriendId, attribute: &AttributeName, value: Option<&Value>) -> bool;
     /// Whether the friend's status was this one; none for somebody just met.
     fn status(&self, friend: FriendId) -> Option<Status>;
 }
@@ -105,6 +105,17 @@ impl Listeners {
         list.push(listener);
     }
 
+    /// Whether anybody listens to such an effect at all.
+    pub fn concerns(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::TagAdded { tag } | Effect::TagRemoved { tag } => self.tags.contains_key(tag),
+            Effect::Event { name, .. } => self.events.contains_key(name),
+            Effect::Attribute { name, .. } => self.attributes.contains_key(name),
+            Effect::Status { .. } => !self.status.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What an entry means. `told` says that LINE told it: only then does a status start a drip, for an import of
     /// friends is nobody's follow.
     pub fn hear(&self, entry: &Entry, before: &impl Before, told: bool) -> Vec<Heard> {
@@ -125,7 +136,7 @@ impl Listeners {
                 of(list, &|to| matches!(to, To::Happening(happening) if happening.is_event(name, properties)))
             }),
             Effect::Attribute { name, value } => self.attributes.get(name).map_or_else(Vec::new, |list| {
-                let changed = before.value(friend, name) != *value;
+                let changed = !before.has(friend, name, value.as_ref());
                 of(list, &|to| changed && becomes(to, value.as_ref()))
             }),
             Effect::Status { status, .. } => {

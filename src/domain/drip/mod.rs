@@ -7,11 +7,13 @@ mod enrollment;
 mod happening;
 mod listen;
 mod timing;
+mod ways;
 
 pub use enrollment::{Ending, Enrollment, Standing};
 pub use happening::{Count, Happening};
 pub use listen::{Before, Heard, Listeners, Role};
 pub use timing::{Timing, Wait};
+pub use ways::{DueStep, Ways};
 
 use std::sync::Arc;
 

@@ -4,9 +4,11 @@
 //! U+0000 in a plain text becomes `␀`: PostgreSQL cannot hold it, and no identity depends on it (JSON columns keep
 //! it, escaped).
 
+mod drip;
 mod friend;
 mod journal;
 mod occurrence;
+mod outbox;
 mod sending;
 
 use std::borrow::Cow;
@@ -19,12 +21,16 @@ use crate::domain::id::StepName;
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 
+pub(super) use drip::{
+    DeferralCells, EnrollmentCells, EnrollmentKey, TagExpiryCells, ending_in, enrollment_key,
+};
 pub(super) use friend::FriendCells;
 pub(super) use journal::EntryCells;
 pub(super) use occurrence::{
     DeliveryCells, OccurrenceCells, PartedOccurrence, SentCells, VariantCells, exclusion_in, gather,
     outcome_in,
 };
+pub(super) use outbox::{OpenOutbox, OutboxCells};
 pub(super) use sending::{BatchCells, StrideCells};
 
 /// The columns of `inbox` after its id, in the order of the table: account, received_at, source, intakes. As JSON an

@@ -2,7 +2,8 @@
 
 use super::occurrence::Move;
 use super::{
-    Connection, account, bulk, checkpoint, delivery, failed, forget_strays, lease, occurrence, prune, sending,
+    Connection, account, bulk, checkpoint, delivery, drip, failed, forget_strays, lease, occurrence, outbox,
+    prune, sending,
 };
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
@@ -59,6 +60,12 @@ pub(super) async fn apply(
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
         Write::ClockAccepted => lease::accept_clock(conn, id, now).await,
+        Write::Enrollments(rows) => drip::set_enrollments(conn, id, rows).await,
+        Write::DropEnrollments(keys) => drip::drop_enrollments(conn, id, keys).await,
+        Write::Deferral(row) => drip::set_deferral(conn, id, row).await,
+        Write::TagExpiries(rows) => drip::set_tag_expiries(conn, id, rows).await,
+        Write::DropTagExpiries(keys) => drip::drop_tag_expiries(conn, id, keys).await,
+        Write::Outbox(rows) => outbox::set_outbox(conn, id, rows).await,
     }
 }
 

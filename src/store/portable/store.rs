@@ -1,19 +1,22 @@
 //! The interface, method by method, over what each adapter provides: a way to read, a way to write in one
 //! transaction, a way to append.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
 use super::{Backend, bulk, failed};
+use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
-use crate::store::codec::{EntryCells, FriendCells, InboxCells};
+use crate::store::codec::{
+    EnrollmentCells, EntryCells, FriendCells, InboxCells, enrollment_key, instant, small,
+};
 use crate::store::*;
 
 /// A read on a connection of its own.
@@ -332,6 +335,84 @@ impl Store for Backend {
 
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
         read!(self, |conn| super::acts(conn, account, limit).await)
+    }
+
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        // No slug is empty: this stands before every key.
+        let after = after.as_ref().map_or_else(Default::default, enrollment_key);
+        let rows = read!(self, |conn| {
+            let rows = bulk::drip::open_enrollments(conn, account, after, limit).await;
+            rows.map_err(failed("read the open enrollments"))
+        })?;
+        rows.into_iter().map(EnrollmentCells::read).collect()
+    }
+
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        read!(self, |conn| super::enrollments_of(conn, account, friend).await)
+    }
+
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError> {
+        let (drip, friends) = (drip.clone(), friends.to_vec());
+        let starts = read!(self, |conn| {
+            let starts = bulk::drip::last_starts(conn, account, &drip, &friends).await;
+            starts.map_err(failed("read when friends last started"))
+        })?;
+        let start = |(friend, at)| Ok((FriendId(small("enrollment.friend", friend)?), instant(at)));
+        starts.into_iter().map(start).collect()
+    }
+
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
+        read!(self, |conn| super::enrollment_endings(conn, account).await)
+    }
+
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
+        read!(self, |conn| super::deferrals(conn, account).await)
+    }
+
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError> {
+        read!(self, |conn| super::deferral(conn, account, occurrence).await)
+    }
+
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError> {
+        read!(self, |conn| super::tag_expiries(conn, account, until, limit).await)
+    }
+
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError> {
+        read!(self, |conn| super::first_tag_expiry(conn, account).await)
+    }
+
+    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        read!(self, |conn| super::outbox(conn, account, limit).await)
+    }
+
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
+        read!(self, |conn| super::last_outbox(conn, account).await)
     }
 
     async fn close(&self) {

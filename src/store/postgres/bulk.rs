@@ -1,5 +1,8 @@
 //! Many rows at once: each call is one statement, its columns one array each.
 
+pub(in crate::store) mod drip;
+pub(in crate::store) mod outbox;
+
 use sqlx::postgres::PgConnection;
 
 use crate::domain::effect::DedupeId;

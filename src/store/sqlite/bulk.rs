@@ -1,6 +1,9 @@
 //! Many rows at once: each call crosses to SQLite's thread once, with all rows in one JSON value. Its elements are read
 //! as `jsonb_each` gives them, already parsed: by `json_each` each column would parse its row again.
 
+pub(in crate::store) mod drip;
+pub(in crate::store) mod outbox;
+
 use sqlx::sqlite::SqliteConnection;
 
 use crate::domain::effect::DedupeId;

@@ -38,7 +38,7 @@ pub struct SqliteStore {
 
 /// Every statement of this adapter, by name: a test prepares each.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    [portable::all(), bulk::ALL.to_vec()].concat()
+    [portable::all(), bulk::ALL.to_vec(), bulk::drip::ALL.to_vec(), bulk::outbox::ALL.to_vec()].concat()
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {

@@ -81,6 +81,10 @@ fn moved(from: OccurrenceState, to: OccurrenceState) -> Write {
 
 /// One write of every kind, each valid after those before it.
 pub fn one_of_each(inbox: i64) -> Vec<Write> {
+    [sending(inbox), super::drips::one_of_each(), super::outbox::one_of_each()].concat()
+}
+
+fn sending(inbox: i64) -> Vec<Write> {
     let halt =
         Some(Halt {
             at: T0, by: "花子".into(), reason: Reason::Words { words: "配信を止める".into() }

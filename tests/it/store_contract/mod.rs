@@ -3,11 +3,13 @@
 mod checkpoint;
 mod commit;
 mod configuration;
+mod drips;
 mod fence;
 mod inbox;
 mod isolation;
 mod lost;
 mod migration;
+mod outbox;
 mod prune;
 mod rows;
 mod samples;
@@ -88,5 +90,5 @@ async fn dump(store: &dyn Store, account: AccountId) -> String {
         text += &format!("{:#?}\n", store.strides(account, row.id).await.unwrap());
         text += &format!("{:#?}\n", store.batches(account, row.id).await.unwrap());
     }
-    text
+    text + &drips::dump(store, account).await + &outbox::dump(store, account).await
 }

@@ -1,5 +1,7 @@
 //! Strategies for everything the store keeps.
 
+pub mod drip;
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;

@@ -1,10 +1,11 @@
 //! A store whose writes go wrong on demand: refused, lost on the way there or back, or stuck for as long as the test
 //! likes, as when the process is killed or suspended right there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use haishin::domain::drip::{Ending, Enrollment};
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
@@ -170,6 +171,12 @@ fn name(write: &Write) -> &'static str {
         Write::Strays(_) => "strays",
         Write::ForgetStrays(_) => "forget strays",
         Write::ClockAccepted => "clock accepted",
+        Write::Enrollments(_) => "enrollments",
+        Write::DropEnrollments(_) => "drop enrollments",
+        Write::Deferral(_) => "deferral",
+        Write::TagExpiries(_) => "tag expiries",
+        Write::DropTagExpiries(_) => "drop tag expiries",
+        Write::Outbox(_) => "outbox",
     }
 }
 
@@ -387,6 +394,62 @@ impl Store for Faulty {
     }
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
         self.inner.acts(account, limit).await
+    }
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        self.inner.open_enrollments(account, after, limit).await
+    }
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        self.inner.enrollments_of(account, friend).await
+    }
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError> {
+        self.inner.last_starts(account, drip, friends).await
+    }
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
+        self.inner.enrollment_endings(account).await
+    }
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
+        self.inner.deferrals(account).await
+    }
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError> {
+        self.inner.deferral(account, occurrence).await
+    }
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError> {
+        self.inner.tag_expiries(account, until, limit).await
+    }
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError> {
+        self.inner.first_tag_expiry(account).await
+    }
+    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        self.inner.outbox(account, limit).await
+    }
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
+        self.inner.last_outbox(account).await
     }
     async fn close(&self) {
         self.inner.close().await;
