@@ -55,7 +55,7 @@ impl Engine {
             writes.push(Write::Entries(entries.clone()));
         }
         if !fresh.is_empty() {
-            writes.push(Write::Known { kind: "event".into(), ids: fresh });
+            writes.push(Write::Known(fresh));
         }
         if !strays.is_empty() {
             writes.push(Write::Strays(strays));

@@ -179,7 +179,7 @@ mod tests {
             4 => Just(Effect::TagAdded { tag: TagName::parse("t").unwrap() }),
             1 => Just(Effect::Erased),
         ];
-        let dedupe = proptest::option::weighted(0.3, (0..9_u8).prop_map(|n| DedupeId([n; 16])));
+        let dedupe = proptest::option::weighted(0.3, (0..9_u8).prop_map(|n| DedupeId::of("event", &[n])));
         (friend, effect, dedupe).prop_map(|(friend, effect, dedupe)| Intake {
             friend,
             at: Instant::from_millis(1),

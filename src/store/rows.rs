@@ -487,12 +487,7 @@ pub enum Write {
     Entries(Vec<Entry>),
     /// What must not be applied again. An identity that is known already fails the transaction: the owner looks
     /// first.
-    Known {
-        /// `event`, `webhook`.
-        kind: String,
-        /// The identities.
-        ids: Vec<DedupeId>,
-    },
+    Known(Vec<DedupeId>),
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
     /// What inbox rows applied by this transaction said of no one friend.
