@@ -189,7 +189,8 @@ async fn at_every_write(
 }
 
 /// Everything an engine writes while it sends.
-const WRITES: [&str; 7] = ["quota", "occurrence", "stride", "batches", "sets", "occurrence state", "renew"];
+const WRITES: [&str; 7] =
+    ["quota", "occurrence", "stride", "batches", "deliveries", "occurrence state", "renew"];
 
 fn all_were_struck(struck: &Struck, mishaps: &[Mishap], writes: &[&str]) {
     for mishap in mishaps {

@@ -140,6 +140,7 @@ impl World {
 
     async fn commit(&mut self, writes: Vec<Write>) {
         self.test.store.commit(&mut self.fence, self.now, Priority::Freeze, writes).await.unwrap();
+        self.state.seen_at = self.now;
     }
 
     async fn freeze(&mut self) {
