@@ -173,6 +173,12 @@ pub mod metric {
     pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
     /// What named no one friend.
     pub const STRAYS: &str = "haishin_strays_total";
+    /// Starts of drips that were looked at, by what came of it.
+    pub const DRIP_STARTS: &str = "haishin_drip_starts_total";
+    /// Friends on their way through drips.
+    pub const ENROLLMENTS: &str = "haishin_enrollments";
+    /// How late the oldest due step is.
+    pub const DRIP_LATE: &str = "haishin_drip_late_seconds";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
@@ -217,6 +223,24 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         &["account"],
         "Changes that were acknowledged and named no friend.",
+    ),
+    of(
+        metric::DRIP_STARTS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Starts of drips that were looked at, by what came of it.",
+    ),
+    of(
+        metric::ENROLLMENTS,
+        MetricKind::Gauge,
+        &["account", "standing"],
+        "Friends on their way through drips: `due` at a step to come, `waiting` for room under a cap.",
+    ),
+    of(
+        metric::DRIP_LATE,
+        MetricKind::Gauge,
+        &["account"],
+        "How late the oldest due step of a drip is. Quiet hours and a pause make it grow; 0 where no step is due.",
     ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),

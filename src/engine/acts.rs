@@ -250,7 +250,9 @@ impl Engine {
             .filter(|run| run.row.campaign == *campaign && run.row.state.is_open())
             .map(|run| run.row.id)
             .collect();
-        if open.is_empty() {
+        let now = self.deps.clock.now();
+        let (waited, ends) = self.end_waits(campaign, now);
+        if open.is_empty() && waited == 0 {
             return Ok(Err(not_found(match lang {
                 Lang::Ja => format!(
                     "{campaign} に送信中のものはありません。今後の配信を止めるには: haishin campaign pause {campaign}"
@@ -260,8 +262,9 @@ impl Engine {
                 ),
             })));
         }
-        let (mut sent, mut possibly, mut released) = (0, 0, 0);
+        let (mut sent, mut possibly, mut released) = (0, 0, waited);
         let mut writes = vec![self.act(by, "cancel", campaign.as_str(), "")];
+        writes.extend(ends);
         for id in open {
             let Some(run) = self.state.runs.get_mut(&id) else { continue };
             let reason = Reason::CancelledByPerson { by: by.into() };

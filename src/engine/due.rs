@@ -262,7 +262,7 @@ impl Engine {
 
     fn first_due_after(&self, now: Instant) -> Instant {
         let mut first = now + Span::from_days(1);
-        let others = [self.next_date(), self.next_look(), self.state.first_expiry, self.next_step(now)];
+        let others = [self.next_date(), self.next_look(now), self.state.first_expiry, self.next_step(now)];
         for at in others.into_iter().flatten() {
             first = first.min(at.max(now + LOOK_AGAIN));
         }
@@ -284,7 +284,7 @@ impl Engine {
     fn first_due_ahead(&self, now: Instant) -> Instant {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
         let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now));
-        let others = [self.next_date(), self.next_look(), self.state.first_expiry];
+        let others = [self.next_date(), self.next_look(now), self.state.first_expiry];
         let others = others.into_iter().flatten().chain(self.state.ways.next_due_after(now));
         first.chain(others).filter(|at| *at > now).min().unwrap_or(now + Span::from_days(1))
     }

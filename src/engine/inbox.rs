@@ -47,12 +47,13 @@ impl Engine {
         let applied = consumed.len() as u64;
         let imported = rows.iter().any(|row| row.source == IMPORT).then(|| self.deps.clock.now());
         let numbered = number(rows, known, &self.state.index, self.state.row.journal_seq);
-        let Numbered { entries, fresh, strays } = numbered;
+        let Numbered { entries, fresh, strays, told } = numbered;
         let last = entries.last().map(|entry| entry.seq);
         let astray = strays.len() as u64;
         let mut writes = vec![Write::ConsumeInbox(consumed)];
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
+            writes.extend(self.hear_drips(&entries, |entry| told.contains(&entry.seq)));
         }
         if !fresh.is_empty() {
             writes.push(Write::Known(fresh));

@@ -13,6 +13,14 @@ fn seconds(span: Span) -> f64 {
 }
 
 impl Engine {
+    /// Starts of drips that were looked at.
+    pub(super) fn count_starts(&self, entered: usize, refused: usize) {
+        for (result, count) in [("entered", entered), ("refused", refused)] {
+            let labels = [("account", self.slug.to_string()), ("result", result.to_owned())];
+            metrics::counter!(metric::DRIP_STARTS, &labels).increment(count as u64);
+        }
+    }
+
     fn label(&self) -> String {
         self.slug.to_string()
     }
@@ -61,6 +69,13 @@ impl Engine {
         for (status, count) in [("following", following), ("blocked", blocked)] {
             metrics::gauge!(metric::FRIENDS, "account" => self.label(), "status" => status).set(count as f64);
         }
+        let (due, waiting) = self.state.ways.standings();
+        for (standing, count) in [("due", due), ("waiting", waiting)] {
+            metrics::gauge!(metric::ENROLLMENTS, "account" => self.label(), "standing" => standing)
+                .set(count as f64);
+        }
+        let late = self.state.ways.first_due().map_or(Span::ZERO, |due| self.deps.clock.now() - due);
+        metrics::gauge!(metric::DRIP_LATE, "account" => self.label()).set(seconds(late.max(Span::ZERO)));
         let behind = self.state.seen_at - self.deps.clock.now();
         metrics::gauge!(metric::CLOCK_BEHIND, "account" => self.label()).set(seconds(behind.max(Span::ZERO)));
         let stopped = self.state.row.stopped.is_some() || self.state.row.paused.is_some();

@@ -9,10 +9,12 @@ mod books;
 mod checkpoint;
 mod decide;
 mod dispatch;
+mod drips;
 mod due;
 mod export;
 mod freeze;
 mod inbox;
+mod jobs;
 mod look_up;
 mod measures;
 mod numbering;
@@ -221,7 +223,7 @@ pub struct Engine {
     slug: AccountSlug,
     line: Arc<dyn Api>,
     active: Active,
-    /// How far back the running configuration looks.
+    /// How far back the running configuration looks, and those that something open follows.
     lookback: Lookback,
     fence: Fence,
     /// The number of the last transaction that this process knows to have landed.
@@ -265,7 +267,7 @@ pub struct Engine {
     draining: bool,
     attempts: TaskTracker,
     events: mpsc::Sender<Event>,
-    /// Old versions of the configuration that open occurrences were frozen under.
+    /// Old versions of the configuration that something open follows.
     versions: BTreeMap<VersionId, Arc<Configuration>>,
 }
 
@@ -348,10 +350,12 @@ impl Engine {
         frozen.accounts.get(&self.slug)?.policy.quiet_hours.as_ref()
     }
 
-    /// Loads the versions that open occurrences were frozen under. One that this haishin cannot read any more is
+    /// Loads the versions that something open follows, and looks as far back as any of them. One that this haishin cannot read any more is
     /// stood in for by the running one.
     async fn load_versions(&mut self) -> Result<(), StoreError> {
-        let wanted: Vec<VersionId> = self.state.runs.values().map(|run| run.row.version).collect();
+        let runs = self.state.runs.values().map(|run| run.row.version);
+        let deferrals = self.state.deferrals.values().map(|deferral| deferral.version);
+        let wanted: BTreeSet<VersionId> = runs.chain(deferrals).chain(self.state.ways.versions()).collect();
         for version in wanted {
             if version == self.active.version || self.versions.contains_key(&version) {
                 continue;
@@ -362,6 +366,10 @@ impl Engine {
             let frozen = parsed.map_or_else(|| self.active.configuration.clone(), Arc::new);
             self.versions.insert(version, frozen);
         }
+        let older =
+            self.versions.values().filter_map(|older| Some(older.lookback(older.accounts.get(&self.slug)?)));
+        let running = self.config().map(|config| self.active.configuration.lookback(config));
+        self.lookback = running.into_iter().chain(older).reduce(Lookback::join).unwrap_or_default();
         Ok(())
     }
 
@@ -483,8 +491,10 @@ impl Engine {
             }
         }
         self.renew_if_due().await?;
+        self.load_versions().await?;
         self.keep_sends().await?;
         self.activate_schedules().await?;
+        self.enter_drips().await?;
         let numbers_came = numbers.is_some();
         if let Some(reading) = numbers {
             // They are answered now, with whatever came: LINE may hang for longer than a person waits.
@@ -494,6 +504,7 @@ impl Engine {
         self.hear(attempts).await?;
         self.hear_look_ups(look_ups).await?;
         let applied = self.apply_inbox().await?;
+        self.enter_drips().await?;
         self.answer_look_ups(applied);
         for ask in asks {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
@@ -505,7 +516,6 @@ impl Engine {
         self.continue_exports();
         if self.deps.mode == Mode::Daemon && !self.draining {
             self.watch_clock();
-            self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;
             self.dispatch().await?;
@@ -522,8 +532,6 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
-        let lookback = self.config().map(|config| self.active.configuration.lookback(config));
-        self.lookback = lookback.unwrap_or_default();
         self.bucket.set_rate(self.rate());
     }
 

@@ -11,6 +11,9 @@ use crate::domain::time::Instant;
 use crate::protocol::Missed;
 use crate::store::{InboxRow, NewStray};
 
+/// What LINE's webhooks call themselves in the inbox.
+pub const WEBHOOK: &str = "webhook";
+
 /// What a slice of the inbox becomes.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Numbered {
@@ -18,6 +21,8 @@ pub(super) struct Numbered {
     pub entries: Vec<Entry>,
     /// Identities that are known from now on.
     pub fresh: Vec<DedupeId>,
+    /// Which entries LINE told.
+    pub told: BTreeSet<Seq>,
     /// What named no one friend. Its identity stays new: said again once the friend is known, it counts.
     pub strays: Vec<NewStray>,
 }
@@ -74,6 +79,9 @@ impl Numbering<'_> {
         }
         self.slice.see(friend, &intake.effect);
         self.push(friend, intake.at, intake.effect);
+        if source == WEBHOOK {
+            self.numbered.told.insert(self.seq);
+        }
     }
 
     fn push(&mut self, friend: FriendId, at: Instant, effect: Effect) {

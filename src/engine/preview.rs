@@ -42,7 +42,7 @@ impl Engine {
         let mut sends = self.sends_at(now).await?;
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
-            let candidate = Candidate::of(&campaign, due, effective);
+            let candidate = Candidate::of(&campaign, self.active.version, due, effective);
             let decided = self.decide(&candidate, &policy, now, sends.clone(), quota).await;
             let (decision, mut reserve) = match decided {
                 Ok(decided) => decided,

@@ -112,6 +112,12 @@ impl Ways {
         self.versions.keys().copied()
     }
 
+    /// How many are due at some step, now or later, and how many wait for room under a cap.
+    pub fn standings(&self) -> (usize, usize) {
+        let open: usize = self.by_drip.values().map(BTreeMap::len).sum();
+        (self.due.len(), open.saturating_sub(self.due.len()))
+    }
+
     /// When the first step is due.
     pub fn first_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _, _)| *at)

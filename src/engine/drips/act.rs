@@ -121,7 +121,7 @@ impl Engine {
             .collect();
         let mut writes = self.hear_drips(&entries, |_| false);
         for entry in &entries {
-            self.state.index.apply(entry);
+            self.state.index_mut().apply(entry);
             self.state.row.journal_seq = entry.seq;
         }
         writes.insert(0, Write::Entries(entries));
@@ -145,7 +145,6 @@ impl Engine {
                 }
             })
             .collect();
-        self.state.outbox.extend(rows.iter().map(|row| (row.id, row.clone())));
         (!rows.is_empty()).then_some(Write::Outbox(rows))
     }
 

@@ -8,11 +8,11 @@ use crate::config::Configuration;
 use crate::domain::campaign::{Dispatch, WhenCapped};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::drip::Enrollment;
-use crate::domain::id::OccurrenceId;
+use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::plan;
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Span};
-use crate::store::{DeferralRow, OccurrenceFilter, OccurrenceRow, Priority, StoreError, Write};
+use crate::store::{DeferralRow, OccurrenceFilter, Priority, StoreError, Write};
 
 use super::super::decide::{Audience, Candidate, Group};
 use super::super::freeze::Frozen;
@@ -25,11 +25,7 @@ const LOOK: Span = Span::from_hours(1);
 impl Engine {
     /// Whoever was deferred waits from now on; what an older occurrence of the same campaign left waiting is over.
     /// Memory changes here.
-    pub(in crate::engine) fn wait_for_room(
-        &mut self,
-        frozen: &Frozen,
-        dispatch: &Dispatch,
-    ) -> Vec<Write> {
+    pub(in crate::engine) fn wait_for_room(&mut self, frozen: &Frozen, dispatch: &Dispatch) -> Vec<Write> {
         let (row, waiting) = (&frozen.row, frozen.deferred());
         let mut writes = Vec::new();
         if row.step.is_none() && row.child == 0 && row.state == OccurrenceState::Sending {
@@ -145,7 +141,7 @@ impl Engine {
         }
         deferral.children += u32::from(!taken.is_empty());
         let mut writes = vec![Write::Deferral(Box::new(deferral.clone()))];
-        writes.extend(self.settle_ways(&row, &over, now));
+        writes.extend(self.settle_ways(&deferral, &over, now));
         if deferral.waiting.is_empty() {
             self.state.deferrals.remove(&parent);
         } else {
@@ -184,18 +180,24 @@ impl Engine {
         Ok(Group { friends, missed: RoaringBitmap::new(), branches })
     }
 
-    /// Whoever waits since this occurrence waits no longer: a person cancelled it. Memory changes here.
-    pub(in crate::engine) async fn end_wait(
+    /// Whoever waits for room in this campaign or drip waits no longer: a person cancelled it. Says how many they are.
+    /// Memory changes here.
+    pub(in crate::engine) fn end_waits(
         &mut self,
-        occurrence: &OccurrenceRow,
+        campaign: &CampaignSlug,
         now: Instant,
-    ) -> Vec<Write> {
-        let Some(mut deferral) = self.state.deferrals.remove(&occurrence.id) else { return Vec::new() };
-        let over = std::mem::take(&mut deferral.waiting);
-        deferral.left |= &over;
-        let mut writes = vec![Write::Deferral(Box::new(deferral))];
-        writes.extend(self.settle_ways(occurrence, &over, now));
-        writes
+    ) -> (u64, Vec<Write>) {
+        let ours = self.state.deferrals.values().filter(|deferral| deferral.campaign == *campaign);
+        let (mut count, mut writes) = (0, Vec::new());
+        for mut deferral in ours.cloned().collect::<Vec<_>>() {
+            let over = std::mem::take(&mut deferral.waiting);
+            count += over.len();
+            deferral.left |= &over;
+            self.state.deferrals.remove(&deferral.occurrence);
+            writes.extend(self.settle_ways(&deferral, &over, now));
+            writes.push(Write::Deferral(Box::new(deferral)));
+        }
+        (count, writes)
     }
 
     /// Nothing says any more what they wait for.
@@ -209,11 +211,11 @@ impl Engine {
     }
 
     /// The ways of those whose wait in a drip is over go on.
-    fn settle_ways(&mut self, row: &OccurrenceRow, over: &RoaringBitmap, now: Instant) -> Option<Write> {
-        row.step.as_ref()?;
-        let configuration = self.configuration_of(row.version);
-        let drip = configuration.drips.get(&row.campaign)?;
-        let waiting = self.state.ways.waiting_for(&row.campaign, row.id);
+    fn settle_ways(&mut self, deferral: &DeferralRow, over: &RoaringBitmap, now: Instant) -> Option<Write> {
+        deferral.step.as_ref()?;
+        let configuration = self.configuration_of(deferral.version);
+        let drip = configuration.drips.get(&deferral.campaign)?;
+        let waiting = self.state.ways.waiting_for(&deferral.campaign, deferral.occurrence);
         let mut ways: Vec<Enrollment> = waiting.filter(|way| over.contains(way.friend.0)).cloned().collect();
         for way in &mut ways {
             way.settle(drip, now);

@@ -20,7 +20,6 @@ impl Engine {
         if !self.state.ways.is_starting() {
             return Ok(());
         }
-        self.load_versions().await?;
         let mut by_drip: BTreeMap<(CampaignSlug, VersionId), Vec<Enrollment>> = BTreeMap::new();
         for way in self.state.ways.take_starting() {
             by_drip.entry((way.drip.clone(), way.version)).or_default().push(way);

@@ -1,27 +1,65 @@
 //! What a new version of a drip means: who already qualifies, and who is on their way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use crate::config::Configuration;
 use crate::domain::drip::{Drip, Enrollment, Existing};
 use crate::domain::id::{FriendId, VersionId};
-use crate::domain::time::Instant;
-use crate::store::{Priority, StoreError, Write};
+use crate::store::{CampaignRow, Priority, StoreError, Write};
 
+use super::super::due::UNSCHEDULED;
 use super::Engine;
 
 impl Engine {
-    /// Those who qualify already when a drip goes live, where it says that they start.
-    pub(in crate::engine) fn start_existing(&self, drip: &Drip, activated: Instant) -> Vec<Enrollment> {
-        if drip.existing == Existing::Ignore || drip.draft {
-            return Vec::new();
+    /// The rows of drips whose start is new, and whoever starts with that: in a drip that goes live, those who qualify
+    /// already, where it says so.
+    pub(in crate::engine) async fn activate_drips(
+        &self,
+    ) -> Result<(Vec<CampaignRow>, Vec<Enrollment>), StoreError> {
+        let (mut rows, mut started) = (Vec::new(), Vec::new());
+        for drip in self.drips() {
+            let known = self.state.campaigns.get(&drip.slug);
+            let digest = start_digest(drip);
+            if known.is_some_and(|row| row.schedule_digest == digest) || (drip.draft && known.is_none()) {
+                continue;
+            }
+            if known.is_none_or(|row| row.schedule_digest == UNSCHEDULED) {
+                started.extend(self.start_existing(drip).await);
+            }
+            rows.push(CampaignRow {
+                campaign: drip.slug.clone(),
+                step: None,
+                schedule_digest: digest,
+                activated_at: self.active.activated_at,
+                last_planned_at: known.and_then(|row| row.last_planned_at),
+                paused: known.and_then(|row| row.paused.clone()),
+            });
         }
-        let rule = drip.start.existing();
-        let friends = rule.and_then(|rule| self.evaluate(&rule, &self.state.sends, activated).ok());
-        let start = |friend| {
-            Enrollment::starting(drip.slug.clone(), FriendId(friend), activated, self.active.version)
-        };
-        friends.into_iter().flatten().map(start).collect()
+        Ok((rows, started))
+    }
+
+    /// Those who qualify already when a drip goes live, where it says that they start.
+    async fn start_existing(&self, drip: &Drip) -> Vec<Enrollment> {
+        let rule = drip.start.existing().filter(|_| drip.existing == Existing::Enroll && !drip.draft);
+        let rules: Vec<_> = rule.into_iter().map(Arc::new).collect();
+        let activated = self.active.activated_at;
+        match self.ask_rules(&self.active.configuration, rules, activated).await {
+            Ok(found) => {
+                let start = |friend| {
+                    let (slug, version) = (drip.slug.clone(), self.active.version);
+                    Enrollment::starting(slug, FriendId(friend), activated, version)
+                };
+                let open = |friend: &u32| self.state.ways.get(&drip.slug, FriendId(*friend)).is_none();
+                found.into_iter().flatten().filter(open).map(start).collect()
+            }
+            Err(failure) => {
+                tracing::error!(account = %self.slug, drip = %drip.slug, error = failure.message, "who qualifies already cannot be evaluated");
+                Vec::new()
+            }
+        }
     }
 
     /// Moves friends on their way to the running version: of drips that say so, and of those that read there as they
@@ -64,4 +102,12 @@ impl Engine {
             && old.segments == self.active.configuration.segments
             && policy(&old) == policy(&self.active.configuration)
     }
+}
+
+/// What tells one start from another; a draft has none.
+fn start_digest(drip: &Drip) -> [u8; 32] {
+    if drip.draft {
+        return UNSCHEDULED;
+    }
+    Sha256::digest(format!("{:?}", drip.start)).into()
 }

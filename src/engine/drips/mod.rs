@@ -13,12 +13,12 @@ mod steps;
 
 use std::sync::Arc;
 
+use super::Engine;
 use crate::config::Configuration;
 use crate::domain::drip::{Drip, Ending, Enrollment, Listeners, Standing};
 use crate::domain::id::{CampaignSlug, FriendId, VersionId};
 use crate::domain::time::Instant;
 use crate::store::Write;
-use super::Engine;
 
 impl Engine {
     /// The configuration of a version that something open follows; one this haishin cannot read any more is stood
