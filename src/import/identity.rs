@@ -55,7 +55,8 @@ impl Identities {
 }
 
 /// Half of a digest, and a quarter more.
-fn halves(DedupeId([a, b, c, d, e, f, g, h, i, j, k, l, ..]): DedupeId) -> (u64, u32) {
+fn halves(id: DedupeId) -> (u64, u32) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = id.digest;
     (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
 }
 

@@ -20,8 +20,8 @@ pub(super) async fn apply(
     let id = fence.account;
     match write {
         Write::Entries(entries) => append(conn, id, entries).await,
-        Write::Known { kind, ids } => {
-            bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
+        Write::Known(ids) => {
+            bulk::insert_known(conn, id, ids, now).await.map_err(failed("remember what was applied"))
         }
         Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
         Write::Strays(strays) => {

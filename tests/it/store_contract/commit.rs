@@ -102,7 +102,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
     };
     vec![
         Write::Entries(vec![tagged(1), tagged(2)]),
-        Write::Known { kind: "event".into(), ids: vec![DedupeId([9; 16])] },
+        Write::Known(vec![DedupeId::webhook("9")]),
         Write::ConsumeInbox(vec![inbox]),
         Write::Imported,
         Write::Fold { friends: vec![friend], folded_seq: Seq(1) },
@@ -180,9 +180,10 @@ async fn a_failing_write_anywhere_undoes_everything(#[case] database: Database) 
         assert!(matches!(failed, Err(StoreError::Corrupt { .. })), "{failed:?}");
         assert_eq!(dump(store, account).await, before, "at place {place}");
     }
-    assert!(store.known(account, &[DedupeId([9; 16])]).await.unwrap().is_empty());
+    assert!(store.known(account, &[DedupeId::webhook("9")]).await.unwrap().is_empty());
     store.commit(&mut fence, T0, Priority::Freeze, writes).await.unwrap();
-    assert_eq!(store.known(account, &[DedupeId([9; 16]), DedupeId([8; 16])]).await.unwrap().len(), 1);
+    let ids = [DedupeId::webhook("9"), DedupeId::webhook("8")];
+    assert_eq!(store.known(account, &ids).await.unwrap(), [ids[0]].into());
     assert_eq!(store.inbox_len(account).await.unwrap(), 0);
     assert_eq!(dump(&*test.reopen().await, account).await, dump(store, account).await);
 }

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use haishin::domain::attribute::Value;
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
-use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
+use haishin::domain::effect::{DedupeId, DedupeKind, Effect, Entry, Intake};
 use haishin::domain::friend::{Friend, FriendRef, Miss, Status};
 use haishin::domain::id::{
     AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
@@ -121,7 +121,9 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
-    let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
+    let kind = prop_oneof![Just(DedupeKind::Event), Just(DedupeKind::Webhook)];
+    let dedupe = (kind, any::<[u8; 16]>()).prop_map(|(kind, digest)| DedupeId { kind, digest });
+    let dedupe = option::of(dedupe);
     vec((friend_ref(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
         let intake = |(friend, at, effect, dedupe)| Intake { friend, at, effect, dedupe };
         intakes.into_iter().map(intake).collect()

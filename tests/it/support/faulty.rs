@@ -149,7 +149,7 @@ impl Drop for Stuck<'_> {
 fn name(write: &Write) -> &'static str {
     match write {
         Write::Entries(_) => "entries",
-        Write::Known { .. } => "known",
+        Write::Known(_) => "known",
         Write::ConsumeInbox(_) => "consume inbox",
         Write::Fold { .. } => "fold",
         Write::CheckpointChunks(_) => "checkpoint chunks",
