@@ -54,9 +54,12 @@ pub struct Index {
     erased: RoaringBitmap,
     quarantined: RoaringBitmap,
     followed_at: Column,
+    /// When those who do not follow blocked the account.
+    blocked_at: Column,
     /// Of the four sets.
     sets_dirty: Dirty,
     followed_dirty: Dirty,
+    blocked_dirty: Dirty,
     external_ids: ExternalIds,
     tags: BTreeMap<TagName, Tag>,
     attributes: BTreeMap<AttributeName, Attribute>,
@@ -83,7 +86,7 @@ impl Index {
         if let Some(user) = row.user {
             self.users.name(friend, user);
         }
-        self.set_status(friend, row.status, row.followed_at);
+        self.set_status(friend, row.status, row.followed_at, row.status_at);
         self.external_ids.set(friend, row.external_id.as_deref());
         for (tag, at) in &row.tags {
             self.tag(tag).give(friend, at.as_millis());
@@ -109,7 +112,9 @@ impl Index {
         self.meet(friend);
         match &entry.effect {
             Effect::Joined { user } => self.users.name(friend, *user),
-            Effect::Status { status, followed_at } => self.set_status(friend, *status, *followed_at),
+            Effect::Status { status, followed_at } => {
+                self.set_status(friend, *status, *followed_at, entry.at);
+            }
             Effect::ExternalId { external_id } => self.external_ids.set(friend, external_id.as_deref()),
             Effect::TagAdded { tag } => self.tag(tag).give(friend, entry.at.as_millis()),
             Effect::TagRemoved { tag } => {
@@ -167,6 +172,16 @@ impl Index {
     /// The friend LINE knows by this id.
     pub fn friend_of(&self, user: UserId) -> Option<FriendId> {
         self.users.friend(user).map(FriendId)
+    }
+
+    /// When the friend followed last, where one is known.
+    pub fn followed_at(&self, friend: FriendId) -> Option<Instant> {
+        self.followed_at.get(friend.0).map(Instant::from_millis)
+    }
+
+    /// When a friend who does not follow blocked the account.
+    pub fn blocked_at(&self, friend: FriendId) -> Option<Instant> {
+        self.blocked_at.get(friend.0).map(Instant::from_millis)
     }
 
     /// The shop's own id of a friend.
@@ -296,15 +311,28 @@ impl Index {
         self.erased.insert(friend);
     }
 
-    fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>) {
+    fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>, at: Instant) {
         match status {
-            Status::Following => self.following.insert(friend),
-            Status::Blocked => self.following.remove(friend),
-        };
+            Status::Following => {
+                self.following.insert(friend);
+                self.unblock(friend);
+            }
+            Status::Blocked => {
+                self.following.remove(friend);
+                self.blocked_at.set(friend, at.as_millis());
+                self.blocked_dirty.mark(place(friend).0);
+            }
+        }
         self.sets_dirty.mark(place(friend).0);
         if let Some(at) = followed_at {
             self.followed_at.set(friend, at.as_millis());
             self.followed_dirty.mark(place(friend).0);
+        }
+    }
+
+    fn unblock(&mut self, friend: u32) {
+        if self.blocked_at.remove(friend) {
+            self.blocked_dirty.mark(place(friend).0);
         }
     }
 
@@ -317,6 +345,7 @@ impl Index {
         if self.followed_at.remove(friend) {
             self.followed_dirty.mark(place(friend).0);
         }
+        self.unblock(friend);
         self.external_ids.set(friend, None);
         self.tags.values_mut().for_each(|tag| tag.take(friend));
         self.attributes.values_mut().for_each(|attribute| attribute.remove(friend));
@@ -338,7 +367,7 @@ impl Index {
 
     /// Takes over the columns of another index that has others.
     fn join(&mut self, other: Index) {
-        let Index { users, everybody, following, erased, quarantined, followed_at, external_ids, .. } = other;
+        let Index { users, everybody, following, erased, quarantined, external_ids, .. } = other;
         if users.next() > 0 {
             self.users = users;
         }
@@ -346,8 +375,12 @@ impl Index {
         self.following |= following;
         self.erased |= erased;
         self.quarantined |= quarantined;
-        if followed_at.count() > 0 {
-            self.followed_at = followed_at;
+        for (mine, theirs) in
+            [(&mut self.followed_at, other.followed_at), (&mut self.blocked_at, other.blocked_at)]
+        {
+            if theirs.count() > 0 {
+                *mine = theirs;
+            }
         }
         if !external_ids.is_empty() {
             self.external_ids = external_ids;

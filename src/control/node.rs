@@ -292,7 +292,7 @@ impl Node {
                 let inbox = |intakes: &[Intake]| NewInbox {
                     account: row.id,
                     received_at,
-                    source: "import".into(),
+                    source: NewInbox::IMPORT.into(),
                     intakes: intakes.to_vec(),
                 };
                 let appended =

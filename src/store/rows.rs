@@ -106,10 +106,20 @@ pub struct NewInbox {
     pub account: AccountId,
     /// When this node received it; order across nodes.
     pub received_at: Instant,
-    /// `import`, `command`, later `webhook` and `api`.
+    /// One of the words below, `command`, later `api`.
     pub source: String,
     /// At most 5,000 a row.
     pub intakes: Vec<Intake>,
+}
+
+impl NewInbox {
+    /// The source of rows that a person's file says.
+    pub const IMPORT: &str = "import";
+    /// The source of rows that LINE says.
+    pub const WEBHOOK: &str = "webhook";
+    /// The source of rows that LINE says while another module than the account's bot holds the friend's chat: nothing
+    /// may be sent for what they say.
+    pub const STANDBY: &str = "standby";
 }
 
 /// A row of the inbox.

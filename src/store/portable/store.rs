@@ -131,13 +131,13 @@ impl Store for Backend {
     }
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
-        let wanted = ids.to_vec();
+        let ids = ids.to_vec();
         // Where the applying transaction is about to insert, so that SQLite's one writer reads these pages once.
-        let known = write!(self, Priority::Fold, "look up what was applied", |conn| {
-            bulk::known(conn, account, &wanted).await.map_err(failed("look up what was applied"))
-        })?;
-        let known: HashSet<Vec<u8>> = known.into_iter().collect();
-        Ok(ids.iter().copied().filter(|id| known.contains(id.digest.as_slice())).collect())
+        write!(self, Priority::Fold, "look up what was applied", |conn| {
+            let known = bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))?;
+            let known: HashSet<Vec<u8>> = known.into_iter().collect();
+            Ok(ids.into_iter().filter(|id| known.contains(id.digest.as_slice())).collect())
+        })
     }
 
     async fn commit(

@@ -130,7 +130,8 @@ pub(super) async fn insert_known(
     ids: &[DedupeId],
     now: Instant,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = in_order(ids).iter().map(|id| (hex::encode(id.digest), id.kind.as_str())).collect();
+    let row = |id: DedupeId| (hex::encode(id.digest), id.kind.as_str());
+    let rows: Vec<_> = in_order(ids).into_iter().map(row).collect();
     let query = sqlx::query(INSERT_KNOWN).bind(account.0).bind(now.as_millis()).bind(json(&rows)?);
     query.execute(conn).await.map(drop)
 }
@@ -140,7 +141,7 @@ pub(super) async fn known(
     account: AccountId,
     ids: &[DedupeId],
 ) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-    let digests: Vec<String> = in_order(ids).iter().map(|id| hex::encode(id.digest)).collect();
+    let digests: Vec<String> = in_order(ids).into_iter().map(|id| hex::encode(id.digest)).collect();
     sqlx::query_scalar(KNOWN).bind(account.0).bind(json(&digests)?).fetch_all(conn).await
 }
 

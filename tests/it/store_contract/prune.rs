@@ -158,13 +158,10 @@ async fn a_stretch_of_the_journal_loses_states_and_old_events(#[case] database: 
 async fn ids_of_webhooks_are_forgotten_by_age_and_no_others(#[case] database: Database) {
     const MANY: u32 = 1_001;
     let mut shop = Shop::new(database).await;
-    let id = |n: u32| DedupeId(u128::from(n).to_be_bytes());
-    let known = |kind: &str, ids: Vec<u32>| Write::Known {
-        kind: kind.into(),
-        ids: ids.into_iter().map(id).collect(),
-    };
-    shop.write(vec![known("webhook", (0..MANY).collect()), known("event", vec![5_000])]).await;
-    let all: Vec<DedupeId> = (0..=5_000).map(id).collect();
+    let webhooks: Vec<DedupeId> = (0..MANY).map(|n| DedupeId::webhook(&n.to_string())).collect();
+    let event = DedupeId::of("event", b"0");
+    shop.write(vec![Write::Known(webhooks.clone()), Write::Known(vec![event])]).await;
+    let all = [webhooks, vec![event]].concat();
     let (store, account) = (shop.test.store.clone(), shop.account);
     let left = async || store.known(account, &all).await.unwrap().len();
     assert_eq!(shop.prune(Prune::WebhookIds(T0)).await, 0, "applied at the instant itself");

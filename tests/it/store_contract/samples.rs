@@ -123,7 +123,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
-    let kind = proptest::sample::select(vec![DedupeKind::Event, DedupeKind::Webhook]);
+    let kind = prop_oneof![Just(DedupeKind::Event), Just(DedupeKind::Webhook)];
     let dedupe = (kind, any::<[u8; 16]>()).prop_map(|(kind, digest)| DedupeId { kind, digest });
     let dedupe = option::of(dedupe);
     vec((friend_ref(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
