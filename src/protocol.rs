@@ -126,6 +126,23 @@ pub enum Command {
         /// Which arm; the first if absent.
         variant: Option<String>,
     },
+    /// All drips, with how many friends are on their way.
+    DripList,
+    /// One drip, step by step.
+    DripShow {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Stop a drip's steps until it is resumed; friends go on starting and ending.
+    DripPause {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Let a paused drip go on.
+    DripResume {
+        /// Which.
+        drip: CampaignSlug,
+    },
     /// The newest occurrences.
     OccurrenceList {
         /// Of one campaign only.

@@ -95,6 +95,9 @@ pub(super) enum Action {
         after_help = "Examples:\n  haishin campaign list\n  haishin campaign preview winter-coupon\n  haishin campaign pause winter-coupon"
     )]
     Campaign(CampaignAction),
+    /// Drips: who is where, pause, resume.
+    #[command(subcommand, after_help = "Examples:\n  haishin drip list\n  haishin drip show trial-coupon")]
+    Drip(DripAction),
     /// What was sent, what is open, and the books.
     #[command(subcommand, after_help = "Examples:\n  haishin occurrence list\n  haishin occurrence show 12")]
     Occurrence(OccurrenceAction),
@@ -326,6 +329,33 @@ pub(super) enum CampaignAction {
         /// Which arm; the first if none is named.
         #[arg(long)]
         variant: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DripAction {
+    /// All drips: how many friends are on their way, late, or waiting for room under a cap.
+    #[command(after_help = "Example:\n  haishin drip list")]
+    List,
+    /// One drip, step by step.
+    #[command(
+        after_help = "Examples:\n  haishin drip show trial-coupon\n  haishin drip show trial-coupon --json"
+    )]
+    Show {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Stop a drip's steps until it is resumed; friends go on starting and ending meanwhile.
+    #[command(after_help = "Example:\n  haishin drip pause trial-coupon")]
+    Pause {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Let a paused drip go on; what fell due meanwhile goes by its if_missed and grace.
+    #[command(after_help = "Example:\n  haishin drip resume trial-coupon")]
+    Resume {
+        /// Which.
+        drip: CampaignSlug,
     },
 }
 

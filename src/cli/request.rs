@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 
 use super::args::{
-    Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
+    Action, Args, CampaignAction, DripAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
 };
 use super::print;
 use crate::app;
@@ -198,6 +198,7 @@ fn command(args: &Args) -> anyhow::Result<Command> {
             Command::FriendStrays { limit: *limit, forget: *forget }
         }
         Action::Campaign(action) => campaign(action, args.json),
+        Action::Drip(action) => drip(action),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },
         Action::Start { due, accept_clock } => {
@@ -233,6 +234,15 @@ fn campaign(action: &CampaignAction, friends: bool) -> Command {
         CampaignAction::TestSend { campaign, to, variant } => {
             Command::CampaignTestSend { campaign: campaign.clone(), to: to.clone(), variant: variant.clone() }
         }
+    }
+}
+
+fn drip(action: &DripAction) -> Command {
+    match action {
+        DripAction::List => Command::DripList,
+        DripAction::Show { drip } => Command::DripShow { drip: drip.clone() },
+        DripAction::Pause { drip } => Command::DripPause { drip: drip.clone() },
+        DripAction::Resume { drip } => Command::DripResume { drip: drip.clone() },
     }
 }
 

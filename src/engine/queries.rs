@@ -62,6 +62,16 @@ impl Engine {
             Command::CampaignTestSend { campaign, to, variant } => {
                 self.test_send(by, &campaign, &to, variant.as_deref(), lang).await
             }
+            Command::DripList => self.drip_list(lang).await,
+            Command::DripShow { drip } => self.drip_show(&drip, lang).await,
+            Command::DripPause { drip } => match self.known_drip(&drip, lang) {
+                Ok(()) => self.pause(by, &drip, lang).await,
+                Err(failure) => Ok(Err(failure)),
+            },
+            Command::DripResume { drip } => match self.known_drip(&drip, lang) {
+                Ok(()) => self.resume(by, &drip, lang).await,
+                Err(failure) => Ok(Err(failure)),
+            },
             Command::OccurrenceList { campaign, limit } => self.occurrence_list(campaign, limit, lang).await,
             Command::OccurrenceShow { occurrence } => self.occurrence_show(occurrence, lang).await,
             Command::OccurrenceResolve { occurrence, resolution } => {

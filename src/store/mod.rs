@@ -374,6 +374,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         account: AccountId,
     ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError>;
+    /// What each step of a drip came to so far, in scheduled occurrences; the one entry of a campaign has no step.
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError>;
     /// Deferrals in which somebody waits, by occurrence.
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError>;
     /// Whom a cap deferred at one occurrence, whether or not anybody still waits.

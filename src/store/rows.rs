@@ -21,7 +21,7 @@ use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
-pub use drip::{DeferralRow, TagExpiry};
+pub use drip::{DeferralRow, StepTotals, TagExpiry};
 pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
 
 use crate::store::Prune;

@@ -9,6 +9,7 @@ mod defer;
 mod enter;
 mod hear;
 mod migrate;
+mod seen;
 mod steps;
 
 use std::sync::Arc;

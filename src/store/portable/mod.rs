@@ -26,7 +26,9 @@ use apply::apply;
 use checkpoint::{checkpoint, checkpoint_chunks};
 use config::{activate, active_version, version};
 use delivery::{deliveries, exclusions, received, sent, tally};
-use drip::{deferral, deferrals, enrollment_endings, enrollments_of, first_tag_expiry, tag_expiries};
+use drip::{
+    deferral, deferrals, enrollment_endings, enrollments_of, first_tag_expiry, step_totals, tag_expiries,
+};
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};

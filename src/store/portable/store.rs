@@ -383,6 +383,15 @@ impl Store for Backend {
         read!(self, |conn| super::enrollment_endings(conn, account).await)
     }
 
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        let drip = drip.clone();
+        read!(self, |conn| super::step_totals(conn, account, &drip).await)
+    }
+
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
         read!(self, |conn| super::deferrals(conn, account).await)
     }

@@ -424,6 +424,13 @@ impl Store for Faulty {
     ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
         self.inner.enrollment_endings(account).await
     }
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        self.inner.step_totals(account, drip).await
+    }
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
         self.inner.deferrals(account).await
     }
