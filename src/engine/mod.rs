@@ -25,6 +25,7 @@ mod queries;
 mod quota;
 pub mod retention;
 pub mod state;
+mod story;
 mod strays;
 mod test_send;
 pub mod ticket;
