@@ -83,7 +83,7 @@ impl Engine {
             rows.push(json!({
                 "drip": slug, "title": title, "state": state, "on_their_way": count.due + count.waiting,
                 "due": count.due, "late": count.late, "waiting": count.waiting, "next_due_at": count.next,
-                "ended": ended_json(&over), "paused": paused.map(|halt| words.halt_json(halt, of)),
+                "next_start_at": drip.and_then(|drip| self.next_start(drip)), "ended": ended_json(&over), "paused": paused.map(|halt| words.halt_json(halt, of)),
             }));
         }
         let text = table.render() + &halts.concat();
