@@ -13,6 +13,7 @@ mod inbox;
 mod lease;
 mod occurrence;
 mod prune;
+mod relay;
 mod sending;
 mod store;
 mod stray;
@@ -26,6 +27,7 @@ use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
 use prune::{journal_stretch, prunable};
+use relay::{relay_waiting, relayed, relays};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
 
@@ -43,6 +45,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         lease::ALL,
         occurrence::ALL,
         prune::ALL,
+        relay::ALL,
         sending::ALL,
         stray::ALL,
     ]

@@ -9,6 +9,7 @@ mod isolation;
 mod lost;
 mod migration;
 mod prune;
+mod relay;
 mod rows;
 mod samples;
 mod schema;
