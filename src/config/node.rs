@@ -158,7 +158,7 @@ fn database_url(item: &Item<'_>) -> Option<DatabaseUrl> {
     if known { Some(DatabaseUrl::Plain(text.to_owned())) } else { item.bad(Expected::DatabaseUrl, text) }
 }
 
-fn has_password(url: &str) -> bool {
+pub(super) fn has_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or("");
     let in_authority = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
