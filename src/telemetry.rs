@@ -171,6 +171,8 @@ pub mod metric {
     pub const FRIENDS: &str = "haishin_friends";
     /// Rows that wait in the inbox.
     pub const INBOX_ROWS: &str = "haishin_inbox_rows";
+    /// How long the oldest row of the inbox has waited.
+    pub const INBOX_LAG: &str = "haishin_inbox_lag_seconds";
     /// Rows the owner applied.
     pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
     /// What named no one friend.
@@ -181,6 +183,16 @@ pub mod metric {
     pub const ENROLLMENTS: &str = "haishin_enrollments";
     /// How late the oldest due step is.
     pub const DRIP_LATE: &str = "haishin_drip_late_seconds";
+    /// Webhooks by what became of them.
+    pub const WEBHOOKS: &str = "haishin_webhooks_total";
+    /// Events of accepted webhooks.
+    pub const WEBHOOK_EVENTS: &str = "haishin_webhook_events_total";
+    /// Webhooks handed on, or not.
+    pub const RELAYED: &str = "haishin_relayed_total";
+    /// Webhooks that wait to be handed on.
+    pub const RELAY_ROWS: &str = "haishin_relay_rows";
+    /// How long the oldest of them has waited.
+    pub const RELAY_LAG: &str = "haishin_relay_lag_seconds";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
@@ -219,6 +231,12 @@ pub const METRICS: &[Metric] = &[
     of(metric::FREEZE_SECONDS, MetricKind::Seconds, &["account"], "How long a freeze takes."),
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
     of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),
+    of(
+        metric::INBOX_LAG,
+        MetricKind::Gauge,
+        &["account"],
+        "How long the oldest row of the inbox has waited. Above some seconds the account's owner cannot keep up, or cannot write.",
+    ),
     of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
     of(
         metric::STRAYS,
@@ -243,6 +261,31 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Gauge,
         &["account"],
         "How late the oldest due step of a drip is. Quiet hours and a pause make it grow; 0 where no step is due.",
+    ),
+    of(
+        metric::WEBHOOKS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Webhooks: `accepted`, or why not: `forged` (the channel secret is not the one LINE signs with), `stranger` (no such account), `malformed`, `too_large`, `unavailable` (not stored in time; LINE may send it again). Without an account where nothing proves whose it is.",
+    ),
+    of(
+        metric::WEBHOOK_EVENTS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Events of accepted webhooks: `taken`, `ignored` (they say nothing of a friend) or `too_old` (older than their identities are remembered).",
+    ),
+    of(
+        metric::RELAYED,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Webhooks handed on: `done`, `failed` (tried again), `refused` (the other side does not want the body) or `dropped` (too old, or too many).",
+    ),
+    of(metric::RELAY_ROWS, MetricKind::Gauge, &["account"], "Webhooks that wait to be handed on."),
+    of(
+        metric::RELAY_LAG,
+        MetricKind::Gauge,
+        &["account"],
+        "How long the oldest webhook has waited to be handed on.",
     ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),

@@ -27,6 +27,7 @@ use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::line::relay::HttpRelay;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
 use told::AccountError;
@@ -147,6 +148,16 @@ impl Starter for HttpStarter {
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
     }
 
+    fn webhook_secrets(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>> {
+        let account = active.configuration.accounts.get(slug);
+        let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
+        let read = |source: &SecretSource| {
+            let failed = |source| AccountError::Secret { account: slug.clone(), source };
+            Ok(secret(source, &self.config).map_err(failed)?)
+        };
+        account.credentials.webhook_secrets().map(read).collect()
+    }
+
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String {
         causes(error, lang)
     }
@@ -213,6 +224,7 @@ pub async fn start(
     let deps = Deps {
         store: store.clone(),
         clock: clock.clone(),
+        relay: Arc::new(HttpRelay::new()?),
         turnstile: Arc::new(Turnstile::default()),
         state_dir: paths.state.clone(),
         holder: lock.holder.clone(),

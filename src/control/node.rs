@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::plan;
+use super::take_in::{self, Room};
+use super::webhooks::Doors;
 use crate::clock::Clock;
-use crate::config::Configuration;
+use crate::config::{Configuration, SecretString};
 use crate::domain::effect::Intake;
 use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
@@ -19,9 +21,6 @@ use crate::line::Api;
 use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Missed, Reply, Request, Terms, Upload};
 use crate::store::{NewInbox, Store, StoreError};
 use crate::text::{no_such, one_line};
-
-/// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
-const INTAKES_A_ROW: usize = 1_000;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -38,15 +37,23 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// The secrets an account's webhooks may be signed with, the newest first.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or the account is not configured.
+    fn webhook_secrets(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>>;
     /// A failure of these, with its causes, in the reader's language.
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
 
 /// One process's accounts and configuration.
 pub struct Node {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    starter: Box<dyn Starter>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) starter: Box<dyn Starter>,
+    /// How webhooks come in.
+    pub(super) doors: Mutex<Doors>,
+    pub(super) room: Room,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -65,6 +72,8 @@ impl Node {
             store,
             clock,
             starter,
+            doors: Mutex::default(),
+            room: Room::default(),
             engines: Mutex::new(BTreeMap::new()),
             active: Mutex::new(active),
             activating: tokio::sync::Mutex::new(()),
@@ -92,6 +101,12 @@ impl Node {
     /// Wakes every engine: the scheduler's nudge.
     pub fn nudge(&self) {
         self.engines().values().for_each(Handle::nudge);
+    }
+
+    /// Wakes the engine of one account, if it runs here.
+    pub(super) fn nudge_one(&self, account: &AccountSlug) {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.get(account).inspect(|handle| handle.nudge());
     }
 
     /// Starts every configured account that does not run yet. One that cannot be claimed is told and tried again by
@@ -239,6 +254,7 @@ impl Node {
         for (_, error) in self.start_accounts().await {
             lines.push(self.starter.told(&error, lang));
         }
+        self.change_doors().await;
         tracing::info!(version = %active.version, by, "configuration activated");
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
     }
@@ -288,15 +304,8 @@ impl Node {
             let (intakes, missed) = look_up(&handle, intakes, lang).await?;
             taken += intakes.len();
             if !intakes.is_empty() {
-                let received_at = self.clock.now();
-                let inbox = |intakes: &[Intake]| NewInbox {
-                    account: row.id,
-                    received_at,
-                    source: NewInbox::IMPORT.into(),
-                    intakes: intakes.to_vec(),
-                };
-                let appended =
-                    self.store.append_inbox(intakes.chunks(INTAKES_A_ROW).map(inbox).collect()).await;
+                let rows = take_in::rows(row.id, self.clock.now(), NewInbox::IMPORT, &intakes);
+                let appended = self.store.append_inbox(rows).await;
                 appended.map_err(|error| Failure::unavailable(&error, lang))?;
                 handle.nudge();
             }

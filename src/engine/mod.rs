@@ -23,6 +23,7 @@ mod past;
 mod preview;
 mod queries;
 mod quota;
+pub mod relay;
 pub mod retention;
 pub mod state;
 mod story;
@@ -51,6 +52,7 @@ use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
+use crate::line::relay::{Passed, Relay};
 use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
@@ -90,6 +92,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The way to systems that webhooks are handed on to.
+    pub relay: Arc<dyn Relay>,
     /// Shared between accounts.
     pub turnstile: Arc<Turnstile>,
     /// Where tickets lie.
@@ -123,6 +127,13 @@ pub enum Event {
         attempt: Attempt,
         /// How long it took.
         took: Span,
+    },
+    /// A webhook was handed on, or not.
+    Relayed {
+        /// Which row.
+        row: i64,
+        /// What became of it.
+        passed: Passed,
     },
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
@@ -250,6 +261,7 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    relay: relay::Desk,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -323,6 +335,7 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            relay: relay::Desk::default(),
             state,
             rng,
             told_behind: None,
@@ -464,7 +477,8 @@ impl Claimed {
                 engine.recover(error, &stop).await;
             }
             alive();
-            if engine.draining && engine.state.runs.values().all(|run| run.in_flight() == 0) {
+            let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
+            if engine.draining && answered && engine.relay.is_idle() {
                 break;
             }
         }
@@ -485,6 +499,7 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
+                Event::Relayed { row, passed } => self.hear_relayed(row, &passed),
                 Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
@@ -521,6 +536,7 @@ impl Engine {
             self.open_strides().await?;
             self.dispatch().await?;
         }
+        self.relay().await?;
         self.gauge_state();
         self.fold().await?;
         self.checkpoint().await?;
@@ -533,6 +549,7 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
+        self.relay.count_anew();
         self.bucket.set_rate(self.rate());
     }
 
@@ -574,6 +591,7 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+            wait = self.next_relay(clock.boot.since_boot).map_or(wait, |relay| wait.min(relay));
         }
         if !self.exports.is_empty() {
             wait = wait.min(export::READER);

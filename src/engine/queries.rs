@@ -127,7 +127,7 @@ impl Engine {
         let words = self.words(lang);
         let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
         let open: Vec<_> = state.runs.values().map(|run| self.run_json(run, lang)).collect();
-        let json = json!({
+        let mut json = json!({
             "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
             "stopped": halt(state.row.stopped.as_ref()), "paused": halt(state.row.paused.as_ref()),
             "clock_behind": self.clock_behind(now), "inbox": inbox, "strays": strays,
@@ -135,6 +135,14 @@ impl Engine {
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
             "seen_at": state.seen_at,
         });
+        let relay = match self.config().and_then(|config| config.relay.as_ref()) {
+            Some(relay) => Some((relay.replies, self.deps.store.relay_waiting(self.account).await?)),
+            None => None,
+        };
+        if let Some((replies, waiting)) = relay {
+            json["relay"] =
+                json!({ "replies": replies.as_str(), "waiting": waiting.rows, "oldest": waiting.oldest });
+        }
         let mut lines = vec![match lang {
             Lang::Ja => format!(
                 "{}  {}  友だち {}人（届く {}）  設定 版{}",
@@ -172,6 +180,13 @@ impl Engine {
             lines.push(lang.pick(
                 format!("  ⚠ 宛先不明の変更 {strays}件  → haishin friend strays"),
                 format!("  ⚠ changes that named no friend: {strays}  → haishin friend strays"),
+            ));
+        }
+        if let Some((_, waiting)) = relay.filter(|(_, waiting)| waiting.rows > 0) {
+            let oldest = waiting.oldest.map_or_else(String::new, |oldest| self.at(oldest));
+            lines.push(lang.pick(
+                format!("  転送待ちのWebhook {}件（最も古いもの {oldest}）", waiting.rows),
+                format!("  webhooks to be handed on: {} (the oldest of {oldest})", waiting.rows),
             ));
         }
         for run in state.runs.values() {

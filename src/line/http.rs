@@ -95,7 +95,7 @@ impl HttpApi {
     /// A client of one channel. It connects only when asked something.
     pub fn new(settings: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         let base = parse_base(&settings.api_base)?;
-        let client = client(&base, settings.timeout)?;
+        let client = client(host_is_loopback(&base), settings.timeout)?;
         let url = |path: &str| {
             let joined = format!("{}{path}", base.as_str().trim_end_matches('/'));
             Url::parse(&joined).map_err(|_| BuildError::ApiBase(settings.api_base.clone()))
@@ -324,7 +324,7 @@ pub fn is_loopback(api_base: &str) -> bool {
     Url::parse(api_base).is_ok_and(|url| host_is_loopback(&url))
 }
 
-fn host_is_loopback(url: &Url) -> bool {
+pub(super) fn host_is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -342,7 +342,8 @@ fn parse_base(text: &str) -> Result<Url, BuildError> {
     }
 }
 
-fn client(base: &Url, timeout: Duration) -> Result<Client, BuildError> {
+/// A client of this machine, or of the world outside.
+pub(super) fn client(here: bool, timeout: Duration) -> Result<Client, BuildError> {
     static PROVIDER: Once = Once::new();
     // Fails only if somebody installed one before, which then serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -355,7 +356,7 @@ fn client(base: &Url, timeout: Duration) -> Result<Client, BuildError> {
         .connect_timeout(timeout / 2)
         .tcp_nodelay(true)
         .user_agent(concat!("haishin/", env!("CARGO_PKG_VERSION")));
-    if host_is_loopback(base) {
+    if here {
         // A proxy of the environment is for the world outside; the sandbox is not there. Nor does it need roots.
         builder = builder.no_proxy();
     }

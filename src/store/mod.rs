@@ -199,7 +199,11 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- inbox ---------------------------------------------------------------------------------------------
     /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+        self.append_webhooks(rows, Vec::new()).await
+    }
+    /// As [`Store::append_inbox`], with webhooks to be handed on: all of it becomes durable, or nothing.
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError>;
     /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
     /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
@@ -209,6 +213,10 @@ pub trait Store: Send + Sync + 'static {
     async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
     /// How many strays there are.
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// Webhooks to be handed on, oldest first, at most `limit`. They stay until a commit lets them go by id.
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError>;
+    /// How many webhooks wait to be handed on.
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
 

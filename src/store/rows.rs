@@ -122,6 +122,41 @@ impl NewInbox {
     pub const STANDBY: &str = "standby";
 }
 
+/// A webhook to be handed on, as it came: durable together with what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelay {
+    /// Whose.
+    pub account: AccountId,
+    /// When this node received it.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// A webhook that waits to be handed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayRow {
+    /// What a commit lets it go by; later ones have higher ones, mostly.
+    pub id: i64,
+    /// When it was received.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// How much waits somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// How many rows.
+    pub rows: u64,
+    /// When the oldest was received.
+    pub oldest: Option<Instant>,
+}
+
 /// A row of the inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxRow {
@@ -558,6 +593,8 @@ pub enum Write {
         /// All of them.
         sets: Vec<DeliverySet>,
     },
+    /// These webhooks need not be handed on any more; one that is not there is no failure.
+    Relayed(Vec<i64>),
     /// One slice of pruning.
     Prune(Prune),
     /// LINE's numbers.

@@ -34,4 +34,5 @@ mod store_contract;
 mod support;
 mod systemd;
 mod telemetry;
+mod webhooks;
 mod words;

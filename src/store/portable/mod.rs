@@ -15,6 +15,7 @@ mod lease;
 mod occurrence;
 mod outbox;
 mod prune;
+mod relay;
 mod sending;
 mod store;
 mod stray;
@@ -34,6 +35,7 @@ use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
 use outbox::{last_outbox, outbox};
 use prune::{journal_stretch, prunable};
+use relay::{relay_waiting, relayed, relays};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
 
@@ -53,6 +55,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         occurrence::ALL,
         outbox::ALL,
         prune::ALL,
+        relay::ALL,
         sending::ALL,
         stray::ALL,
     ]

@@ -14,8 +14,9 @@ use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
+use crate::store::append::Rows;
 use crate::store::codec::{
-    EnrollmentCells, EntryCells, FriendCells, InboxCells, enrollment_key, instant, small,
+    EnrollmentCells, EntryCells, FriendCells, InboxCells, RelayCells, enrollment_key, instant, small,
 };
 use crate::store::*;
 
@@ -109,9 +110,10 @@ impl Store for Backend {
         read!(self, |conn| super::lease(conn, account).await)
     }
 
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
         let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
-        self.append(rows?).await
+        let relays = relays.into_iter().map(RelayCells::of).collect();
+        self.append(Rows { inbox: rows?, relays }).await
     }
 
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
@@ -128,6 +130,14 @@ impl Store for Backend {
 
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
         read!(self, |conn| super::stray_count(conn, account).await)
+    }
+
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        read!(self, |conn| super::relays(conn, account, limit).await)
+    }
+
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        read!(self, |conn| super::relay_waiting(conn, account).await)
     }
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {

@@ -11,6 +11,7 @@ mod lost;
 mod migration;
 mod outbox;
 mod prune;
+mod relay;
 mod rows;
 mod samples;
 mod schema;

@@ -122,6 +122,8 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "ALL_KEYS",
         "FIRST_TAG_EXPIRY",
         "LAST_OUTBOX",
+        "RELAYS",
+        "RELAY_WAITING",
     ];
     // Of an account's rows only those that the index is for.
     let partial =

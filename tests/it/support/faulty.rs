@@ -165,6 +165,7 @@ fn name(write: &Write) -> &'static str {
         Write::Batches(_) => "batches",
         Write::Deliveries { .. } => "deliveries",
         Write::Imported => "imported",
+        Write::Relayed(_) => "relayed",
         Write::Prune(_) => "prune",
         Write::Quota(_) => "quota",
         Write::Act(_) => "act",
@@ -230,14 +231,20 @@ impl Store for Faulty {
     async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
         self.inner.lease(account).await
     }
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
-        self.inner.append_inbox(rows).await
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
+        self.write(vec!["append"], self.inner.append_webhooks(rows, relays)).await
     }
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
         self.inner.inbox(account, limit).await
     }
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
         self.inner.inbox_len(account).await
+    }
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        self.inner.relays(account, limit).await
+    }
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        self.inner.relay_waiting(account).await
     }
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         self.inner.known(account, ids).await
