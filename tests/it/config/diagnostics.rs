@@ -37,6 +37,7 @@ fn topics() -> Vec<(&'static str, Source)> {
         ("several_accounts", files::several_accounts()),
         ("rate", shop(&[("haishin.toml", &format!("{}rate = \"off\"\n", super::MAIN))])),
         ("retention", files::retention()),
+        ("relays", files::relays()),
         ("later", files::later()),
         ("messages", files::messages()),
         ("message_rules", files::message_rules()),
