@@ -93,6 +93,7 @@ impl Daemon {
             .merge(webhooks(running.node.clone()));
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
+        let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
@@ -103,7 +104,7 @@ impl Daemon {
         }
         tell_difference(&self.paths, &running).await;
         notifier.ready();
-        tracing::info!(version = %running.node.active().version, "ready");
+        tracing::info!(version = %running.node.active().version, %address, "ready");
         ready(running.node.clone());
         soft.cancelled().await;
         if let Some(scheduler) = scheduler.as_mut() {

@@ -295,7 +295,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}.")];
+                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}."), format!(".{key}]")];
                 !ELSEWHERE.contains(&table) && !shown.iter().any(|shown| SHIPPED.contains(shown.as_str()))
             })
             .collect();
@@ -312,7 +312,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`"];
+                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`", ".KEY]`"];
                 !RULES.contains(&table) && !shown.iter().any(|it| PAGE.contains(&it.replace("KEY", key)))
             })
             .collect();

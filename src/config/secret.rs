@@ -321,4 +321,24 @@ mod tests {
         assert!(matches!(read(SecretSource::File("none".into())), Err(SecretError::Read { .. })));
         assert!(matches!(read(SecretSource::Env("NONE".into())), Err(SecretError::NoVariable { .. })));
     }
+
+    #[test]
+    fn a_list_of_places_is_shown_and_one_with_a_secret_in_it_is_not() {
+        for shown in [
+            "former_secrets = [{ file = \"a\" }, { env = \"B\" }] # two",
+            "former_secrets = [ { credential = \"c\" } ]",
+            "channel_secret = { file = \"a\" }",
+        ] {
+            assert_eq!(mask(shown), shown);
+        }
+        for hidden in [
+            "former_secrets = [{ file = \"a\" }, \"hunter2\"]",
+            "former_secrets = [\"hunter2\", { file = \"a\" }]",
+            "former_secrets = [{ file = \"a\", value = \"hunter2\" }]",
+            "channel_secret = { file = \"a\" } hunter2",
+            "former_secrets = [",
+        ] {
+            assert!(!mask(hidden).contains("hunter2") && mask(hidden) != hidden, "{}", mask(hidden));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod applied;
 mod forged;
+mod rehearsed;
 mod relay;
 mod sdk;
 
@@ -108,7 +109,7 @@ impl Shop {
             let stop = stop.clone();
             async move { stop.run_until_cancelled(serving).await }
         });
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = client();
         let _serving = stop.drop_guard();
         Self {
             test,
@@ -242,6 +243,13 @@ impl TestStarter {
         *self.handle.lock().unwrap() = Some(handle.clone());
         Ok(handle)
     }
+}
+
+/// A client like LINE's.
+pub fn client() -> reqwest::Client {
+    // It brings the library for TLS up, which a client wants even where it needs none.
+    drop(HttpRelay::new().unwrap());
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 async fn activate(store: &dyn Store, settings: &str, now: Instant) -> Active {
