@@ -8,6 +8,7 @@ pub mod drip;
 pub mod effect;
 pub mod friend;
 pub mod id;
+pub mod identity;
 pub mod key;
 pub mod lookback;
 pub mod message;
