@@ -90,7 +90,8 @@ impl Daemon {
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
         running.node.open_doors().await;
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone())
-            .merge(webhooks(running.node.clone()));
+            .merge(webhooks(running.node.clone()))
+            .merge(http::api::router(running.node.clone()));
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();

@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
+use crate::domain::access::Secret;
 use crate::domain::id::AccountSlug;
 use crate::domain::time::Instant;
 use crate::engine::turnstile::Turnstile;
@@ -156,6 +157,13 @@ impl Starter for HttpStarter {
             Ok(secret(source, &self.config).map_err(failed)?)
         };
         account.credentials.webhook_secrets().map(read).collect()
+    }
+
+    fn draw_secret(&self) -> anyhow::Result<Secret> {
+        use rand::TryRngCore as _;
+        let mut secret = [0; 32];
+        rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
+        Ok(Secret(secret))
     }
 
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String {

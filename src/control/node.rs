@@ -11,6 +11,7 @@ use super::take_in::{self, Room};
 use super::webhooks::Doors;
 use crate::clock::Clock;
 use crate::config::{Configuration, SecretString};
+use crate::domain::access::Secret;
 use crate::domain::effect::Intake;
 use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
@@ -42,6 +43,11 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn webhook_secrets(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>>;
+    /// A secret from the machine's random source.
+    ///
+    /// # Errors
+    /// It gives none.
+    fn draw_secret(&self) -> anyhow::Result<Secret>;
     /// A failure of these, with its causes, in the reader's language.
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
@@ -144,6 +150,18 @@ impl Node {
             Command::Plan { files } => self.plan(files, lang).await,
             Command::Apply { files, expected } => self.apply(files, expected, &by, lang).await,
             Command::Import => self.import(request.account, lang, uploads, &replies).await,
+            Command::TokenCreate { scopes, title, all_accounts } => {
+                let account = match all_accounts {
+                    true => Ok(None),
+                    false => self.account(request.account, lang).map(|handle| Some(handle.account)),
+                };
+                match account {
+                    Ok(account) => self.create_token(account, scopes, &title, &by, lang).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+            Command::TokenList => self.list_tokens(lang).await,
+            Command::TokenRevoke { token } => self.revoke_token(token, &by, lang).await,
             Command::Stop { reason } => {
                 let command = Command::Stop { reason: one_line(&reason, 500) };
                 self.ask(request.account, command, lang, by, replies.clone()).await
@@ -322,8 +340,8 @@ impl Node {
         })
     }
 
-    /// What an import into this account goes by.
-    fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
+    /// What is taken in for this account goes by.
+    pub(super) fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
         let active = self.active();
         let configured = active.configuration.accounts.get(account).ok_or_else(|| none_runs(lang))?;
         Ok(Terms {
@@ -392,7 +410,7 @@ fn gone(lang: Lang) -> Failure {
     }
 }
 
-async fn ask_engine(
+pub(super) async fn ask_engine(
     handle: &Handle,
     command: Command,
     lang: Lang,
@@ -406,7 +424,7 @@ async fn ask_engine(
     answered.await.map_err(|_| gone(lang))?
 }
 
-fn none_runs(lang: Lang) -> Failure {
+pub(super) fn none_runs(lang: Lang) -> Failure {
     let message = lang.pick(
         "動いているアカウントがありません。haishin check とログを確かめてください。",
         "no account runs here; see `haishin check` and the log",

@@ -84,6 +84,9 @@ impl Engine {
             Command::Plan { .. }
             | Command::Apply { .. }
             | Command::Import
+            | Command::TokenCreate { .. }
+            | Command::TokenList
+            | Command::TokenRevoke { .. }
             | Command::SegmentExport { .. }
             | Command::FriendShow { .. } => Ok(Err(Failure {
                 code: "invalid".into(),

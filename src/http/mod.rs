@@ -1,5 +1,6 @@
-//! HTTP: LINE's webhooks, and for ops health, readiness and metrics.
+//! HTTP: LINE's webhooks, an API for the shop's own systems, and for ops health, readiness and metrics.
 
+pub mod api;
 mod health;
 mod serve;
 mod webhook;

@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
@@ -204,6 +205,21 @@ pub trait Store: Send + Sync + 'static {
     }
     /// As [`Store::append_inbox`], with webhooks to be handed on: all of it becomes durable, or nothing.
     async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError>;
+    /// Appends rows and remembers what their request is answered, both or neither, unless its key was used before and
+    /// is remembered still: then nothing is appended, and what was answered then is given back. Of calls with one key
+    /// at once, one appends.
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
+    /// What a request with this key was answered, as long as it is remembered.
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
     /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
     /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
@@ -219,6 +235,16 @@ pub trait Store: Send + Sync + 'static {
     async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
+
+    // ---- tokens of the API ---------------------------------------------------------------------------------
+    /// Stores a new token and gives its number.
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError>;
+    /// One token, revoked or not.
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError>;
+    /// Every token there ever was, in the order of their numbers.
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
+    /// Revokes a token for good; `false` when there is none of this number, or it was revoked before.
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError>;
 
     // ---- the owner's transaction ---------------------------------------------------------------------------
     /// One fenced transaction: advances the fence, stores `now` as the latest instant seen, applies every write in

@@ -1,5 +1,6 @@
 //! What the store keeps, as plain data. `docs/schema.md` explains each table.
 
+mod access;
 mod drip;
 mod outbox;
 
@@ -21,6 +22,7 @@ use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
 pub use drip::{DeferralRow, StepTotals, TagExpiry};
 pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
 
@@ -106,7 +108,7 @@ pub struct NewInbox {
     pub account: AccountId,
     /// When this node received it; order across nodes.
     pub received_at: Instant,
-    /// One of the words below, `command`, later `api`.
+    /// One of the words below, or `command`.
     pub source: String,
     /// At most 5,000 a row.
     pub intakes: Vec<Intake>,
@@ -115,6 +117,8 @@ pub struct NewInbox {
 impl NewInbox {
     /// The source of rows that a person's file says.
     pub const IMPORT: &str = "import";
+    /// The source of rows that the shop's own systems say.
+    pub const API: &str = "api";
     /// The source of rows that LINE says.
     pub const WEBHOOK: &str = "webhook";
     /// The source of rows that LINE says while another module than the account's bot holds the friend's chat: nothing

@@ -4,6 +4,7 @@
 //! Each adapter compiles this folder against its own `Connection` and adds its `bulk` statements: how many rows move
 //! at once is where the databases differ.
 
+mod access;
 mod account;
 mod apply;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod stray;
 
 use std::collections::BTreeMap;
 
+use access::{answered, append_once, create_token, revoke_token, token_by_id, tokens};
 use account::{account, accounts, campaigns, ensure_account};
 use apply::apply;
 use checkpoint::{checkpoint, checkpoint_chunks};
@@ -45,6 +47,7 @@ use crate::store::StoreError;
 /// Every statement of this folder, by name.
 pub(super) fn all() -> Vec<(&'static str, &'static str)> {
     [
+        access::ALL,
         account::ALL,
         checkpoint::ALL,
         config::ALL,

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
 use super::{Backend, bulk, failed};
+use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
@@ -114,6 +115,48 @@ impl Store for Backend {
         let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
         let relays = relays.into_iter().map(RelayCells::of).collect();
         self.append(Rows { inbox: rows?, relays }).await
+    }
+
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
+        let (rows, answer) = (rows?, answer.clone());
+        write!(self, Priority::Acknowledge, "append to the inbox", |conn| {
+            super::append_once(conn, &rows, &answer).await
+        })
+    }
+
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let key = key.to_owned();
+        read!(self, |conn| super::answered(conn, account, &key, now).await)
+    }
+
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        let new = new.clone();
+        write!(self, Priority::Freeze, "create a token", |conn| super::create_token(conn, &new).await)
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        read!(self, |conn| super::token_by_id(conn, id).await)
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        read!(self, |conn| super::tokens(conn).await)
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        let by = by.to_owned();
+        write!(self, Priority::Freeze, "revoke a token", |conn| {
+            super::revoke_token(conn, id, now, &by).await
+        })
     }
 
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {

@@ -1,5 +1,6 @@
 //! What a store does, each behaviour on both databases.
 
+mod access;
 mod checkpoint;
 mod commit;
 mod configuration;

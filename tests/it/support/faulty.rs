@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use haishin::domain::access::TokenId;
 use haishin::domain::drip::{Ending, Enrollment};
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
@@ -233,6 +234,33 @@ impl Store for Faulty {
     }
     async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
         self.write(vec!["append"], self.inner.append_webhooks(rows, relays)).await
+    }
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.inner.append_once(rows, answer).await
+    }
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.inner.answered(account, key, now).await
+    }
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        self.inner.create_token(new).await
+    }
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        self.inner.token(id).await
+    }
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.inner.tokens().await
+    }
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        self.inner.revoke_token(id, now, by).await
     }
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
         self.inner.inbox(account, limit).await

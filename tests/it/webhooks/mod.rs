@@ -14,6 +14,7 @@ use haishin::app::daemon;
 use haishin::clock::{Clock, ManualClock};
 use haishin::config::{self, Configuration, SecretString, Source};
 use haishin::control::node::{Node, Starter};
+use haishin::domain::access::Secret;
 use haishin::domain::effect::{Effect, Entry};
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{AccountId, AccountSlug, Seq};
@@ -225,6 +226,10 @@ impl Starter for Shared {
         let secrets = self.0.secrets.lock().unwrap();
         anyhow::ensure!(!secrets.is_empty(), "the secret cannot be read");
         Ok(secrets.iter().map(|secret| SecretString::from(*secret)).collect())
+    }
+
+    fn draw_secret(&self) -> anyhow::Result<Secret> {
+        anyhow::bail!("nobody asks for a token here")
     }
 
     fn told(&self, error: &anyhow::Error, _: Lang) -> String {
