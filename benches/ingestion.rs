@@ -23,6 +23,7 @@ use haishin::lang::Lang;
 use haishin::protocol::Command;
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings};
 use haishin::store::{self, NewInbox, NewVersion, Store};
+use haishin::systems::{self, HttpSystems};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::Connection as _;
@@ -203,6 +204,7 @@ impl Shop {
         let deps = Deps {
             store: store.clone(),
             clock,
+            systems: Arc::new(HttpSystems::new(systems::TIMEOUT).expect("a client")),
             turnstile: Arc::new(Turnstile::default()),
             state_dir,
             holder: "bench".into(),

@@ -11,6 +11,7 @@ pub mod id;
 pub mod key;
 pub mod lookback;
 pub mod message;
+pub mod outbox;
 pub mod plan;
 pub mod policy;
 pub mod reason;

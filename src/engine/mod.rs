@@ -19,6 +19,7 @@ mod look_up;
 mod measures;
 mod numbering;
 pub mod occurrences;
+pub mod outbox;
 mod past;
 mod preview;
 mod queries;
@@ -55,6 +56,7 @@ use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
+use crate::systems::Systems;
 use crate::text::Told;
 use state::State;
 use ticket::Ticket;
@@ -89,6 +91,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The way to the shop's own systems.
+    pub systems: Arc<dyn Systems>,
     /// Shared between accounts.
     pub turnstile: Arc<Turnstile>,
     /// Where tickets lie.
@@ -123,6 +127,8 @@ pub enum Event {
         /// How long it took.
         took: Span,
     },
+    /// A request of the outbox came back.
+    Made(outbox::Made),
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
     /// Another configuration went live.
@@ -249,6 +255,7 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    outbox: outbox::Desk,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -322,6 +329,7 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            outbox: outbox::Desk::default(),
             state,
             rng,
             told_behind: None,
@@ -409,6 +417,7 @@ impl Engine {
         self.next_due = None;
         self.scheduled = None;
         self.inbox.clear();
+        self.outbox.forget();
         // An answer about the quota may have been lost with the turn, and with it what waited for it.
         self.quota = quota::Desk::default();
         self.deferred.clear();
@@ -463,7 +472,8 @@ impl Claimed {
                 engine.recover(error, &stop).await;
             }
             alive();
-            if engine.draining && engine.state.runs.values().all(|run| run.in_flight() == 0) {
+            let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
+            if engine.draining && answered && engine.outbox.is_idle() {
                 break;
             }
         }
@@ -484,6 +494,7 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
+                Event::Made(made) => self.outbox.came_back(made),
                 Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
@@ -502,6 +513,7 @@ impl Engine {
             self.quota_came(reading).await?;
         }
         self.hear(attempts).await?;
+        self.hear_outbox().await?;
         self.hear_look_ups(look_ups).await?;
         let applied = self.apply_inbox().await?;
         self.enter_drips().await?;
@@ -519,6 +531,7 @@ impl Engine {
             self.plan().await?;
             self.open_strides().await?;
             self.dispatch().await?;
+            self.dispatch_outbox().await?;
         }
         self.gauge_state();
         self.fold().await?;
@@ -573,6 +586,7 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+            wait = self.next_outbox(&clock).map_or(wait, |outbox| wait.min(outbox));
         }
         if !self.exports.is_empty() {
             wait = wait.min(export::READER);

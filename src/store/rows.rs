@@ -22,7 +22,7 @@ use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 pub use drip::{DeferralRow, TagExpiry};
-pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
+pub use outbox::{GivenUp, OutboxLane, OutboxRow};
 
 use crate::store::Prune;
 
@@ -576,6 +576,8 @@ pub enum Write {
     TagExpiries(Vec<TagExpiry>),
     /// Tags that fell off or stay; one that is not there is no failure.
     DropTagExpiries(Vec<(FriendId, TagName)>),
-    /// Requests to be made and what became of them, replacing those of the same number.
+    /// Requests to be made, or given up, replacing those of the same number.
     Outbox(Vec<OutboxRow>),
+    /// Requests that were taken, by number; one that is not there is no failure.
+    DropOutbox(Vec<i64>),
 }

@@ -30,7 +30,7 @@ use drip::{deferral, deferrals, enrollment_endings, enrollments_of, first_tag_ex
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
-use outbox::{last_outbox, outbox};
+use outbox::{last_outbox, outbox, outbox_lanes};
 use prune::{journal_stretch, prunable};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BEFORE, PLAIN};
 use crate::support::store::{Database, TestStore};
+use crate::support::systems::FakeSystems;
 use crate::support::world::{CHANNEL, user};
 
 const TOKEN: &str = "a-token-of-the-sandbox";
@@ -64,6 +65,7 @@ impl Stage {
         let active = activate(store.as_ref(), campaign, now).await;
         let deps = Deps {
             store,
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock: clock.clone(),
             turnstile: Arc::new(Turnstile::default()),
             state_dir: state.path().to_owned(),

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faulty::Faulty;
 use super::store::{Database, TestStore};
+use super::systems::FakeSystems;
 
 /// The channel of the account `shop`.
 pub const CHANNEL: &str = "2000000115";
@@ -60,6 +61,8 @@ pub struct World {
     pub step: Span,
     /// The truth, without the faults an engine meets.
     pub test: TestStore,
+    /// The shop's own systems.
+    pub systems: Arc<FakeSystems>,
     active: Active,
     settings: String,
     state: tempfile::TempDir,
@@ -123,6 +126,7 @@ impl World {
         };
         let accounts = names.iter().map(account).collect();
         let mut world = Self {
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock,
             sandbox,
             turnstile: Arc::default(),
@@ -169,6 +173,7 @@ impl World {
         Deps {
             store: account.store.clone(),
             clock: self.clock.clone(),
+            systems: self.systems.clone(),
             turnstile: self.turnstile.clone(),
             state_dir: self.state.path().to_owned(),
             holder: holder.to_owned(),
@@ -538,7 +543,9 @@ async fn activate(
     let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
     source.files.insert("segments/everybody.toml".into(), everybody.into());
     for (slug, text) in campaigns {
-        source.files.insert(format!("campaigns/{slug}.toml"), text.clone());
+        // A drip is named with its folder.
+        let path = if slug.contains('/') { slug.clone() } else { format!("campaigns/{slug}") };
+        source.files.insert(format!("{path}.toml"), text.clone());
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
