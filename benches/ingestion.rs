@@ -24,6 +24,7 @@ use haishin::line::relay::HttpRelay;
 use haishin::protocol::Command;
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings};
 use haishin::store::{self, NewInbox, NewVersion, Store};
+use haishin::systems::{self, HttpSystems};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::Connection as _;
@@ -205,6 +206,7 @@ impl Shop {
             relay: Arc::new(HttpRelay::new().expect("a client")),
             store: store.clone(),
             clock,
+            systems: Arc::new(HttpSystems::new(systems::TIMEOUT).expect("a client")),
             turnstile: Arc::new(Turnstile::default()),
             state_dir,
             holder: "bench".into(),

@@ -29,6 +29,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("error", "what went wrong, with its causes"),
     ("friends", "number of friends concerned"),
     ("in_flight", "requests that were under way"),
+    ("lane", "to whom a request beside sends goes: `rich_menu`, `webhook/NAME`"),
     ("matched", "friends the rule matched"),
     ("now", "the clock's instant"),
     ("occurrence", "number of the occurrence"),
@@ -194,6 +195,12 @@ pub mod metric {
     pub const RELAY_ROWS: &str = "haishin_relay_rows";
     /// How long the oldest of them has waited.
     pub const RELAY_LAG: &str = "haishin_relay_lag_seconds";
+    /// Requests beside sends, by what they came to.
+    pub const OUTBOX_REQUESTS: &str = "haishin_outbox_requests_total";
+    /// Requests beside sends that wait.
+    pub const OUTBOX_ROWS: &str = "haishin_outbox_rows";
+    /// How long the oldest of them has waited.
+    pub const OUTBOX_LATE: &str = "haishin_outbox_late_seconds";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
@@ -291,6 +298,24 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Gauge,
         &["account"],
         "How long the oldest webhook has waited to be handed on.",
+    ),
+    of(
+        metric::OUTBOX_REQUESTS,
+        MetricKind::Counter,
+        &["account", "kind", "result"],
+        "Requests beside sends (`rich_menu` to LINE, `webhook` to the shop's systems): `taken`, `failed` (tried again) or `given_up` (see the table `outbox`).",
+    ),
+    of(
+        metric::OUTBOX_ROWS,
+        MetricKind::Gauge,
+        &["account", "lane"],
+        "Requests beside sends that wait, by to whom they go: `rich_menu`, `webhook/NAME`.",
+    ),
+    of(
+        metric::OUTBOX_LATE,
+        MetricKind::Gauge,
+        &["account", "lane"],
+        "How long the oldest of them has waited. The brake and a pause make it grow.",
     ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),

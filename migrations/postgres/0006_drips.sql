@@ -52,16 +52,16 @@ CREATE TABLE tag_expiry (
 CREATE INDEX tag_expiry_by_time ON tag_expiry (account, at, friend, tag);
 
 CREATE TABLE outbox (
-    account    BIGINT NOT NULL,
-    id         BIGINT NOT NULL,
-    kind       TEXT NOT NULL,
-    payload    TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    not_before BIGINT NOT NULL,
-    attempts   BIGINT NOT NULL,
-    ending     TEXT,
-    ended_at   BIGINT,
-    detail     TEXT,
+    account     BIGINT NOT NULL,
+    id          BIGINT NOT NULL,
+    lane        TEXT NOT NULL,
+    payload     TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    not_before  BIGINT NOT NULL,
+    attempts    BIGINT NOT NULL,
+    given_up_at BIGINT,
+    why         TEXT,
     PRIMARY KEY (account, id)
 );
-CREATE INDEX outbox_open ON outbox (account, not_before, id) WHERE ending IS NULL;
+CREATE INDEX outbox_open ON outbox (account, lane, id) WHERE given_up_at IS NULL;
+CREATE INDEX outbox_given_up ON outbox (account, given_up_at) WHERE given_up_at IS NOT NULL;

@@ -51,16 +51,16 @@ CREATE TABLE tag_expiry (
 CREATE INDEX tag_expiry_by_time ON tag_expiry (account, at, friend, tag);
 
 CREATE TABLE outbox (
-    account    INTEGER NOT NULL,
-    id         INTEGER NOT NULL,
-    kind       TEXT NOT NULL,
-    payload    TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    not_before INTEGER NOT NULL,
-    attempts   INTEGER NOT NULL,
-    ending     TEXT,
-    ended_at   INTEGER,
-    detail     TEXT,
+    account     INTEGER NOT NULL,
+    id          INTEGER NOT NULL,
+    lane        TEXT NOT NULL,
+    payload     TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    not_before  INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    given_up_at INTEGER,
+    why         TEXT,
     PRIMARY KEY (account, id)
 ) STRICT;
-CREATE INDEX outbox_open ON outbox (account, not_before, id) WHERE ending IS NULL;
+CREATE INDEX outbox_open ON outbox (account, lane, id) WHERE given_up_at IS NULL;
+CREATE INDEX outbox_given_up ON outbox (account, given_up_at) WHERE given_up_at IS NOT NULL;

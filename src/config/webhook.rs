@@ -21,6 +21,13 @@ pub struct Webhook {
     pub secret: SecretSource,
 }
 
+impl Webhook {
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+}
+
 /// What `haishin.toml` says of them.
 #[derive(Default)]
 pub(super) struct Webhooks {

@@ -48,6 +48,9 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// It gives none.
     fn draw_secret(&self) -> anyhow::Result<Secret>;
+    /// Takes the shop's systems over from this configuration. What could not be read is told; such a system keeps the
+    /// secret it had.
+    fn know_systems(&self, active: &Active) -> Vec<anyhow::Error>;
     /// A failure of these, with its causes, in the reader's language.
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
@@ -256,6 +259,10 @@ impl Node {
         let json = serde_json::json!({ "config_version": active.version });
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.clone();
         let mut lines = vec![text];
+        for error in self.starter.know_systems(&active) {
+            tracing::error!(error = format!("{error:#}"), "a system of the shop's keeps the secret it had");
+            lines.push(self.starter.told(&error, lang));
+        }
         for (account, handle) in self.engines() {
             // Its secrets may have changed as well; where one cannot be read, what was read before goes on.
             let line = match active.configuration.accounts.contains_key(&account) {

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod key;
 pub mod lookback;
 pub mod message;
+pub mod outbox;
 pub mod plan;
 pub mod policy;
 pub mod reason;

@@ -52,6 +52,21 @@ impl Engine {
         }
     }
 
+    /// Requests beside sends, by what they came to.
+    pub(super) fn count_outbox(&self, kind: &'static str, result: &'static str, requests: u64) {
+        let labels = [("account", self.label()), ("kind", kind.to_owned()), ("result", result.to_owned())];
+        metrics::counter!(metric::OUTBOX_REQUESTS, &labels).increment(requests);
+    }
+
+    fn gauge_outbox(&self) {
+        for (lane, backlog) in &self.state.outbox {
+            let labels = [("account", self.label()), ("lane", lane.to_string())];
+            metrics::gauge!(metric::OUTBOX_ROWS, &labels).set(backlog.open as f64);
+            let age = backlog.oldest.map_or(Span::ZERO, |oldest| self.deps.clock.now() - oldest);
+            metrics::gauge!(metric::OUTBOX_LATE, &labels).set(seconds(age.max(Span::ZERO)));
+        }
+    }
+
     pub(super) fn gauge_inbox(&self, rows: u64) {
         metrics::gauge!(metric::INBOX_ROWS, "account" => self.label()).set(rows as f64);
     }
@@ -95,6 +110,7 @@ impl Engine {
         }
         let late = self.state.ways.first_due().map_or(Span::ZERO, |due| self.deps.clock.now() - due);
         metrics::gauge!(metric::DRIP_LATE, "account" => self.label()).set(seconds(late.max(Span::ZERO)));
+        self.gauge_outbox();
         let behind = self.state.seen_at - self.deps.clock.now();
         metrics::gauge!(metric::CLOCK_BEHIND, "account" => self.label()).set(seconds(behind.max(Span::ZERO)));
         let stopped = self.state.row.stopped.is_some() || self.state.row.paused.is_some();

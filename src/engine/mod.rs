@@ -19,6 +19,7 @@ mod look_up;
 mod measures;
 mod numbering;
 pub mod occurrences;
+pub mod outbox;
 mod past;
 mod preview;
 mod queries;
@@ -58,6 +59,7 @@ use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
+use crate::systems::Systems;
 use crate::text::Told;
 use state::State;
 use ticket::Ticket;
@@ -94,6 +96,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// The way to systems that webhooks are handed on to.
     pub relay: Arc<dyn Relay>,
+    /// The way to the shop's own systems.
+    pub systems: Arc<dyn Systems>,
     /// Shared between accounts.
     pub turnstile: Arc<Turnstile>,
     /// Where tickets lie.
@@ -135,6 +139,8 @@ pub enum Event {
         /// What became of it.
         passed: Passed,
     },
+    /// A request of the outbox came back.
+    Made(outbox::Made),
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
     /// Another configuration went live.
@@ -262,6 +268,7 @@ pub struct Engine {
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
     relay: relay::Desk,
+    outbox: outbox::Desk,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -336,6 +343,7 @@ impl Engine {
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
             relay: relay::Desk::default(),
+            outbox: outbox::Desk::default(),
             state,
             rng,
             told_behind: None,
@@ -423,6 +431,7 @@ impl Engine {
         self.next_due = None;
         self.scheduled = None;
         self.inbox.clear();
+        self.outbox.forget();
         // An answer about the quota may have been lost with the turn, and with it what waited for it.
         self.quota = quota::Desk::default();
         self.deferred.clear();
@@ -478,7 +487,7 @@ impl Claimed {
             }
             alive();
             let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
-            if engine.draining && answered && engine.relay.is_idle() {
+            if engine.draining && answered && engine.relay.is_idle() && engine.outbox.is_idle() {
                 break;
             }
         }
@@ -500,6 +509,7 @@ impl Engine {
                     attempts.push((occurrence, batch, attempt));
                 }
                 Event::Relayed { row, passed } => self.hear_relayed(row, &passed),
+                Event::Made(made) => self.outbox.came_back(made),
                 Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
@@ -518,6 +528,7 @@ impl Engine {
             self.quota_came(reading).await?;
         }
         self.hear(attempts).await?;
+        self.hear_outbox().await?;
         self.hear_look_ups(look_ups).await?;
         let applied = self.apply_inbox().await?;
         self.enter_drips().await?;
@@ -535,6 +546,7 @@ impl Engine {
             self.plan().await?;
             self.open_strides().await?;
             self.dispatch().await?;
+            self.dispatch_outbox().await?;
         }
         self.relay().await?;
         self.gauge_state();
@@ -592,6 +604,7 @@ impl Engine {
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
             wait = self.next_relay(clock.boot.since_boot).map_or(wait, |relay| wait.min(relay));
+            wait = self.next_outbox(&clock).map_or(wait, |outbox| wait.min(outbox));
         }
         if !self.exports.is_empty() {
             wait = wait.min(export::READER);

@@ -15,6 +15,7 @@ use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
+use super::outbox::LATE;
 use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
@@ -126,6 +127,7 @@ impl Engine {
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
         let strays = self.deps.store.stray_count(self.account).await?;
+        let lanes = self.deps.store.outbox_lanes(self.account).await?;
         let now = self.deps.clock.now();
         let words = self.words(lang);
         let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
@@ -136,7 +138,7 @@ impl Engine {
             "clock_behind": self.clock_behind(now), "inbox": inbox, "strays": strays,
             "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
-            "seen_at": state.seen_at,
+            "seen_at": state.seen_at, "outbox": self.outbox_json(&lanes, lang),
         });
         let relay = match self.config().and_then(|config| config.relay.as_ref()) {
             Some(relay) => Some((relay.replies, self.deps.store.relay_waiting(self.account).await?)),
@@ -191,6 +193,10 @@ impl Engine {
                 format!("  転送待ちのWebhook {}件（最も古いもの {oldest}）", waiting.rows),
                 format!("  webhooks to be handed on: {} (the oldest of {oldest})", waiting.rows),
             ));
+        }
+        for late in lanes.iter().filter(|lane| now - lane.oldest >= LATE) {
+            exit = 3;
+            lines.push(self.outbox_line(late, lang));
         }
         for run in state.runs.values() {
             let row = &run.row;

@@ -112,7 +112,7 @@ impl Pruner {
             return Ok(Step::Rest);
         }
         let Cutoffs { webhook_ids, batches, sets, .. } = facts.cutoffs;
-        // Batches before sets: an occurrence loses them in this order.
+        // Batches before sets: an occurrence loses them in this order. Requests that were given up are asked for as batches are.
         let into_day = facts.now.as_millis().rem_euclid(MERGE_DAILY.as_millis());
         let kinds = [
             Some(Prune::Chunks),
@@ -121,6 +121,7 @@ impl Pruner {
         ];
         let kinds = kinds.into_iter().chain([
             webhook_ids.map(Prune::WebhookIds),
+            batches.map(Prune::Outbox),
             batches.map(Prune::Batches),
             sets.map(Prune::Sets),
         ]);

@@ -15,11 +15,13 @@ use crate::domain::friend::Miss;
 use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, StepName, UserId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::lookback::Lookback;
+use crate::domain::outbox::Lane;
 use crate::domain::sends::{Reservation, Sends, Sent};
 use crate::domain::time::Instant;
+use super::outbox::Backlog;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, QuotaReading,
+    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, OutboxLane, QuotaReading,
     SentFilter, Store, StoreError, VariantRow,
 };
 
@@ -47,7 +49,9 @@ pub struct State {
     pub deferrals: BTreeMap<OccurrenceId, DeferralRow>,
     /// When the first timed tag falls off.
     pub first_expiry: Option<Instant>,
-    /// The number of the last request ever that leaves beside sends.
+    /// Requests still to be made beside sends, by to whom they go.
+    pub outbox: BTreeMap<Lane, Backlog>,
+    /// The number of the last of them.
     pub last_outbox: i64,
     /// Occurrences that can still change.
     pub runs: BTreeMap<OccurrenceId, Run>,
@@ -91,6 +95,9 @@ impl State {
             }
         }
         let deferrals = store.deferrals(account).await?;
+        let lanes = store.outbox_lanes(account).await?;
+        let backlog =
+            |OutboxLane { lane, open, oldest }| (lane, Backlog { open, oldest: Some(oldest) });
         Ok(Self {
             row,
             index: Arc::new(index),
@@ -100,6 +107,7 @@ impl State {
             ways: load_ways(store, account).await?,
             deferrals: deferrals.into_iter().map(|row| (row.occurrence, row)).collect(),
             first_expiry: store.first_tag_expiry(account).await?,
+            outbox: lanes.into_iter().map(backlog).collect(),
             last_outbox: store.last_outbox(account).await?,
             runs,
             next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),

@@ -10,9 +10,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 
 use super::answer::{Answer, Attempt, ErrorText};
-use super::api::{Api, BotInfo, CallError, Quota, Validation};
+use super::api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
 use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
+use crate::domain::drip::RichMenuId;
+use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
 use crate::domain::time::Span;
 use crate::lang::Lang;
@@ -88,6 +90,8 @@ pub struct HttpApi {
     validate_multicast: Url,
     quota: Url,
     consumption: Url,
+    link_menu: Url,
+    unlink_menu: Url,
     info: Url,
 }
 
@@ -114,6 +118,8 @@ impl HttpApi {
             validate_multicast: url("/v2/bot/message/validate/multicast")?,
             quota: url("/v2/bot/message/quota")?,
             consumption: url("/v2/bot/message/quota/consumption")?,
+            link_menu: url("/v2/bot/richmenu/bulk/link")?,
+            unlink_menu: url("/v2/bot/richmenu/bulk/unlink")?,
             info: url("/v2/bot/info")?,
             client,
         })
@@ -227,21 +233,31 @@ impl Api for HttpApi {
         Ok(self.get::<Answered>(&self.consumption).await?.total_usage)
     }
 
+    async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
+        let url = if menu.is_some() { &self.link_menu } else { &self.unlink_menu };
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, JSON).body(rich_menu_body(menu, users));
+        let answer = self.ask(request).await?;
+        match answer.status {
+            200..=299 => Ok(()),
+            status => Err(CallError::of_status(status, &answer.body)),
+        }
+    }
+
     async fn bot_info(&self) -> Result<BotInfo, CallError> {
         self.get(&self.info).await
     }
 }
 
 /// An answer as it came, its body cut at [`MAX_ANSWER`].
-pub(super) struct Exchange {
-    pub(super) status: u16,
+pub(crate) struct Exchange {
+    pub(crate) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// The request may have arrived.
     Timeout,
     /// The request may have arrived.
@@ -251,7 +267,7 @@ pub(super) enum Lost {
 }
 
 /// One request, one answer. Once a status came it is the answer, even if the body then fails to follow.
-pub(super) async fn exchange(request: RequestBuilder) -> Result<Exchange, Lost> {
+pub(crate) async fn exchange(request: RequestBuilder) -> Result<Exchange, Lost> {
     let mut response = request.send().await.map_err(|error| {
         if error.is_connect() || error.is_builder() {
             Lost::NeverSent
@@ -343,7 +359,7 @@ fn parse_base(text: &str) -> Result<Url, BuildError> {
 }
 
 /// A client of this machine, or of the world outside.
-pub(super) fn client(here: bool, timeout: Duration) -> Result<Client, BuildError> {
+pub(crate) fn client(here: bool, timeout: Duration) -> Result<Client, BuildError> {
     static PROVIDER: Once = Once::new();
     // Fails only if somebody installed one before, which then serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));

@@ -133,6 +133,7 @@ fn route(sandbox: &Sandbox, head: &Parts, body: &[u8], now: Instant) -> Result<V
             None => Err(Refused(StatusCode::NOT_FOUND, format!("no request came with the key `{key}`"))),
         },
         (&Method::GET, ["channels", channel, "deliveries"]) => Ok(json!(sandbox.received_counts(channel)?)),
+        (&Method::GET, ["channels", channel, "rich-menus"]) => Ok(json!(sandbox.rich_menus(channel)?)),
         (&Method::GET, ["channels", channel, "users", user, "deliveries"]) => {
             let user = UserId::parse(user).map_err(|e| Refused(StatusCode::BAD_REQUEST, e.to_string()))?;
             Ok(json!(sandbox.received(channel, &user)?))

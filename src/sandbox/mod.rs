@@ -13,6 +13,7 @@ mod inspect;
 mod journal;
 mod ledger;
 mod limits;
+mod menu;
 mod messages;
 mod multicast;
 mod phone;

@@ -30,6 +30,7 @@ use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::outbox::Lane;
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
 pub use open::open;
@@ -431,9 +432,17 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<TagExpiry>, StoreError>;
     /// When the next tag falls off.
     async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError>;
-    /// Requests still to be made, in the order in which they may be tried, at most `limit`.
-    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
-    /// The highest number given in the outbox; 0 if none was.
+    /// Requests of a lane that may be made now, by number, at most `limit`.
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError>;
+    /// The lanes in which requests are still to be made.
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError>;
+    /// The highest number in the outbox; 0 where it is empty.
     async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError>;
 
     /// Finishes what was begun and closes; every call after it fails. Not needed for durability: a store that is

@@ -26,6 +26,8 @@ pub enum Prune {
     WebhookIds(Instant),
     /// Batches and strides of occurrences that ended before.
     Batches(Instant),
+    /// Requests that were given up before.
+    Outbox(Instant),
     /// The sets of occurrences that ended before; who received the campaign is merged first, counts stay.
     Sets(Instant),
 }

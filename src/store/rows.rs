@@ -24,7 +24,7 @@ use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
 pub use drip::{DeferralRow, StepTotals, TagExpiry};
-pub use outbox::{OutboxEnd, OutboxEnding, OutboxKind, OutboxRow};
+pub use outbox::{GivenUp, OutboxLane, OutboxRow};
 
 use crate::store::Prune;
 
@@ -617,6 +617,8 @@ pub enum Write {
     TagExpiries(Vec<TagExpiry>),
     /// Tags that fell off or stay; one that is not there is no failure.
     DropTagExpiries(Vec<(FriendId, TagName)>),
-    /// Requests to be made and what became of them, replacing those of the same number.
+    /// Requests to be made, or given up, replacing those of the same number.
     Outbox(Vec<OutboxRow>),
+    /// Requests that were taken, by number; one that is not there is no failure.
+    DropOutbox(Vec<i64>),
 }

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod line_http;
 mod openapi;
+mod outbox;
 mod phone;
 mod planner;
 mod restart;

@@ -3,16 +3,15 @@
 use roaring::RoaringBitmap;
 use serde_json::json;
 
-use crate::domain::drip::{Action, Drip, Enrollment, RichMenuId, Step};
+use crate::domain::drip::{Action, Drip, Enrollment, Step};
 use crate::domain::effect::{Effect, Entry};
-use crate::domain::id::{FriendId, Seq};
+use crate::domain::id::{FriendId, Seq, UserId};
+use crate::domain::outbox::Request;
 use crate::domain::time::Instant;
-use crate::store::{OutboxKind, OutboxRow, Priority, StoreError, TagExpiry, Write};
+use crate::store::{Priority, StoreError, TagExpiry, Write};
 
 use super::Engine;
 
-/// LINE links or unlinks a rich menu for so many users in one request.
-const MENU_FRIENDS: usize = 500;
 /// Timed tags that fall off in one transaction.
 const EXPIRIES: u32 = 1_000;
 
@@ -21,7 +20,7 @@ const EXPIRIES: u32 = 1_000;
 struct Effects {
     entries: Vec<(FriendId, Effect)>,
     expiries: Vec<TagExpiry>,
-    outbox: Vec<(OutboxKind, serde_json::Value)>,
+    outbox: Vec<Request>,
 }
 
 impl Engine {
@@ -86,22 +85,37 @@ impl Engine {
             Action::RichMenu(menu) => {
                 let users: Vec<_> =
                     part.iter().filter_map(|friend| self.state.index.user(FriendId(friend))).collect();
-                for users in users.chunks(MENU_FRIENDS) {
-                    let menu = menu.as_ref().map(RichMenuId::as_str);
-                    effects.outbox.push((OutboxKind::RichMenu, json!({ "menu": menu, "users": users })));
-                }
+                let request =
+                    |users: &[UserId]| Request::RichMenu { menu: menu.clone(), users: users.to_vec() };
+                effects.outbox.extend(users.chunks(Request::MENU_USERS).map(request));
             }
             Action::Webhook(name) => {
-                for friend in part.iter().map(FriendId) {
-                    let body = json!({
-                        "type": "drip_step", "account": self.slug, "drip": drip.slug, "step": step.name,
-                        "user": self.state.index.user(friend),
-                        "external_id": self.state.index.external_id(friend), "at": now,
-                    });
-                    effects.outbox.push((OutboxKind::Webhook, json!({ "webhook": name, "body": body })));
-                }
+                effects.outbox.extend(part.iter().map(|friend| {
+                    let body = self.step_told(drip, step, FriendId(friend), now);
+                    Request::Webhook { system: name.clone(), body }
+                }));
             }
         }
+    }
+
+    /// What a system of the shop's is told when a friend comes by a step.
+    fn step_told(
+        &self,
+        drip: &Drip,
+        step: &Step,
+        friend: FriendId,
+        now: Instant,
+    ) -> serde_json::Map<String, serde_json::Value> {
+        let told = [
+            ("type", json!("drip_step")),
+            ("account", json!(self.slug)),
+            ("drip", json!(drip.slug)),
+            ("step", json!(step.name)),
+            ("user", json!(self.state.index.user(friend))),
+            ("external_id", json!(self.state.index.external_id(friend))),
+            ("at", json!(now)),
+        ];
+        told.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Entries the owner writes itself: numbered, heard by drips like any other, applied to the index. Memory
@@ -126,26 +140,6 @@ impl Engine {
         }
         writes.insert(0, Write::Entries(entries));
         writes
-    }
-
-    /// Rows for the outbox, numbered on.
-    fn enqueue(&mut self, payloads: Vec<(OutboxKind, serde_json::Value)>, now: Instant) -> Option<Write> {
-        let rows: Vec<OutboxRow> = payloads
-            .into_iter()
-            .map(|(kind, payload)| {
-                self.state.last_outbox += 1;
-                OutboxRow {
-                    id: self.state.last_outbox,
-                    kind,
-                    payload,
-                    created_at: now,
-                    not_before: now,
-                    attempts: 0,
-                    ended: None,
-                }
-            })
-            .collect();
-        (!rows.is_empty()).then_some(Write::Outbox(rows))
     }
 
     /// Takes off the tags whose time is over, unless they were given anew meanwhile.

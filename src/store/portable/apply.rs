@@ -67,6 +67,7 @@ pub(super) async fn apply(
         Write::TagExpiries(rows) => drip::set_tag_expiries(conn, id, rows).await,
         Write::DropTagExpiries(keys) => drip::drop_tag_expiries(conn, id, keys).await,
         Write::Outbox(rows) => outbox::set_outbox(conn, id, rows).await,
+        Write::DropOutbox(ids) => outbox::drop_outbox(conn, id, ids).await,
     }
 }
 

@@ -35,7 +35,7 @@ use drip::{
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
-use outbox::{last_outbox, outbox};
+use outbox::{last_outbox, outbox, outbox_lanes};
 use prune::{journal_stretch, prunable};
 use relay::{relay_waiting, relayed, relays};
 use sending::{accepted_since, acts, batches, quota, strides};

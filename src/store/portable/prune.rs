@@ -22,6 +22,9 @@ statements! {
     API_ANSWERS = "DELETE FROM api_answer WHERE account = $1 AND key IN (SELECT key FROM api_answer \
                    WHERE account = $1 AND at < $2 ORDER BY at LIMIT $3)";
     AN_API_ANSWER = "SELECT at FROM api_answer WHERE account = $1 AND at < $2 LIMIT 1";
+    OUTBOX = "DELETE FROM outbox WHERE account = $1 AND id IN (SELECT id FROM outbox WHERE account = $1 \
+              AND given_up_at < $2 ORDER BY given_up_at LIMIT $3)";
+    IN_OUTBOX = "SELECT id FROM outbox WHERE account = $1 AND given_up_at < $2 LIMIT 1";
     ENDED = "SELECT id, campaign, matched + recipients FROM occurrence \
              WHERE account = $1 AND kept = $2 AND finished_at < $3 ORDER BY finished_at, id LIMIT $4";
     KEEP = "UPDATE occurrence SET kept = $3 WHERE account = $1 AND id = $2";
@@ -102,6 +105,10 @@ pub(super) async fn prunable(
                 let query = sqlx::query(A_WEBHOOK_ID).bind(account.0).bind(before.as_millis());
                 query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
             }
+            Prune::Outbox(before) => {
+                let query = sqlx::query(IN_OUTBOX).bind(account.0).bind(before.as_millis());
+                query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
+            }
             Prune::Batches(before) => !ended(conn, account, WHOLE, *before, 1).await?.is_empty(),
             Prune::Sets(before) => !ended(conn, account, WITHOUT_BATCHES, *before, 1).await?.is_empty(),
         };
@@ -128,6 +135,10 @@ pub(super) async fn prune(conn: &mut Connection, fence: &Fence, kind: &Prune) ->
         }
         Prune::WebhookIds(before) => {
             let query = sqlx::query(WEBHOOK_IDS).bind(account.0).bind(before.as_millis()).bind(IDS);
+            query.execute(conn).await.map(drop).map_err(failed(PRUNING))
+        }
+        Prune::Outbox(before) => {
+            let query = sqlx::query(OUTBOX).bind(account.0).bind(before.as_millis()).bind(IDS);
             query.execute(conn).await.map(drop).map_err(failed(PRUNING))
         }
         Prune::Batches(before) => batches(conn, account, *before).await,

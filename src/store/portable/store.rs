@@ -13,6 +13,7 @@ use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::outbox::Lane;
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
 use crate::store::append::Rows;
@@ -470,8 +471,19 @@ impl Store for Backend {
         read!(self, |conn| super::first_tag_expiry(conn, account).await)
     }
 
-    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        read!(self, |conn| super::outbox(conn, account, limit).await)
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let lane = lane.clone();
+        read!(self, |conn| super::outbox(conn, account, &lane, now, limit).await)
+    }
+
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError> {
+        read!(self, |conn| super::outbox_lanes(conn, account).await)
     }
 
     async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {

@@ -1,78 +1,41 @@
-//! What is to be told to others besides messages.
+//! What leaves beside sends.
 
+use crate::domain::outbox::{Failure, Lane, Request};
 use crate::domain::time::Instant;
 
 /// A request to be made, written in the transaction that decided it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
-    /// Its number in the account, given by the owner.
+    /// Its number in the account, given by the owner: those of a lane are made in this order.
     pub id: i64,
-    /// To whom it goes.
-    pub kind: OutboxKind,
-    /// What the request is made of.
-    pub payload: serde_json::Value,
+    /// What.
+    pub request: Request,
     /// When it was decided.
     pub created_at: Instant,
     /// It is not tried before.
     pub not_before: Instant,
-    /// How often it was tried.
+    /// How often it was tried in vain.
     pub attempts: u32,
-    /// How it ended; none while it is to be tried.
-    pub ended: Option<OutboxEnd>,
+    /// Set when it is given up. A request that was taken has no row any more.
+    pub given_up: Option<GivenUp>,
 }
 
-/// To whom a row of the outbox goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OutboxKind {
-    /// LINE: a rich menu is linked to friends or unlinked.
-    RichMenu,
-    /// The shop's system.
-    Webhook,
-}
-
-impl OutboxKind {
-    const ALL: [OutboxKind; 2] = [Self::RichMenu, Self::Webhook];
-
-    /// The word in SQL, logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RichMenu => "rich_menu",
-            Self::Webhook => "webhook",
-        }
-    }
-
-    /// The kind a word of the database names.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}
-
-/// How a row of the outbox ended.
+/// The end of a request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxEnd {
+pub struct GivenUp {
     /// When.
     pub at: Instant,
-    /// How.
-    pub how: OutboxEnding,
-    /// The other side's words, or ours.
-    pub detail: Option<String>,
+    /// What its last attempt came to.
+    pub why: Failure,
 }
 
-/// What became of a row of the outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OutboxEnding {
-    /// The other side took it.
-    Done,
-    /// It refused for good, or for too long.
-    GaveUp,
-}
-
-impl OutboxEnding {
-    /// The word in SQL, logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::GaveUp => "gave_up",
-        }
-    }
+/// What one lane holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxLane {
+    /// Which.
+    pub lane: Lane,
+    /// Requests still to be made.
+    pub open: u64,
+    /// When the oldest of them was decided.
+    pub oldest: Instant,
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BEFORE, PLAIN};
 use crate::support::store::{Database, TestStore};
+use crate::support::systems::FakeSystems;
 use crate::support::world::{CHANNEL, user};
 
 const TOKEN: &str = "a-token-of-the-sandbox";
@@ -66,6 +67,7 @@ impl Stage {
         let deps = Deps {
             relay: Arc::new(HttpRelay::new().unwrap()),
             store,
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock: clock.clone(),
             turnstile: Arc::new(Turnstile::default()),
             state_dir: state.path().to_owned(),

@@ -153,6 +153,7 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "occurrence_kept",
         "occurrence_by_campaign",
         "known_webhook",
+        "outbox_given_up",
         "enrollment_open",
         "enrollment_by_friend",
         "tag_expiry_by_time",

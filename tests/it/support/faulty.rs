@@ -10,6 +10,7 @@ use haishin::domain::drip::{Ending, Enrollment};
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use haishin::domain::outbox::Lane;
 use haishin::domain::sends::Sent;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
@@ -179,6 +180,7 @@ fn name(write: &Write) -> &'static str {
         Write::TagExpiries(_) => "tag expiries",
         Write::DropTagExpiries(_) => "drop tag expiries",
         Write::Outbox(_) => "outbox",
+        Write::DropOutbox(_) => "drop outbox",
     }
 }
 
@@ -487,8 +489,17 @@ impl Store for Faulty {
     async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError> {
         self.inner.first_tag_expiry(account).await
     }
-    async fn outbox(&self, account: AccountId, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        self.inner.outbox(account, limit).await
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        self.inner.outbox(account, lane, now, limit).await
+    }
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError> {
+        self.inner.outbox_lanes(account).await
     }
     async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
         self.inner.last_outbox(account).await

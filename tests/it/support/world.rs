@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faulty::Faulty;
 use super::store::{Database, TestStore};
+use super::systems::FakeSystems;
 
 /// The channel of the account `shop`.
 pub const CHANNEL: &str = "2000000115";
@@ -62,6 +63,8 @@ pub struct World {
     /// The truth, without the faults an engine meets.
     pub test: TestStore,
     relay: Arc<dyn Relay>,
+    /// The shop's own systems.
+    pub systems: Arc<FakeSystems>,
     active: Active,
     settings: String,
     state: tempfile::TempDir,
@@ -125,6 +128,7 @@ impl World {
         };
         let accounts = names.iter().map(account).collect();
         let mut world = Self {
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock,
             sandbox,
             turnstile: Arc::default(),
@@ -173,6 +177,7 @@ impl World {
             relay: self.relay.clone(),
             store: account.store.clone(),
             clock: self.clock.clone(),
+            systems: self.systems.clone(),
             turnstile: self.turnstile.clone(),
             state_dir: self.state.path().to_owned(),
             holder: holder.to_owned(),
@@ -542,7 +547,9 @@ async fn activate(
     let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
     source.files.insert("segments/everybody.toml".into(), everybody.into());
     for (slug, text) in campaigns {
-        source.files.insert(format!("campaigns/{slug}.toml"), text.clone());
+        // A drip is named with its folder.
+        let path = if slug.contains('/') { slug.clone() } else { format!("campaigns/{slug}") };
+        source.files.insert(format!("{path}.toml"), text.clone());
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));

@@ -7,13 +7,13 @@ use crate::domain::id::AccountId;
 use crate::store::codec::OutboxCells;
 
 statements! {
-    SET_OUTBOX = "INSERT INTO outbox (account, id, kind, payload, created_at, not_before, attempts, ending, ended_at, \
-                  detail) SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], \
-                  $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::text[]) ON CONFLICT (account, id) \
-                  DO UPDATE SET kind = excluded.kind, payload = excluded.payload, \
-                  created_at = excluded.created_at, not_before = excluded.not_before, \
-                  attempts = excluded.attempts, ending = excluded.ending, ended_at = excluded.ended_at, \
-                  detail = excluded.detail";
+    SET_OUTBOX = "INSERT INTO outbox (account, id, lane, payload, created_at, not_before, attempts, given_up_at, why) \
+                  SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
+                  $7::bigint[], $8::bigint[], $9::text[]) ON CONFLICT (account, id) DO UPDATE SET \
+                  lane = excluded.lane, payload = excluded.payload, created_at = excluded.created_at, \
+                  not_before = excluded.not_before, attempts = excluded.attempts, \
+                  given_up_at = excluded.given_up_at, why = excluded.why";
+    DROP_OUTBOX = "DELETE FROM outbox WHERE account = $1 AND id = ANY($2::bigint[])";
 }
 
 pub(in crate::store) async fn set_outbox(
@@ -29,8 +29,15 @@ pub(in crate::store) async fn set_outbox(
         .bind(column(&rows, |row| row.3))
         .bind(column(&rows, |row| row.4))
         .bind(column(&rows, |row| row.5))
-        .bind(column(&rows, |row| row.6.clone()))
-        .bind(column(&rows, |row| row.7))
-        .bind(column(&rows, |row| row.8.clone()));
+        .bind(column(&rows, |row| row.6))
+        .bind(column(&rows, |row| row.7.clone()));
     query.execute(conn).await.map(drop)
+}
+
+pub(in crate::store) async fn drop_outbox(
+    conn: &mut PgConnection,
+    account: AccountId,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(DROP_OUTBOX).bind(account.0).bind(ids).execute(conn).await.map(drop)
 }

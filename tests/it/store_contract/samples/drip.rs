@@ -1,8 +1,10 @@
 //! Strategies for what drips, deferrals, timed tags and the outbox keep. Keys come from few values, so that rows
 //! meet: those written twice, those dropped.
 
-use haishin::domain::drip::{Ending, Enrollment, Standing};
-use haishin::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, TagName, VersionId};
+use haishin::domain::drip::{Ending, Enrollment, RichMenuId, Standing};
+use haishin::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, TagName, UserId, VersionId};
+use haishin::domain::outbox::{Failure, Lane, Request};
+use haishin::domain::reason::Said;
 use haishin::domain::time::Instant;
 use haishin::store::*;
 use proptest::collection::vec;
@@ -15,6 +17,8 @@ use super::{bitmap, instant, name, parsed, slug, text};
 /// Drips in the order of their code points, which no linguistic order keeps.
 pub const DRIPS: [&str; 9] = ["-", "A", "Z-1", "_", "a", "a-b", "ab", "あ", "体験"];
 pub const FRIENDS: [u32; 5] = [0, 1, 2, 40_000, u32::MAX];
+/// One of which no database may take for another.
+const SYSTEMS: [&str; 3] = ["crm", "Crm", "在庫"];
 const TAGS: [&str; 5] = ["Z", "a", "ア", "体験", "🎂"];
 
 fn drip() -> impl Strategy<Value = CampaignSlug> {
@@ -25,7 +29,7 @@ fn friend() -> impl Strategy<Value = FriendId> {
     select(&FRIENDS[..]).prop_map(FriendId)
 }
 
-fn few_instants() -> impl Strategy<Value = Instant> {
+pub fn few_instants() -> impl Strategy<Value = Instant> {
     select(vec![
         Instant::MIN,
         Instant::from_millis(-1),
@@ -131,23 +135,40 @@ fn payload() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+pub fn lanes() -> impl Iterator<Item = Lane> {
+    let systems = SYSTEMS.map(|name| Lane::System(name.parse().unwrap()));
+    [Lane::RichMenus].into_iter().chain(systems)
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let menu = option::of(Just(RichMenuId::parse("richmenu-8a1b").unwrap()));
+    let users = vec(any::<[u8; 16]>().prop_map(UserId), 1..4);
+    let menus = (menu, users).prop_map(|(menu, users)| Request::RichMenu { menu, users });
+    let told = |(system, told): (&str, _)| Request::Webhook {
+        system: system.parse().unwrap(),
+        body: [("told".to_owned(), told)].into_iter().collect(),
+    };
+    prop_oneof![menus, (select(&SYSTEMS[..]), payload()).prop_map(told)]
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let answered = (any::<u16>(), text()).prop_map(|(status, message)| Failure::Answered(Said { status, message }));
+    prop_oneof![answered, Just(Failure::Timeout), Just(Failure::NotConfigured)]
+}
+
 pub fn outbox() -> impl Strategy<Value = Vec<OutboxRow>> {
-    let how = select(vec![OutboxEnding::Done, OutboxEnding::GaveUp]);
-    let ended = (instant(), how, option::of(text()));
-    let ended = ended.prop_map(|(at, how, detail)| OutboxEnd { at, how, detail });
-    let kind = select(vec![OutboxKind::RichMenu, OutboxKind::Webhook]);
+    let given_up = (instant(), failure()).prop_map(|(at, why)| GivenUp { at, why });
     let id = prop_oneof![1_i64..8, Just(i64::MAX)];
-    let row = (id, kind, payload(), instant(), few_instants(), any::<u32>(), option::of(ended));
+    let row = (id, request(), instant(), few_instants(), any::<u32>(), option::of(given_up));
     vec(row, 0..12).prop_map(|rows| {
         rows.into_iter()
-            .map(|(id, kind, payload, created_at, not_before, attempts, ended)| OutboxRow {
+            .map(|(id, request, created_at, not_before, attempts, given_up)| OutboxRow {
                 id,
-                kind,
-                payload,
+                request,
                 created_at,
                 not_before,
                 attempts,
-                ended,
+                given_up,
             })
             .collect()
     })
