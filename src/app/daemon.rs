@@ -86,6 +86,9 @@ impl Daemon {
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
+        if let Ok(address) = self.listener.local_addr() {
+            tracing::info!(%address, "listening");
+        }
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
