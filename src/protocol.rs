@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::access::{Scopes, TokenId};
 use crate::domain::attribute::AttributeType;
 use crate::domain::delivery::Outcome;
 use crate::domain::effect::Intake;
@@ -79,6 +80,22 @@ pub enum Command {
         limit: u32,
         /// Forget all of them instead.
         forget: bool,
+    },
+    /// A new token for the API; told this once.
+    TokenCreate {
+        /// What it may do.
+        scopes: Scopes,
+        /// What people call it.
+        title: String,
+        /// For every account there is and will be.
+        all_accounts: bool,
+    },
+    /// Every token of the API.
+    TokenList,
+    /// A token works no more.
+    TokenRevoke {
+        /// Which.
+        token: TokenId,
     },
     /// Take intakes in: answered by `terms`, then [`Upload`] lines follow.
     Import,

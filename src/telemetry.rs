@@ -45,6 +45,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("status", "HTTP status"),
     ("strays", "changes that named no friend"),
     ("task", "name of one of the daemon's loops"),
+    ("token", "number of a token of the API"),
     ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
     ("version", "number of a configuration version, or of the program"),
 ];
@@ -187,6 +188,10 @@ pub mod metric {
     pub const CLOCK_BEHIND: &str = "haishin_clock_behind_seconds";
     /// How long writes wait for the writer.
     pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
+    /// Requests to the HTTP API.
+    pub const HTTP_REQUESTS: &str = "haishin_http_requests_total";
+    /// How long the HTTP API takes.
+    pub const HTTP_REQUEST_SECONDS: &str = "haishin_http_request_duration_seconds";
     /// Connections of the HTTP server.
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
     /// The program's version.
@@ -255,6 +260,18 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Seconds,
         &["priority"],
         "How long a write waits for the database's writer.",
+    ),
+    of(
+        metric::HTTP_REQUESTS,
+        MetricKind::Counter,
+        &["route", "status"],
+        "Requests to the HTTP API by their route and the status of their answer.",
+    ),
+    of(
+        metric::HTTP_REQUEST_SECONDS,
+        MetricKind::Seconds,
+        &["route"],
+        "How long the HTTP API takes to answer a request.",
     ),
     of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
     of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),

@@ -89,7 +89,8 @@ impl Daemon {
         if let Ok(address) = self.listener.local_addr() {
             tracing::info!(%address, "listening");
         }
-        let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
+        let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone())
+            .merge(http::api::router(running.node.clone()));
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));

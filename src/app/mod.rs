@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
+use crate::domain::access::Secret;
 use crate::domain::id::AccountSlug;
 use crate::domain::time::Instant;
 use crate::engine::turnstile::Turnstile;
@@ -145,6 +146,13 @@ impl Starter for HttpStarter {
         let account = active.configuration.accounts.get(slug);
         let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
+    }
+
+    fn draw_secret(&self) -> anyhow::Result<Secret> {
+        use rand::TryRngCore as _;
+        let mut secret = [0; 32];
+        rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
+        Ok(Secret(secret))
     }
 
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::domain::access::Scope;
 use crate::domain::id::{AccountSlug, CampaignSlug, SegmentSlug};
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
@@ -89,6 +90,12 @@ pub(super) enum Action {
     /// Look at friends.
     #[command(subcommand, after_help = "Example:\n  haishin friend show c-001")]
     Friend(FriendAction),
+    /// Tokens for the shop's own systems, which use the HTTP API.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  haishin token create --scope friends:write --scope events:write --name \"web shop\"\n  haishin token list"
+    )]
+    Token(TokenAction),
     /// Campaigns: when, to whom, pause, cancel, test.
     #[command(
         subcommand,
@@ -262,6 +269,34 @@ pub(super) enum FriendAction {
         /// Forget all of them instead of listing them.
         #[arg(long)]
         forget: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenAction {
+    /// A new token, printed this once.
+    #[command(
+        after_help = "Examples:\n  haishin token create --account shop --scope friends:write --scope events:write --name \"web shop\"\n  haishin token create --all-accounts --scope friends:read"
+    )]
+    Create {
+        /// What it may do; may be repeated.
+        #[arg(long, required = true, value_name = "friends:read|friends:write|friends:delete|events:write")]
+        scope: Vec<Scope>,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// For every account there is and will be, instead of the one --account names.
+        #[arg(long, conflicts_with = "account")]
+        all_accounts: bool,
+    },
+    /// Every token, without its secret.
+    #[command(after_help = "Example:\n  haishin token list")]
+    List,
+    /// A token works no more, at once and for good.
+    #[command(after_help = "Example:\n  haishin token revoke 3")]
+    Revoke {
+        /// Its number.
+        token: i64,
     },
 }
 

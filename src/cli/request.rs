@@ -6,11 +6,13 @@ use anyhow::{Context as _, bail};
 
 use super::args::{
     Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
+    TokenAction,
 };
 use super::print;
 use crate::app;
 use crate::config::Source;
 use crate::control::client::{self, Conversation};
+use crate::domain::access::TokenId;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::lang::Lang;
@@ -197,6 +199,7 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         Action::Friend(FriendAction::Strays { limit, forget }) => {
             Command::FriendStrays { limit: *limit, forget: *forget }
         }
+        Action::Token(action) => token(action),
         Action::Campaign(action) => campaign(action, args.json),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },
@@ -216,6 +219,18 @@ fn command(args: &Args) -> anyhow::Result<Command> {
             bail!("this command has its own way")
         }
     })
+}
+
+fn token(action: &TokenAction) -> Command {
+    match action {
+        TokenAction::Create { scope, name, all_accounts } => Command::TokenCreate {
+            scopes: scope.iter().copied().collect(),
+            title: name.clone(),
+            all_accounts: *all_accounts,
+        },
+        TokenAction::List => Command::TokenList,
+        TokenAction::Revoke { token } => Command::TokenRevoke { token: TokenId(*token) },
+    }
 }
 
 fn campaign(action: &CampaignAction, friends: bool) -> Command {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::domain::access::Secret;
 use crate::domain::effect::Intake;
 use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
@@ -21,7 +22,7 @@ use crate::store::{NewInbox, Store, StoreError};
 use crate::text::{no_such, one_line};
 
 /// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
-const INTAKES_A_ROW: usize = 1_000;
+pub(super) const INTAKES_A_ROW: usize = 1_000;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -38,15 +39,20 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// A secret from the machine's random source.
+    ///
+    /// # Errors
+    /// It gives none.
+    fn draw_secret(&self) -> anyhow::Result<Secret>;
     /// A failure of these, with its causes, in the reader's language.
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
 
 /// One process's accounts and configuration.
 pub struct Node {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    starter: Box<dyn Starter>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) starter: Box<dyn Starter>,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -129,6 +135,18 @@ impl Node {
             Command::Plan { files } => self.plan(files, lang).await,
             Command::Apply { files, expected } => self.apply(files, expected, &by, lang).await,
             Command::Import => self.import(request.account, lang, uploads, &replies).await,
+            Command::TokenCreate { scopes, title, all_accounts } => {
+                let account = match all_accounts {
+                    true => Ok(None),
+                    false => self.account(request.account, lang).map(|handle| Some(handle.account)),
+                };
+                match account {
+                    Ok(account) => self.create_token(account, scopes, &title, &by, lang).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+            Command::TokenList => self.list_tokens(lang).await,
+            Command::TokenRevoke { token } => self.revoke_token(token, &by, lang).await,
             Command::Stop { reason } => {
                 let command = Command::Stop { reason: one_line(&reason, 500) };
                 self.ask(request.account, command, lang, by, replies.clone()).await
@@ -313,8 +331,8 @@ impl Node {
         })
     }
 
-    /// What an import into this account goes by.
-    fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
+    /// What is taken in for this account goes by.
+    pub(super) fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
         let active = self.active();
         let configured = active.configuration.accounts.get(account).ok_or_else(|| none_runs(lang))?;
         Ok(Terms {
@@ -383,7 +401,7 @@ fn gone(lang: Lang) -> Failure {
     }
 }
 
-async fn ask_engine(
+pub(super) async fn ask_engine(
     handle: &Handle,
     command: Command,
     lang: Lang,
@@ -397,7 +415,7 @@ async fn ask_engine(
     answered.await.map_err(|_| gone(lang))?
 }
 
-fn none_runs(lang: Lang) -> Failure {
+pub(super) fn none_runs(lang: Lang) -> Failure {
     let message = lang.pick(
         "動いているアカウントがありません。haishin check とログを確かめてください。",
         "no account runs here; see `haishin check` and the log",

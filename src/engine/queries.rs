@@ -73,6 +73,9 @@ impl Engine {
             Command::Plan { .. }
             | Command::Apply { .. }
             | Command::Import
+            | Command::TokenCreate { .. }
+            | Command::TokenList
+            | Command::TokenRevoke { .. }
             | Command::SegmentExport { .. } => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),

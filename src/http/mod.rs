@@ -1,5 +1,6 @@
-//! HTTP for ops: health, readiness, metrics.
+//! HTTP: health, readiness and metrics for ops, an API for the shop's own systems.
 
+pub mod api;
 mod health;
 mod serve;
 

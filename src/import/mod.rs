@@ -16,7 +16,7 @@ mod reject;
 mod report;
 mod run;
 
-pub use cell::ID_CHARS_MAX;
+pub use cell::{ID_CHARS_MAX, value};
 pub use encoding::Encoding;
 pub use mapping::{Kind, Mapping, Source};
 pub use plan::AttributeTypes;
