@@ -88,6 +88,9 @@ impl Daemon {
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
+        if let Ok(address) = self.listener.local_addr() {
+            tracing::info!(%address, "listening");
+        }
         running.node.open_doors().await;
         let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone())
             .merge(webhooks(running.node.clone()))

@@ -129,9 +129,8 @@ impl<'t> Reader<'t> {
             Json::Null => None,
             Json::String(text) if text.contains('\0') => return Err(field.nul()),
             json => Some(self.value(json, *declared).ok_or_else(|| {
-                let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
-                let reason = Reason::Value { text, declared: *declared };
-                Problem::at(&field.pointer, Code::AttributeType, reason.text(self.lang))
+                let detail = other_type(name.as_str(), *declared, json, self.lang);
+                Problem::at(&field.pointer, Code::AttributeType, detail)
             })?),
         };
         Ok(Effect::Attribute { name: name.clone(), value })
@@ -219,6 +218,23 @@ impl<'t> Reader<'t> {
         }
         Ok(intake)
     }
+}
+
+/// Says of which type an attribute is, with an example in JSON.
+fn other_type(name: &str, declared: AttributeType, found: &Json, lang: Lang) -> String {
+    let (ja, en, example) = match declared {
+        AttributeType::Text => ("文字列", "a text", "\"東京都\""),
+        AttributeType::Integer => ("整数", "an integer", "1234"),
+        AttributeType::Number => ("数値", "a number", "1234.5"),
+        AttributeType::Boolean => ("真偽値", "a boolean", "true"),
+        AttributeType::Date => ("日付", "a date", "\"2026-01-31\""),
+        AttributeType::Instant => ("日時", "an instant", "\"2026-01-31T18:00:00+09:00\""),
+    };
+    let found = one_line(&found.to_string(), 60);
+    lang.pick(
+        format!("属性「{name}」は{ja}です。{example} のように書いてください（いまの値: {found}）"),
+        format!("`{name}` is {en}: write it like {example}, not {found}"),
+    )
 }
 
 fn tag(text: &str) -> Option<TagName> {

@@ -242,7 +242,7 @@ impl Store for Faulty {
         rows: Vec<NewInbox>,
         answer: &ApiAnswer,
     ) -> Result<Option<ApiAnswer>, StoreError> {
-        self.inner.append_once(rows, answer).await
+        self.write(vec!["append"], self.inner.append_once(rows, answer)).await
     }
     async fn answered(
         &self,
