@@ -34,5 +34,6 @@ mod settles;
 mod store_contract;
 mod support;
 mod systemd;
+mod systems_http;
 mod telemetry;
 mod words;
