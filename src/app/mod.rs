@@ -22,12 +22,14 @@ use crate::config::{
 };
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
+use crate::domain::access::Secret;
 use crate::domain::id::{AccountSlug, WebhookName};
 use crate::domain::time::Instant;
 use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::line::relay::HttpRelay;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
 use crate::systems::{self, Address, HttpSystems};
@@ -157,6 +159,23 @@ impl Starter for HttpStarter {
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
     }
 
+    fn webhook_secrets(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>> {
+        let account = active.configuration.accounts.get(slug);
+        let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
+        let read = |source: &SecretSource| {
+            let failed = |source| AccountError::Secret { account: slug.clone(), source };
+            Ok(secret(source, &self.config).map_err(failed)?)
+        };
+        account.credentials.webhook_secrets().map(read).collect()
+    }
+
+    fn draw_secret(&self) -> anyhow::Result<Secret> {
+        use rand::TryRngCore as _;
+        let mut secret = [0; 32];
+        rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
+        Ok(Secret(secret))
+    }
+
     fn know_systems(&self, active: &Active) -> Vec<anyhow::Error> {
         let mut failures = Vec::new();
         let mut read = |name: &WebhookName, webhook: &Webhook| {
@@ -237,6 +256,7 @@ pub async fn start(
     let deps = Deps {
         store: store.clone(),
         clock: clock.clone(),
+        relay: Arc::new(HttpRelay::new()?),
         systems: systems.clone(),
         turnstile: Arc::new(Turnstile::default()),
         state_dir: paths.state.clone(),

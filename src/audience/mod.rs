@@ -258,6 +258,18 @@ impl Index {
         self.everybody.contains(friend.0).then_some(status)
     }
 
+    /// A friend's events, as far as they are kept, by name and in the order of time. Looks through all events of the
+    /// account.
+    pub fn events_of(&self, friend: FriendId) -> Vec<(EventName, Instant)> {
+        let mut found = Vec::new();
+        for (name, events) in &self.events {
+            let of_friend = events.instants_of(friend.0).into_iter();
+            found.extend(of_friend.map(|at| (name.clone(), Instant::from_millis(at))));
+        }
+        found.sort_by_key(|(_, at)| *at);
+        found
+    }
+
     /// The tags somebody holds, with how many holders each, whenever given.
     pub fn tags(&self) -> impl Iterator<Item = (&TagName, u64)> {
         self.tags.iter().filter(|(_, tag)| !tag.is_empty()).map(|(name, tag)| (name, tag.holders().len()))

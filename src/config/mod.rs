@@ -18,6 +18,7 @@ mod message;
 pub mod node;
 mod policy;
 pub mod problem;
+mod relay;
 mod render;
 mod report;
 mod rule;
@@ -40,6 +41,7 @@ pub use account::{Account, Credentials, Plan, Rate, Tier};
 pub use diagnostic::{At, Diagnostic};
 pub use layers::SHIPPED;
 pub use problem::{Problem, Severity};
+pub use relay::{Relay, Replies};
 pub use render::{Style, render};
 pub use report::{Format, Report, check_report};
 pub use secret::{ExposeSecret, SecretError, SecretSource, SecretString};
@@ -293,7 +295,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}.")];
+                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}."), format!(".{key}]")];
                 !ELSEWHERE.contains(&table) && !shown.iter().any(|shown| SHIPPED.contains(shown.as_str()))
             })
             .collect();
@@ -310,7 +312,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`"];
+                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`", ".KEY]`"];
                 !RULES.contains(&table) && !shown.iter().any(|it| PAGE.contains(&it.replace("KEY", key)))
             })
             .collect();

@@ -2,8 +2,8 @@
 
 use crate::domain::delivery::Outcome;
 use crate::domain::plan;
-use crate::domain::time::Span;
-use crate::store::OccurrenceRow;
+use crate::domain::time::{Instant, Span};
+use crate::store::{OccurrenceRow, Waiting};
 use crate::telemetry::metric;
 
 use super::Engine;
@@ -69,6 +69,25 @@ impl Engine {
 
     pub(super) fn gauge_inbox(&self, rows: u64) {
         metrics::gauge!(metric::INBOX_ROWS, "account" => self.label()).set(rows as f64);
+    }
+
+    pub(super) fn gauge_inbox_lag(&self, oldest: Option<Instant>) {
+        metrics::gauge!(metric::INBOX_LAG, "account" => self.label()).set(self.age(oldest));
+    }
+
+    pub(super) fn count_relayed(&self, result: &'static str, webhooks: u64) {
+        metrics::counter!(metric::RELAYED, "account" => self.label(), "result" => result).increment(webhooks);
+    }
+
+    pub(super) fn gauge_relay(&self, waiting: Waiting) {
+        metrics::gauge!(metric::RELAY_ROWS, "account" => self.label()).set(waiting.rows as f64);
+        metrics::gauge!(metric::RELAY_LAG, "account" => self.label()).set(self.age(waiting.oldest));
+    }
+
+    /// Seconds since an instant; 0 without one.
+    fn age(&self, oldest: Option<Instant>) -> f64 {
+        let age = oldest.map(|oldest| self.deps.clock.now() - oldest);
+        seconds(age.unwrap_or(Span::ZERO).max(Span::ZERO))
     }
 
     pub(super) fn gauge_quota(&self, quota: plan::Quota) {

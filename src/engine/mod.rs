@@ -24,8 +24,10 @@ mod past;
 mod preview;
 mod queries;
 mod quota;
+pub mod relay;
 pub mod retention;
 pub mod state;
+mod story;
 mod strays;
 mod test_send;
 pub mod ticket;
@@ -51,6 +53,7 @@ use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
+use crate::line::relay::{Passed, Relay};
 use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
@@ -91,6 +94,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The way to systems that webhooks are handed on to.
+    pub relay: Arc<dyn Relay>,
     /// The way to the shop's own systems.
     pub systems: Arc<dyn Systems>,
     /// Shared between accounts.
@@ -126,6 +131,13 @@ pub enum Event {
         attempt: Attempt,
         /// How long it took.
         took: Span,
+    },
+    /// A webhook was handed on, or not.
+    Relayed {
+        /// Which row.
+        row: i64,
+        /// What became of it.
+        passed: Passed,
     },
     /// A request of the outbox came back.
     Made(outbox::Made),
@@ -255,6 +267,7 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    relay: relay::Desk,
     outbox: outbox::Desk,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
@@ -329,6 +342,7 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            relay: relay::Desk::default(),
             outbox: outbox::Desk::default(),
             state,
             rng,
@@ -473,7 +487,7 @@ impl Claimed {
             }
             alive();
             let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
-            if engine.draining && answered && engine.outbox.is_idle() {
+            if engine.draining && answered && engine.relay.is_idle() && engine.outbox.is_idle() {
                 break;
             }
         }
@@ -494,6 +508,7 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
+                Event::Relayed { row, passed } => self.hear_relayed(row, &passed),
                 Event::Made(made) => self.outbox.came_back(made),
                 Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
@@ -533,6 +548,7 @@ impl Engine {
             self.dispatch().await?;
             self.dispatch_outbox().await?;
         }
+        self.relay().await?;
         self.gauge_state();
         self.fold().await?;
         self.checkpoint().await?;
@@ -545,6 +561,7 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
+        self.relay.count_anew();
         self.bucket.set_rate(self.rate());
     }
 
@@ -586,6 +603,7 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+            wait = self.next_relay(clock.boot.since_boot).map_or(wait, |relay| wait.min(relay));
             wait = self.next_outbox(&clock).map_or(wait, |outbox| wait.min(outbox));
         }
         if !self.exports.is_empty() {

@@ -57,7 +57,8 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn take(&mut self, intake: Intake, received_at: Instant, source: &str) {
-        if intake.dedupe.is_some_and(|id| self.known.contains(&id)) {
+        let known = intake.dedupe.is_some_and(|id| self.known.contains(&id));
+        if known || self.slice.forgets_nobody(&intake) {
             return;
         }
         let (friend, joins) = match self.slice.friend(&intake.friend) {
@@ -150,14 +151,25 @@ impl<'a> Slice<'a> {
     }
 
     fn by_user(&mut self, user: UserId) -> (FriendId, Option<UserId>) {
-        let met = self.joined.get(&user).copied().or_else(|| self.index.friend_of(user));
-        if let Some(friend) = met.filter(|friend| !self.erased.contains(friend)) {
+        if let Some(friend) = self.met(user) {
             return (friend, None);
         }
         let friend = self.next;
         self.next = FriendId(friend.0.saturating_add(1));
         self.joined.insert(user, friend);
         (friend, Some(user))
+    }
+
+    /// Whether somebody is to be forgotten whom the account has not met, or no longer knows: nobody joins for that.
+    fn forgets_nobody(&self, intake: &Intake) -> bool {
+        let FriendRef::User(user) = &intake.friend else { return false };
+        intake.effect == Effect::Erased && self.met(*user).is_none()
+    }
+
+    /// The friend who is this user now.
+    fn met(&self, user: UserId) -> Option<FriendId> {
+        let met = self.joined.get(&user).copied().or_else(|| self.index.friend_of(user));
+        met.filter(|friend| !self.erased.contains(friend))
     }
 
     fn by_external_id(&self, id: &str) -> Result<FriendId, Miss> {
@@ -263,6 +275,12 @@ mod tests {
     }
 
     impl Plain {
+        fn forgets_nobody(&self, intake: &Intake) -> bool {
+            let FriendRef::User(user) = intake.friend else { return false };
+            let there = self.friends.iter().any(|friend| friend.user == user && !friend.erased);
+            intake.effect == Effect::Erased && !there
+        }
+
         fn find(&mut self, named: &FriendRef) -> Result<usize, Miss> {
             match named {
                 FriendRef::User(user) => {
@@ -330,6 +348,10 @@ mod tests {
                 let mut alone = Vec::new();
                 for (n, intake) in intakes.iter().enumerate() {
                     if intake.dedupe.is_some_and(|id| said.contains(&id)) {
+                        continue;
+                    }
+                    if plain.forgets_nobody(intake) {
+                        alone.push(n);
                         continue;
                     }
                     match plain.apply(intake, import) {

@@ -341,7 +341,7 @@ pub fn is_loopback(api_base: &str) -> bool {
     Url::parse(api_base).is_ok_and(|url| host_is_loopback(&url))
 }
 
-fn host_is_loopback(url: &Url) -> bool {
+pub(super) fn host_is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -7,7 +7,9 @@ mod answer;
 mod api;
 mod body;
 mod http;
+pub mod relay;
 mod token;
+pub mod webhook;
 
 pub use answer::{Answer, Attempt, History, LimitHint, Settlement};
 pub use api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};

@@ -60,6 +60,8 @@ pub(super) struct State {
     journal: Option<Journal>,
     boot: u64,
     number: u64,
+    /// Deeds told by webhooks so far.
+    pub(super) deeds: u64,
 }
 
 impl Sandbox {
@@ -79,6 +81,7 @@ impl Sandbox {
             journal: None,
             boot: 0,
             number: 0,
+            deeds: 0,
         };
         for channel in settings.channels {
             let place = u32::try_from(state.channels.len()).unwrap_or(u32::MAX);

@@ -22,6 +22,7 @@ mod restore;
 mod server;
 mod settings;
 mod tokens;
+mod webhooks;
 
 pub use self::core::Sandbox;
 pub use self::fault::{Endpoint, Fault, FaultKind};
@@ -33,3 +34,4 @@ pub use self::server::serve;
 pub use self::settings::{
     ChannelSettings, Coupon, KeyLookup, RateLimits, SandboxError, SandboxFriend, Settings, UnknownIds,
 };
+pub use self::webhooks::{Deed, Signed};

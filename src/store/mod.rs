@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
@@ -200,7 +201,26 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- inbox ---------------------------------------------------------------------------------------------
     /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+        self.append_webhooks(rows, Vec::new()).await
+    }
+    /// As [`Store::append_inbox`], with webhooks to be handed on: all of it becomes durable, or nothing.
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError>;
+    /// Appends rows and remembers what their request is answered, both or neither, unless its key was used before and
+    /// is remembered still: then nothing is appended, and what was answered then is given back. Of calls with one key
+    /// at once, one appends.
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
+    /// What a request with this key was answered, as long as it is remembered.
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
     /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
     /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
@@ -210,8 +230,22 @@ pub trait Store: Send + Sync + 'static {
     async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
     /// How many strays there are.
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// Webhooks to be handed on, oldest first, at most `limit`. They stay until a commit lets them go by id.
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError>;
+    /// How many webhooks wait to be handed on.
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
+
+    // ---- tokens of the API ---------------------------------------------------------------------------------
+    /// Stores a new token and gives its number.
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError>;
+    /// One token, revoked or not.
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError>;
+    /// Every token there ever was, in the order of their numbers.
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
+    /// Revokes a token for good; `false` when there is none of this number, or it was revoked before.
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError>;
 
     // ---- the owner's transaction ---------------------------------------------------------------------------
     /// One fenced transaction: advances the fence, stores `now` as the latest instant seen, applies every write in
@@ -375,6 +409,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         account: AccountId,
     ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError>;
+    /// What each step of a drip came to so far, in scheduled occurrences; the one entry of a campaign has no step.
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError>;
     /// Deferrals in which somebody waits, by occurrence.
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError>;
     /// Whom a cap deferred at one occurrence, whether or not anybody still waits.

@@ -1,5 +1,6 @@
 //! What the store keeps, as plain data. `docs/schema.md` explains each table.
 
+mod access;
 mod drip;
 mod outbox;
 
@@ -21,7 +22,8 @@ use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
-pub use drip::{DeferralRow, TagExpiry};
+pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
+pub use drip::{DeferralRow, StepTotals, TagExpiry};
 pub use outbox::{GivenUp, OutboxLane, OutboxRow};
 
 use crate::store::Prune;
@@ -106,7 +108,7 @@ pub struct NewInbox {
     pub account: AccountId,
     /// When this node received it; order across nodes.
     pub received_at: Instant,
-    /// One of the words below, `command`, later `api`.
+    /// One of the words below, or `command`.
     pub source: String,
     /// At most 5,000 a row.
     pub intakes: Vec<Intake>,
@@ -115,11 +117,48 @@ pub struct NewInbox {
 impl NewInbox {
     /// The source of rows that a person's file says.
     pub const IMPORT: &str = "import";
+    /// The source of rows that the shop's own systems say.
+    pub const API: &str = "api";
     /// The source of rows that LINE says.
     pub const WEBHOOK: &str = "webhook";
     /// The source of rows that LINE says while another module than the account's bot holds the friend's chat: nothing
     /// may be sent for what they say.
     pub const STANDBY: &str = "standby";
+}
+
+/// A webhook to be handed on, as it came: durable together with what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelay {
+    /// Whose.
+    pub account: AccountId,
+    /// When this node received it.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// A webhook that waits to be handed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayRow {
+    /// What a commit lets it go by; later ones have higher ones, mostly.
+    pub id: i64,
+    /// When it was received.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// How much waits somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// How many rows.
+    pub rows: u64,
+    /// When the oldest was received.
+    pub oldest: Option<Instant>,
 }
 
 /// A row of the inbox.
@@ -558,6 +597,8 @@ pub enum Write {
         /// All of them.
         sets: Vec<DeliverySet>,
     },
+    /// These webhooks need not be handed on any more; one that is not there is no failure.
+    Relayed(Vec<i64>),
     /// One slice of pruning.
     Prune(Prune),
     /// LINE's numbers.

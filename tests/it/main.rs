@@ -36,4 +36,5 @@ mod support;
 mod systemd;
 mod systems_http;
 mod telemetry;
+mod webhooks;
 mod words;

@@ -37,7 +37,7 @@ impl Engine {
                 }));
             }
             if let Some(first) = instants.first().filter(|at| now - **at > LOOK_BACK) {
-                tracing::warn!(account = %self.slug, drip = %drip.slug, since = %first, "too long ago: nobody is started for those days");
+                tracing::warn!(account = %self.slug, drip = %drip.slug, due_at = %first, "too long ago: nobody is started for those days");
             }
             let mut writes: Vec<Write> = self.drip_planned(drip, last).into_iter().collect();
             if !started.is_empty() {
@@ -51,11 +51,13 @@ impl Engine {
 
     /// The first instant after `now` at which some drip starts by date.
     pub(in crate::engine) fn next_date(&self) -> Option<Instant> {
-        let dates = self.drips().filter(|drip| !drip.draft).filter_map(|drip| match &drip.start {
-            Start::Date(start) => every_day(start, drip)?.next_after(self.dates_after(drip)?),
-            _ => None,
-        });
-        dates.min()
+        self.drips().filter_map(|drip| self.next_start(drip)).min()
+    }
+
+    /// The next day a drip starts friends by a date, whoever they will be; none where it starts otherwise.
+    pub(super) fn next_start(&self, drip: &Drip) -> Option<Instant> {
+        let Start::Date(start) = &drip.start else { return None };
+        if drip.draft { None } else { every_day(start, drip)?.next_after(self.dates_after(drip)?) }
     }
 
     fn dates_after(&self, drip: &Drip) -> Option<Instant> {

@@ -86,7 +86,7 @@ impl Engine {
         if moved.is_empty() {
             return Ok(());
         }
-        tracing::info!(account = %self.slug, ways = moved.len(), %version, "friends on their way go on in the new version");
+        tracing::info!(account = %self.slug, friends = moved.len(), %version, "friends on their way go on in the new version");
         self.commit(Priority::Freeze, vec![Write::Enrollments(moved.clone())]).await?;
         moved.into_iter().for_each(|way| self.state.ways.put(way));
         Ok(())

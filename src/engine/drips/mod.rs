@@ -9,9 +9,14 @@ mod defer;
 mod enter;
 mod hear;
 mod migrate;
+mod seen;
+mod skip;
 mod steps;
 
 use std::sync::Arc;
+
+pub(super) use seen::ending_words;
+pub(super) use skip::FallenStep;
 
 use super::Engine;
 use crate::config::Configuration;

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use super::{Halt, NewInbox, NewStray, StoreError};
+use super::{Halt, NewInbox, NewRelay, NewStray, StoreError};
 use crate::domain::friend::Miss;
 use crate::domain::id::StepName;
 use crate::domain::reason::Reason;
@@ -42,6 +42,17 @@ impl InboxCells {
     pub(super) fn of(row: &NewInbox) -> Result<Self, StoreError> {
         let intakes = json("inbox.intakes", &row.intakes)?;
         Ok(Self(row.account.0, row.received_at.as_millis(), text(&row.source).into_owned(), intakes))
+    }
+}
+
+/// The columns of `relay` after its id, in the order of the table: account, received_at, signature, body. As JSON an
+/// array.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(super) struct RelayCells(pub i64, pub i64, pub String, pub String);
+
+impl RelayCells {
+    pub(super) fn of(relay: NewRelay) -> Self {
+        Self(relay.account.0, relay.received_at.as_millis(), relay.signature, relay.body)
     }
 }
 

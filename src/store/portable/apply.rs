@@ -3,7 +3,7 @@
 use super::occurrence::Move;
 use super::{
     Connection, account, bulk, checkpoint, delivery, drip, failed, forget_strays, lease, occurrence, outbox,
-    prune, sending,
+    prune, relayed, sending,
 };
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
@@ -56,6 +56,7 @@ pub(super) async fn apply(
             bulk::set_batches(conn, id, cells?).await.map_err(failed("write batches"))
         }
         Write::Deliveries { occurrence, sets } => delivery::set_deliveries(conn, id, *occurrence, sets).await,
+        Write::Relayed(rows) => relayed(conn, id, rows).await,
         Write::Prune(kind) => prune::prune(conn, fence, kind).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,

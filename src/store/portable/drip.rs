@@ -6,9 +6,9 @@ use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, TagName
 use crate::domain::time::Instant;
 use crate::store::codec::{
     DeferralCells, EnrollmentCells, TagExpiryCells, bitmap, corrupt, count, count_in, ending_in,
-    enrollment_key, instant, step,
+    enrollment_key, instant, step, step_in,
 };
-use crate::store::{DeferralRow, StoreError, TagExpiry};
+use crate::store::{DeferralRow, StepTotals, StoreError, TagExpiry};
 
 statements! {
     ENROLLMENTS_OF = "SELECT drip, friend, started_at, version, counts_from, not_before, done, standing, step, \
@@ -16,6 +16,9 @@ statements! {
                       ORDER BY started_at, drip";
     ENROLLMENT_ENDINGS = "SELECT drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND ending IS NOT NULL \
                           GROUP BY drip, ending ORDER BY drip, ending";
+    STEP_TOTALS = "SELECT step, COUNT(*), CAST(SUM(matched) AS BIGINT), CAST(SUM(recipients) AS BIGINT) \
+                   FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' \
+                   GROUP BY step ORDER BY step";
     SET_DEFERRAL = "INSERT INTO deferral (account, occurrence, campaign, step, version, until, looked_at, children, \
                     waiting_count, waiting, left_count, \"left\", lapsed_count, lapsed, replaced_count, replaced) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
@@ -76,6 +79,27 @@ pub(super) async fn enrollment_endings(
             let what = format!("enrollments in drip `{drip}`");
             let (ending, ways) = (ending_in(&what, &ending)?, count_in(&what, ways)?);
             Ok((drip.try_into().map_err(|error| corrupt(what, error))?, ending, ways))
+        })
+        .collect()
+}
+
+pub(super) async fn step_totals(
+    conn: &mut Connection,
+    account: AccountId,
+    drip: &CampaignSlug,
+) -> Result<Vec<StepTotals>, StoreError> {
+    let query = sqlx::query_as(STEP_TOTALS).bind(account.0).bind(drip.as_str().to_owned());
+    let rows: Vec<(String, i64, i64, i64)> =
+        query.fetch_all(conn).await.map_err(failed("count what steps came to"))?;
+    rows.into_iter()
+        .map(|(step, occurrences, matched, recipients)| {
+            let what = format!("occurrences of `{drip}`");
+            Ok(StepTotals {
+                step: step_in(&what, &step)?,
+                occurrences: count_in(&what, occurrences)?,
+                matched: count_in(&what, matched)?,
+                recipients: count_in(&what, recipients)?,
+            })
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
 use super::{Backend, bulk, failed};
+use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
@@ -15,8 +16,9 @@ use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, Occurren
 use crate::domain::outbox::Lane;
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
+use crate::store::append::Rows;
 use crate::store::codec::{
-    EnrollmentCells, EntryCells, FriendCells, InboxCells, enrollment_key, instant, small,
+    EnrollmentCells, EntryCells, FriendCells, InboxCells, RelayCells, enrollment_key, instant, small,
 };
 use crate::store::*;
 
@@ -110,9 +112,52 @@ impl Store for Backend {
         read!(self, |conn| super::lease(conn, account).await)
     }
 
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
         let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
-        self.append(rows?).await
+        let relays = relays.into_iter().map(RelayCells::of).collect();
+        self.append(Rows { inbox: rows?, relays }).await
+    }
+
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
+        let (rows, answer) = (rows?, answer.clone());
+        write!(self, Priority::Acknowledge, "append to the inbox", |conn| {
+            super::append_once(conn, &rows, &answer).await
+        })
+    }
+
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let key = key.to_owned();
+        read!(self, |conn| super::answered(conn, account, &key, now).await)
+    }
+
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        let new = new.clone();
+        write!(self, Priority::Freeze, "create a token", |conn| super::create_token(conn, &new).await)
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        read!(self, |conn| super::token_by_id(conn, id).await)
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        read!(self, |conn| super::tokens(conn).await)
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        let by = by.to_owned();
+        write!(self, Priority::Freeze, "revoke a token", |conn| {
+            super::revoke_token(conn, id, now, &by).await
+        })
     }
 
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
@@ -129,6 +174,14 @@ impl Store for Backend {
 
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
         read!(self, |conn| super::stray_count(conn, account).await)
+    }
+
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        read!(self, |conn| super::relays(conn, account, limit).await)
+    }
+
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        read!(self, |conn| super::relay_waiting(conn, account).await)
     }
 
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
@@ -382,6 +435,15 @@ impl Store for Backend {
         account: AccountId,
     ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
         read!(self, |conn| super::enrollment_endings(conn, account).await)
+    }
+
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        let drip = drip.clone();
+        read!(self, |conn| super::step_totals(conn, account, &drip).await)
     }
 
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {

@@ -8,13 +8,16 @@ use sqlx::postgres::PgConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, RelayCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) \
                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
     DELETE_INBOX = "DELETE FROM inbox WHERE account = $1 AND id = ANY($2)";
+    INSERT_RELAYS = "INSERT INTO relay (account, received_at, signature, body) \
+                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
+    DELETE_RELAYS = "DELETE FROM relay WHERE account = $1 AND id = ANY($2)";
     INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) \
                      SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::text[])";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, id, kind, $2 \
@@ -81,6 +84,23 @@ pub(super) async fn delete_inbox(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(DELETE_INBOX).bind(account.0).bind(ids);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn insert_relays(conn: &mut PgConnection, relays: &[RelayCells]) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_RELAYS)
+        .bind(column(relays, |row| row.0))
+        .bind(column(relays, |row| row.1))
+        .bind(column(relays, |row| row.2.clone()))
+        .bind(column(relays, |row| row.3.clone()));
+    query.execute(conn).await.map(drop)
+}
+
+pub(super) async fn delete_relays(
+    conn: &mut PgConnection,
+    account: AccountId,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(DELETE_RELAYS).bind(account.0).bind(ids).execute(conn).await.map(drop)
 }
 
 pub(super) async fn insert_strays(

@@ -5,6 +5,19 @@ use roaring::RoaringBitmap;
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, TagName, VersionId};
 use crate::domain::time::Instant;
 
+/// What a step's occurrences came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepTotals {
+    /// Which; none for a campaign.
+    pub step: Option<StepName>,
+    /// How many there were.
+    pub occurrences: u64,
+    /// Friends they were for, exclusions included.
+    pub matched: u64,
+    /// Friends they were frozen for.
+    pub recipients: u64,
+}
+
 /// Whom a cap deferred at one freeze, and how each wait ended that brought no send. A friend whom a child occurrence
 /// takes up leaves `waiting` for that child's own books.
 #[derive(Debug, Clone, PartialEq)]

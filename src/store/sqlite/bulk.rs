@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, RelayCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
@@ -18,6 +18,9 @@ statements! {
     INSERT_LONG = "INSERT INTO inbox (account, received_at, source, intakes) VALUES ($1, $2, $3, $4)";
     // The plus keeps the planner from walking all of the account's rows for the few ids.
     DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
+    INSERT_RELAYS = "INSERT INTO relay (account, received_at, signature, body) SELECT value ->> 0, value ->> 1, \
+                     value ->> 2, value ->> 3 FROM jsonb_each($1)";
+    DELETE_RELAYS = "DELETE FROM relay WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
     INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) SELECT $1, $2, \
                      value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($3)";
     INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value ->> 0), value ->> 1, $2 \
@@ -105,6 +108,24 @@ pub(super) async fn delete_inbox(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(DELETE_INBOX).bind(account.0).bind(json(&ids)?);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn insert_relays(
+    conn: &mut SqliteConnection,
+    relays: &[RelayCells],
+) -> Result<(), sqlx::Error> {
+    if relays.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_RELAYS).bind(json(&relays)?).execute(conn).await.map(drop)
+}
+
+pub(super) async fn delete_relays(
+    conn: &mut SqliteConnection,
+    account: AccountId,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(DELETE_RELAYS).bind(account.0).bind(json(&ids)?).execute(conn).await.map(drop)
 }
 
 pub(super) async fn insert_strays(

@@ -24,7 +24,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use SqliteStore as Backend;
 
-use super::codec::InboxCells;
+use super::append::Rows;
 use super::{Priority, StoreError, migrate};
 
 /// The migrations of this database.
@@ -74,7 +74,7 @@ impl SqliteStore {
         self.writer.run(priority, operation, body).await
     }
 
-    async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+    async fn append(&self, rows: Rows) -> Result<(), StoreError> {
         self.writer.append(rows).await
     }
 

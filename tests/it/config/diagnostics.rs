@@ -39,6 +39,7 @@ fn topics() -> Vec<(&'static str, Source)> {
         ("rate", shop(&[("haishin.toml", &format!("{}rate = \"off\"\n", super::MAIN))])),
         ("retention", files::retention()),
         ("webhooks", files::webhooks()),
+        ("relays", files::relays()),
         ("later", files::later()),
         ("messages", files::messages()),
         ("message_rules", files::message_rules()),

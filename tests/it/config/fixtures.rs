@@ -354,6 +354,26 @@ pub fn webhooks() -> Source {
     shop(&[("haishin.toml", &format!("webhook = {{}}\n{main}{}", super::MAIN))])
 }
 
+pub fn relays() -> Source {
+    let account = |n: u8, rest: &str| {
+        format!(
+            "[accounts.shop{n}]\nchannel_id = 200000000{n}\nchannel_secret = {{ env = \"S\" }}\n{rest}\n\n"
+        )
+    };
+    let relay = |n: u8, rest: &str| account(n, &format!("[accounts.shop{n}.relay]\n{rest}"));
+    let main = [
+        account(1, "former_secrets = { env = \"OLD\" }"),
+        account(2, "former_secrets = [\"8c570fa6dd201bb328f1c1eac23a96d8\"]"),
+        account(3, "former_secrets = [{ env = \"OLD\" }, { file = \"a\", env = \"b\" }]"),
+        account(4, "relay = \"https://bot.example\""),
+        relay(5, "url = \"http://bot.example/line\"\nreplies = \"bot\""),
+        relay(6, "url = \"bot.example\"\nreplys = \"relay\""),
+        relay(7, "url = \"https://haishin:hunter2@bot.example/\"\nreplies = \"haishin\""),
+        relay(8, "url = \"https://ボット.example/\"\nreplies = \"relay\""),
+    ];
+    shop(&[("haishin.toml", &main.concat())])
+}
+
 pub fn several_accounts() -> Source {
     let account = |slug: &str, zone: &str| {
         format!(

@@ -1,6 +1,6 @@
 //! What the files mean once they are clean.
 
-use haishin::config::{Configuration, Rate, SecretSource, Source};
+use haishin::config::{Configuration, Rate, Relay, Replies, SecretSource, Source};
 use haishin::domain::campaign::Deadline;
 use haishin::domain::lookback::Lookback;
 use haishin::domain::schedule::When;
@@ -271,4 +271,20 @@ fn numbers_of_an_account_may_be_quoted_or_not() {
     let quoted = clean(&shop(&[]));
     let bare = clean(&shop(&[("haishin.toml", &MAIN.replace("\"2000000001\"", "2000000001"))]));
     assert_eq!(quoted.accounts["koharu"].channel_id, bare.accounts["koharu"].channel_id);
+}
+
+#[test]
+fn a_relay_and_former_secrets_are_read() {
+    let rest = "former_secrets = [{ env = \"OLD\" }, { file = \"older\" }]\n[accounts.koharu.relay]\n\
+                url = \"http://127.0.0.1:9/line?shop=1\"\nreplies = \"relay\"\n";
+    let found = clean(&shop(&[("haishin.toml", &format!("{MAIN}{rest}"))]));
+    let account = found.accounts.values().next().unwrap();
+    let relay = Relay { url: "http://127.0.0.1:9/line?shop=1".into(), replies: Replies::Relay };
+    assert_eq!(account.relay, Some(relay));
+    let former = [SecretSource::Env("OLD".into()), SecretSource::File("older".into())];
+    let all: Vec<_> = account.credentials.webhook_secrets().skip(1).cloned().collect();
+    assert_eq!(all, former);
+    let plain = clean(&shop(&[]));
+    let account = plain.accounts.values().next().unwrap();
+    assert_eq!((&account.relay, account.credentials.webhook_secrets().count()), (&None, 1));
 }

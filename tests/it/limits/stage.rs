@@ -12,6 +12,7 @@ use haishin::domain::time::{Instant, Span};
 use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, Event, Handle, Mode};
 use haishin::lang::Lang;
+use haishin::line::relay::HttpRelay;
 use haishin::protocol::{Answer, Command, Failure};
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings, UnknownIds};
 use haishin::store::{NewInbox, NewVersion, Store};
@@ -64,6 +65,7 @@ impl Stage {
         store.append_inbox(vec![row]).await.unwrap();
         let active = activate(store.as_ref(), campaign, now).await;
         let deps = Deps {
+            relay: Arc::new(HttpRelay::new().unwrap()),
             store,
             systems: Arc::new(FakeSystems::new(clock.clone())),
             clock: clock.clone(),

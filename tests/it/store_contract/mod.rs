@@ -1,5 +1,6 @@
 //! What a store does, each behaviour on both databases.
 
+mod access;
 mod checkpoint;
 mod commit;
 mod configuration;
@@ -11,6 +12,7 @@ mod lost;
 mod migration;
 mod outbox;
 mod prune;
+mod relay;
 mod rows;
 mod samples;
 mod schema;

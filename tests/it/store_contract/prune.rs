@@ -155,6 +155,38 @@ async fn a_stretch_of_the_journal_loses_states_and_old_events(#[case] database: 
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
 #[tokio::test]
+async fn answers_of_the_api_go_by_their_time(#[case] database: Database) {
+    let mut shop = Shop::new(database).await;
+    let other = new_account(shop.store(), "b").await;
+    let answer = |account, n: i64, days: i64| ApiAnswer {
+        account,
+        key: format!("key-{n}"),
+        request: [1; 32],
+        at: T0 + Span::from_days(days),
+        status: 202,
+        body: "{}".into(),
+    };
+    for n in 0..1_001 {
+        assert_eq!(shop.store().append_once(vec![], &answer(shop.account, n, 0)).await.unwrap(), None);
+    }
+    let young = answer(shop.account, 9_999, 1);
+    let others = answer(other, 1, 0);
+    for kept in [&young, &others] {
+        assert_eq!(shop.store().append_once(vec![], kept).await.unwrap(), None);
+    }
+    assert_eq!(shop.prune(Prune::ApiAnswers(T0)).await, 0, "answered at the instant itself");
+    assert_eq!(shop.prune(Prune::ApiAnswers(days(1))).await, 2, "1,000 a slice");
+    for kept in [young, others] {
+        let found = shop.store().answered(kept.account, &kept.key, T0).await.unwrap();
+        assert_eq!(found, Some(kept));
+    }
+    assert_eq!(shop.store().answered(shop.account, "key-1", T0).await.unwrap(), None);
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
 async fn ids_of_webhooks_are_forgotten_by_age_and_no_others(#[case] database: Database) {
     const MANY: u32 = 1_001;
     let mut shop = Shop::new(database).await;

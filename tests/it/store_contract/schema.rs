@@ -103,8 +103,8 @@ async fn every_statement_is_understood_by_its_database() {
 async fn every_statement_finds_its_rows_by_a_key() {
     let test = TestStore::new(Database::Sqlite).await;
     let mut conn = sqlite(&test).await;
-    // These have a row for each account or configuration.
-    let small = ["account", "a", "v", "config_active"];
+    // These have a row for each account, configuration or token.
+    let small = ["account", "a", "v", "config_active", "api_token"];
     // These want all of an account's rows, or take the first few of their order.
     let whole = [
         "CAMPAIGNS",
@@ -122,6 +122,8 @@ async fn every_statement_finds_its_rows_by_a_key() {
         "ALL_KEYS",
         "FIRST_TAG_EXPIRY",
         "LAST_OUTBOX",
+        "RELAYS",
+        "RELAY_WAITING",
     ];
     // Of an account's rows only those that the index is for.
     let partial =
@@ -145,6 +147,7 @@ async fn every_statement_finds_its_rows_by_a_key() {
     }
     let used = |index: &str| seen.iter().any(|step| step.contains(index));
     for index in partial.iter().chain(&[
+        "api_answer_by_time",
         "batch_accepted",
         "delivery_by_effect",
         "occurrence_kept",

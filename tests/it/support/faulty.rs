@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use haishin::domain::access::TokenId;
 use haishin::domain::drip::{Ending, Enrollment};
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
@@ -166,6 +167,7 @@ fn name(write: &Write) -> &'static str {
         Write::Batches(_) => "batches",
         Write::Deliveries { .. } => "deliveries",
         Write::Imported => "imported",
+        Write::Relayed(_) => "relayed",
         Write::Prune(_) => "prune",
         Write::Quota(_) => "quota",
         Write::Act(_) => "act",
@@ -232,14 +234,47 @@ impl Store for Faulty {
     async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
         self.inner.lease(account).await
     }
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
-        self.inner.append_inbox(rows).await
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
+        self.write(vec!["append"], self.inner.append_webhooks(rows, relays)).await
+    }
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.inner.append_once(rows, answer).await
+    }
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.inner.answered(account, key, now).await
+    }
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        self.inner.create_token(new).await
+    }
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        self.inner.token(id).await
+    }
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.inner.tokens().await
+    }
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        self.inner.revoke_token(id, now, by).await
     }
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
         self.inner.inbox(account, limit).await
     }
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
         self.inner.inbox_len(account).await
+    }
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        self.inner.relays(account, limit).await
+    }
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        self.inner.relay_waiting(account).await
     }
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         self.inner.known(account, ids).await
@@ -425,6 +460,13 @@ impl Store for Faulty {
         account: AccountId,
     ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
         self.inner.enrollment_endings(account).await
+    }
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        self.inner.step_totals(account, drip).await
     }
     async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
         self.inner.deferrals(account).await

@@ -15,6 +15,7 @@ use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, EngineError, Event, Handle, Mode};
 use haishin::lang::Lang;
 use haishin::line::Api;
+use haishin::line::relay::{HttpRelay, Relay};
 use haishin::protocol::{Answer, Command, Failure, Reply};
 use haishin::sandbox::{ChannelSettings, Endpoint, InProcess, RequestRecord, Sandbox, Settings, UnknownIds};
 use haishin::store::{NewInbox, NewVersion, Store};
@@ -61,6 +62,7 @@ pub struct World {
     pub step: Span,
     /// The truth, without the faults an engine meets.
     pub test: TestStore,
+    relay: Arc<dyn Relay>,
     /// The shop's own systems.
     pub systems: Arc<FakeSystems>,
     active: Active,
@@ -132,6 +134,7 @@ impl World {
             turnstile: Arc::default(),
             step: Span::from_millis(50),
             test,
+            relay: Arc::new(HttpRelay::new().unwrap()),
             active,
             settings: setup.settings.to_owned(),
             state,
@@ -171,6 +174,7 @@ impl World {
 
     fn deps(&self, account: &Account, holder: &str) -> Deps {
         Deps {
+            relay: self.relay.clone(),
             store: account.store.clone(),
             clock: self.clock.clone(),
             systems: self.systems.clone(),
