@@ -63,5 +63,6 @@ CREATE TABLE outbox (
     why         TEXT,
     PRIMARY KEY (account, id)
 );
-CREATE INDEX outbox_open ON outbox (account, lane, id) WHERE given_up_at IS NULL;
+-- With when each was decided, so that what waits is counted from the index alone.
+CREATE INDEX outbox_open ON outbox (account, lane, not_before, id, created_at) WHERE given_up_at IS NULL;
 CREATE INDEX outbox_given_up ON outbox (account, given_up_at) WHERE given_up_at IS NOT NULL;

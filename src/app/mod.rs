@@ -33,8 +33,8 @@ use crate::line::relay::HttpRelay;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
 use crate::systems::{self, Address, HttpSystems};
-use told::{AccountError, SystemError};
 pub use told::causes;
+use told::{AccountError, SystemError};
 
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
 const LONGEST_TURN: Duration = Duration::from_secs(30);

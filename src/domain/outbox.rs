@@ -115,7 +115,9 @@ impl Failure {
     pub fn is_final(&self) -> bool {
         match self {
             // Those three say: not now.
-            Self::Answered(said) => (400..500).contains(&said.status) && ![408, 425, 429].contains(&said.status),
+            Self::Answered(said) => {
+                (400..500).contains(&said.status) && ![408, 425, 429].contains(&said.status)
+            }
             Self::NotConfigured => true,
             Self::Unauthorized
             | Self::Timeout
@@ -130,7 +132,8 @@ impl Failure {
 /// restored database gives its number again.
 pub fn webhook_id(account: &AccountSlug, row: i64, decided_at: Instant, body: &[u8]) -> String {
     let mut hash = Sha256::new();
-    for part in [account.as_str().as_bytes(), &row.to_be_bytes(), &decided_at.as_millis().to_be_bytes(), body] {
+    for part in [account.as_str().as_bytes(), &row.to_be_bytes(), &decided_at.as_millis().to_be_bytes(), body]
+    {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

@@ -33,6 +33,8 @@ const TOO_LATE: Span = Span::from_hours(24);
 /// …unless so many attempts have not even been made, the row's own or the lane's in a row: about half a minute of
 /// them. A short outage after a long rest costs nothing.
 const ENOUGH: u32 = 8;
+/// How often what waits is counted anew.
+const COUNT_AGAIN: Span = Span::from_secs(10);
 /// A request that has waited for so long is told of.
 pub(super) const LATE: Span = Span::from_mins(5);
 
@@ -41,8 +43,15 @@ pub(super) const LATE: Span = Span::from_mins(5);
 pub struct Backlog {
     /// Requests still to be made.
     pub open: u64,
-    /// When the oldest was decided, as of when the lane was last read.
+    /// When the oldest was decided, as last counted.
     pub oldest: Option<Instant>,
+}
+
+impl Backlog {
+    /// A lane with what it holds.
+    pub fn of(OutboxLane { lane, open, oldest }: OutboxLane) -> (Lane, Self) {
+        (lane, Self { open, oldest: Some(oldest) })
+    }
 }
 
 /// What a request came to.
@@ -72,6 +81,8 @@ pub(super) struct Desk {
     /// What came back and is not heard yet.
     made: Vec<Made>,
     epoch: u64,
+    /// Since boot, when what waits was counted.
+    counted_at: Option<Span>,
 }
 
 /// How a lane fares.
@@ -122,14 +133,7 @@ impl Fares {
         self.idle_since = None;
     }
 
-    fn is_ready(&self, since_boot: Span) -> bool {
-        let passed = |at: Option<Span>, span: Span| {
-            at.is_none_or(|at| since_boot.as_millis() - at.as_millis() >= span.as_millis())
-        };
-        !self.under_way && passed(self.not_before, Span::ZERO) && passed(self.idle_since, LOOK_AGAIN)
-    }
-
-    /// How long until it is ready.
+    /// How long until the next may be made; none while one is under way.
     fn ready_in(&self, since_boot: Span) -> Option<Span> {
         let idle = self.idle_since.map(|at| at.as_millis() + LOOK_AGAIN.as_millis());
         let at = idle.max(self.not_before.map(Span::as_millis)).unwrap_or(0);
@@ -140,7 +144,8 @@ impl Fares {
         (self.failures, self.failing_since, self.not_before, self.last) = (0, None, None, None);
     }
 
-    fn fails(&mut self, failure: Failure, since_boot: Span, jitter: f64) {
+    /// Says how long the lane waits.
+    fn fails(&mut self, failure: Failure, since_boot: Span, jitter: f64) -> Span {
         self.failures = self.failures.saturating_add(1);
         let since = *self.failing_since.get_or_insert(since_boot);
         let failing_for = Span::from_millis(since_boot.as_millis() - since.as_millis());
@@ -149,6 +154,7 @@ impl Fares {
         self.last = Some(failure);
         // What failed may come first again, or wait.
         self.look_anew();
+        wait
     }
 
     /// Why this row is not tried any more, if so.
@@ -251,13 +257,15 @@ impl Engine {
             let reason = failure_words(&failure, Lang::En);
             tracing::warn!(account = %self.slug, %lane, reason, "requests fail; they are tried again");
         }
-        fares.fails(failure, clock.boot.since_boot, jitter);
+        let wait = fares.fails(failure, clock.boot.since_boot, jitter);
         if let Some(failure) = fares.gives_up(&row, clock.now) {
             self.tell_given_up(&lane, &failure, 1);
             return ended.give_up(row, clock.now, failure);
         }
         if !lane.keeps_order() {
-            row.not_before = clock.now + back_off(row.attempts, clock.now - row.created_at, jitter);
+            // Longer than the lane: when that goes on, another row comes first.
+            let own = back_off(row.attempts, clock.now - row.created_at, jitter);
+            row.not_before = clock.now + wait + own;
         }
         ended.changed.push(row);
         self.count_outbox(lane.kind(), "failed", 1);
@@ -298,6 +306,7 @@ impl Engine {
     /// Makes the next request of each lane.
     pub(super) async fn dispatch_outbox(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
+        self.count_waiting(clock.boot.since_boot).await?;
         if !self.outbox_may_leave(&clock) {
             return Ok(());
         }
@@ -312,19 +321,29 @@ impl Engine {
         self.end(ended).await
     }
 
+    /// Counts what waits, where something does: for the metrics.
+    async fn count_waiting(&mut self, since_boot: Span) -> Result<(), StoreError> {
+        let again = |at: Span| since_boot.as_millis() - at.as_millis() >= COUNT_AGAIN.as_millis();
+        if self.open_lanes().next().is_none() || !self.outbox.counted_at.is_none_or(again) {
+            return Ok(());
+        }
+        self.outbox.counted_at = Some(since_boot);
+        self.state.outbox.values_mut().for_each(|backlog| *backlog = Backlog::default());
+        let lanes = self.deps.store.outbox_lanes(self.account).await?;
+        self.state.outbox.extend(lanes.into_iter().map(Backlog::of));
+        Ok(())
+    }
+
     /// Reads on where the window is empty; whether there is something to make now.
     async fn read_lane(&mut self, lane: &Lane, clock: &Reading) -> Result<bool, StoreError> {
         let since_boot = clock.boot.since_boot;
         let fares = self.outbox.lanes.entry(lane.clone()).or_default();
-        if !fares.is_ready(since_boot) {
+        if fares.ready_in(since_boot) != Some(Span::ZERO) {
             return Ok(false);
         }
         if fares.window.is_empty() {
             fares.window = self.deps.store.outbox(self.account, lane, clock.now, WINDOW).await?.into();
             fares.idle_since = fares.window.is_empty().then_some(since_boot);
-            if let (Some(first), Some(backlog)) = (fares.window.front(), self.state.outbox.get_mut(lane)) {
-                backlog.oldest = Some(first.created_at);
-            }
         }
         Ok(!fares.window.is_empty())
     }
@@ -401,24 +420,7 @@ impl Engine {
 
     /// What waits, for people.
     pub(super) fn outbox_line(&self, waits: &OutboxLane, lang: Lang) -> String {
-        let OutboxLane { lane, open, oldest } = waits;
-        let since = self.at(*oldest);
-        let last = self.last_failure(lane).map(|failure| failure_words(failure, lang));
-        let last = |before: &str| last.map_or(String::new(), |last| format!("{before}{last}"));
-        match (lang, lane) {
-            (Lang::Ja, Lane::RichMenus) => {
-                format!("  ⚠ リッチメニューの切り替え {open}件が待機中（最も古いものは {since}）{}", last("  "))
-            }
-            (Lang::Ja, Lane::System(system)) => {
-                format!("  ⚠ 「{system}」への通知 {open}件が待機中（最も古いものは {since}）{}", last("  "))
-            }
-            (Lang::En, Lane::RichMenus) => {
-                format!("  ⚠ changes of rich menus wait: {open}, the oldest since {since}{}", last(": "))
-            }
-            (Lang::En, Lane::System(system)) => {
-                format!("  ⚠ requests to `{system}` wait: {open}, the oldest since {since}{}", last(": "))
-            }
-        }
+        format!("  ⚠ {}", self.words(lang).waits(waits, self.last_failure(&waits.lane)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use super::outbox::Backlog;
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
@@ -18,10 +19,9 @@ use crate::domain::lookback::Lookback;
 use crate::domain::outbox::Lane;
 use crate::domain::sends::{Reservation, Sends, Sent};
 use crate::domain::time::Instant;
-use super::outbox::Backlog;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, OutboxLane, QuotaReading,
+    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, QuotaReading,
     SentFilter, Store, StoreError, VariantRow,
 };
 
@@ -96,8 +96,6 @@ impl State {
         }
         let deferrals = store.deferrals(account).await?;
         let lanes = store.outbox_lanes(account).await?;
-        let backlog =
-            |OutboxLane { lane, open, oldest }| (lane, Backlog { open, oldest: Some(oldest) });
         Ok(Self {
             row,
             index: Arc::new(index),
@@ -107,7 +105,7 @@ impl State {
             ways: load_ways(store, account).await?,
             deferrals: deferrals.into_iter().map(|row| (row.occurrence, row)).collect(),
             first_expiry: store.first_tag_expiry(account).await?,
-            outbox: lanes.into_iter().map(backlog).collect(),
+            outbox: lanes.into_iter().map(Backlog::of).collect(),
             last_outbox: store.last_outbox(account).await?,
             runs,
             next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),

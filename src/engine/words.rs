@@ -1,14 +1,16 @@
 //! The one place that puts what is stored as data into a reader's language: states, outcomes, exclusions, reasons.
 //! Logs take the English.
 
+mod outbox;
+
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
-use crate::domain::outbox::Failure;
 use crate::domain::plan::{Reach, Refusal, Wait, Warning};
 use crate::domain::reason::{Reason, Said};
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::store::Halt;
+pub use outbox::failure_words;
 
 /// Who did what no person did, in records.
 pub const GUARD: &str = "guard";
@@ -376,38 +378,6 @@ fn said_words(said: &Said) -> String {
     match said.message.as_str() {
         "" => said.status.to_string(),
         message => format!("{}: {message}", said.status),
-    }
-}
-
-/// Why a request has not been taken, in words.
-pub fn failure_words(failure: &Failure, lang: Lang) -> String {
-    match failure {
-        Failure::Answered(said) => {
-            lang.pick(format!("応答 {}", said_words(said)), format!("the answer was {}", said_words(said)))
-        }
-        Failure::Unauthorized => lang
-            .pick(
-                "LINEがチャネルの認証情報を受け付けません（channel_id、channel_secret、access_token）",
-                "LINE does not accept the channel's credentials; check channel_id, channel_secret and access_token",
-            )
-            .into(),
-        Failure::Timeout => lang.pick("時間内に応答なし", "no answer in time").into(),
-        Failure::ConnectionLost => {
-            lang.pick("応答の前に接続が切れました", "the connection ended before an answer").into()
-        }
-        Failure::Unreachable => lang.pick("接続できません", "no connection could be made").into(),
-        Failure::NotConfigured => lang
-            .pick(
-                "有効な設定に [webhooks] のこの名前がありません",
-                "the running configuration has no such name under [webhooks]",
-            )
-            .into(),
-        Failure::NoSecret => lang
-            .pick(
-                "署名用の secret を読めません（[webhooks]。直したら haishin apply）",
-                "the secret requests are signed with cannot be read; put it right under [webhooks], then `haishin apply`",
-            )
-            .into(),
     }
 }
 

@@ -235,7 +235,8 @@ impl Api for HttpApi {
 
     async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
         let url = if menu.is_some() { &self.link_menu } else { &self.unlink_menu };
-        let request = self.client.post(url.clone()).header(CONTENT_TYPE, JSON).body(rich_menu_body(menu, users));
+        let request =
+            self.client.post(url.clone()).header(CONTENT_TYPE, JSON).body(rich_menu_body(menu, users));
         let answer = self.ask(request).await?;
         match answer.status {
             200..=299 => Ok(()),

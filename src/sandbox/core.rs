@@ -184,9 +184,7 @@ impl Call {
             Some(Endpoint::ValidateMulticast) => {
                 (None, Work::Validate(json_body(request).map_or_else(|say| say, multicast::validate)))
             }
-            Some(Endpoint::LinkRichMenu) => {
-                (None, Work::Menu(json_body(request).and_then(MenuChange::link)))
-            }
+            Some(Endpoint::LinkRichMenu) => (None, Work::Menu(json_body(request).and_then(MenuChange::link))),
             Some(Endpoint::UnlinkRichMenu) => {
                 (None, Work::Menu(json_body(request).and_then(MenuChange::unlink)))
             }

@@ -132,7 +132,8 @@ impl Sandbox {
         let state = self.lock();
         let place = state.place(channel)?;
         let friends = state.channels.get(place as usize).map_or(&[][..], |channel| channel.friends.list());
-        let linked = friends.iter().filter_map(|friend| Some((friend.user, friend.menu.as_deref()?.to_owned())));
+        let linked =
+            friends.iter().filter_map(|friend| Some((friend.user, friend.menu.as_deref()?.to_owned())));
         Ok(linked.collect())
     }
 

@@ -36,7 +36,8 @@ struct Unlink {
 impl MenuChange {
     /// Reads the body of a link.
     pub(super) fn link(body: &[u8]) -> Result<Self, Say> {
-        let Link { rich_menu_id, user_ids } = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+        let Link { rich_menu_id, user_ids } =
+            serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
         let users = users(&user_ids)?;
         if RichMenuId::parse(&rich_menu_id).is_none() {
             return Err(Say::invalid_property("richMenuId"));

@@ -432,7 +432,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<TagExpiry>, StoreError>;
     /// When the next tag falls off.
     async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError>;
-    /// Requests of a lane that may be made now, by number, at most `limit`.
+    /// Requests of a lane that are due, in the order in which they are made, at most `limit`.
     async fn outbox(
         &self,
         account: AccountId,

@@ -35,6 +35,7 @@ mod settles;
 mod store_contract;
 mod support;
 mod systemd;
+mod systems_http;
 mod telemetry;
 mod webhooks;
 mod words;

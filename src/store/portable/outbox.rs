@@ -8,9 +8,8 @@ use crate::store::codec::{OpenOutbox, OutboxCells, count_in, instant, word};
 use crate::store::{OutboxLane, OutboxRow, StoreError};
 
 statements! {
-    // Without a bound on what is not due yet: a lane whose requests fail is tried slowly, so that few wait.
-    OUTBOX = "SELECT id, payload, created_at, not_before, attempts FROM outbox \
-              WHERE account = $1 AND lane = $2 AND given_up_at IS NULL AND not_before <= $3 ORDER BY id LIMIT $4";
+    OUTBOX = "SELECT id, payload, created_at, not_before, attempts FROM outbox WHERE account = $1 AND lane = $2 \
+              AND given_up_at IS NULL AND (not_before <= $3 OR not_before > $4) ORDER BY not_before, id LIMIT $5";
     OUTBOX_LANES = "SELECT lane, COUNT(*), MIN(created_at) FROM outbox \
                     WHERE account = $1 AND given_up_at IS NULL GROUP BY lane";
     LAST_OUTBOX = "SELECT id FROM outbox WHERE account = $1 ORDER BY id DESC LIMIT 1";
@@ -45,6 +44,7 @@ pub(super) async fn outbox(
         .bind(account.0)
         .bind(lane.to_string())
         .bind(now.as_millis())
+        .bind((now + OutboxRow::FARTHEST).as_millis())
         .bind(i64::from(limit));
     let rows: Vec<OpenOutbox> = query.fetch_all(conn).await.map_err(failed("read the outbox"))?;
     rows.into_iter().map(OpenOutbox::read).collect()

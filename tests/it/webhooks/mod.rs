@@ -40,6 +40,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::daemon::{at, until};
 use crate::support::faulty::Faulty;
 use crate::support::store::{Database, TestStore};
+use crate::support::systems::FakeSystems;
 use crate::support::world::user;
 
 pub const SECRET: &str = "8c570fa6dd201bb328f1c1eac23a96d8";
@@ -87,6 +88,7 @@ impl Shop {
                 store: test.store.clone(),
                 clock: clock.clone(),
                 relay,
+                systems: Arc::new(FakeSystems::new(clock.clone())),
                 turnstile: Arc::new(Turnstile::default()),
                 state_dir: state.path().to_owned(),
                 holder: "webhooks".into(),
@@ -220,6 +222,10 @@ impl Starter for Shared {
 
     fn line(&self, _: &AccountSlug, _: &Active) -> anyhow::Result<Arc<dyn Api>> {
         Ok(self.0.line.clone())
+    }
+
+    fn know_systems(&self, _: &Active) -> Vec<anyhow::Error> {
+        Vec::new()
     }
 
     fn webhook_secrets(&self, _: &AccountSlug, _: &Active) -> anyhow::Result<Vec<SecretString>> {

@@ -152,7 +152,8 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
-    let answered = (any::<u16>(), text()).prop_map(|(status, message)| Failure::Answered(Said { status, message }));
+    let answered =
+        (any::<u16>(), text()).prop_map(|(status, message)| Failure::Answered(Said { status, message }));
     prop_oneof![answered, Just(Failure::Timeout), Just(Failure::NotConfigured)]
 }
 
