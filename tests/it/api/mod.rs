@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use haishin::clock::{Clock, ManualClock};
-use haishin::config::Configuration;
+use haishin::config::{Configuration, SecretString};
 use haishin::control::node::{Node, Starter};
 use haishin::control::plan;
 use haishin::domain::access::{Scope, Secret};
@@ -27,6 +27,7 @@ use haishin::engine::{Active, Deps, Engine, Handle, Mode};
 use haishin::http::api;
 use haishin::lang::Lang;
 use haishin::line::Api;
+use haishin::line::relay::HttpRelay;
 use haishin::protocol::{Answer, Command, Failure, Reply};
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings};
 use rand::SeedableRng;
@@ -38,6 +39,7 @@ use tower::Service;
 
 use crate::support::faulty::Faulty;
 use crate::support::store::{Database, TestStore};
+use crate::support::systems::FakeSystems;
 
 const NOW: &str = "2026-12-04T18:00:00+09:00";
 const CHANNELS: [(&str, &str); 2] = [("shop", "2000000001"), ("other", "2000000002")];
@@ -84,6 +86,12 @@ impl Starter for TestStarter {
         let timeout = haishin::domain::time::Span::from_secs(10);
         Ok(Arc::new(InProcess::new(self.sandbox.clone(), self.clock.clone(), account.as_str(), timeout)))
     }
+    fn webhook_secrets(&self, _: &AccountSlug, _: &Active) -> anyhow::Result<Vec<SecretString>> {
+        Ok(Vec::new())
+    }
+    fn know_systems(&self, _: &Active) -> Vec<anyhow::Error> {
+        Vec::new()
+    }
     fn draw_secret(&self) -> anyhow::Result<Secret> {
         let n = self.drawn.fetch_add(1, Ordering::SeqCst);
         Ok(Secret([u8::try_from(n)?; 32]))
@@ -128,6 +136,8 @@ impl Stand {
         let deps = Deps {
             store: test.store.clone(),
             clock: clock.clone(),
+            relay: Arc::new(HttpRelay::new().unwrap()),
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             turnstile: Arc::default(),
             state_dir: state.path().to_owned(),
             holder: "stand".into(),
