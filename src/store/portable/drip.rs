@@ -14,7 +14,7 @@ statements! {
     ENROLLMENTS_OF = "SELECT drip, friend, started_at, version, counts_from, not_before, done, standing, step, \
                       due_at, occurrence, ending, ended_at FROM enrollment WHERE account = $1 AND friend = $2 \
                       ORDER BY started_at, drip";
-    ENROLLMENT_ENDINGS = "SELECT drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND ending IS NOT NULL \
+    ENROLLMENT_ENDINGS = "SELECT drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND standing = 'ended' \
                           GROUP BY drip, ending ORDER BY drip, ending";
     SET_DEFERRAL = "INSERT INTO deferral (account, occurrence, campaign, step, version, until, looked_at, children, \
                     waiting_count, waiting, left_count, \"left\", lapsed_count, lapsed, replaced_count, replaced) \
