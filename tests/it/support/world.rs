@@ -42,7 +42,8 @@ pub struct Setup<'a> {
     pub now: &'a str,
     /// The beginning of `haishin.toml`.
     pub settings: &'a str,
-    /// Slug and file of each campaign; with several accounts each names its own.
+    /// Slug and file of each campaign, or name and text of any other file (`drips/welcome.toml`); with several accounts
+    /// each campaign names its own.
     pub campaigns: Vec<(String, String)>,
     /// Slug and followers of each account. The first followers of all are the same people.
     pub accounts: Vec<(&'a str, u32)>,
@@ -241,7 +242,7 @@ impl World {
         &self.active
     }
 
-    /// Makes these campaigns, and no others, live for the only account.
+    /// Makes these campaigns and files, and no others, live for the only account.
     pub async fn apply(&mut self, campaigns: &[(&str, &str)]) {
         let files: Vec<(String, String)> =
             campaigns.iter().map(|(slug, text)| ((*slug).to_owned(), (*text).to_owned())).collect();
@@ -537,8 +538,9 @@ async fn activate(
     source.files.insert("haishin.toml".into(), main);
     let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
     source.files.insert("segments/everybody.toml".into(), everybody.into());
-    for (slug, text) in campaigns {
-        source.files.insert(format!("campaigns/{slug}.toml"), text.clone());
+    for (name, text) in campaigns {
+        let file = if name.ends_with(".toml") { name.clone() } else { format!("campaigns/{name}.toml") };
+        source.files.insert(file, text.clone());
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
