@@ -17,7 +17,7 @@ CREATE TABLE enrollment (
     PRIMARY KEY (account, drip, friend, started_at)
 );
 CREATE INDEX enrollment_open ON enrollment (account, drip, friend, started_at) WHERE standing <> 'ended';
-CREATE INDEX enrollment_ended ON enrollment (account, drip, ending) WHERE ending IS NOT NULL;
+CREATE INDEX enrollment_ended ON enrollment (account, drip, ending) WHERE standing = 'ended';
 CREATE INDEX enrollment_by_friend ON enrollment (account, friend, started_at);
 
 CREATE TABLE deferral (

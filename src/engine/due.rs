@@ -264,7 +264,8 @@ impl Engine {
         let mut first = now + Span::from_days(1);
         let others = [self.next_date(), self.next_look(now), self.state.first_expiry, self.next_step(now)];
         for at in others.into_iter().flatten() {
-            first = first.min(at.max(now + LOOK_AGAIN));
+            // Due already, yet not dealt with: something that cannot be foretold holds it.
+            first = first.min(if at > now { at } else { now + LOOK_AGAIN });
         }
         for campaign in campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft) {
             let next = campaign.schedule.when.next_after(self.due_after(campaign));

@@ -30,6 +30,7 @@ pub(super) struct Frozen {
     /// Who gets what.
     pub(super) decision: Decision,
     reservation: Reservation,
+    quota: plan::Quota,
     zone: Tz,
 }
 
@@ -45,6 +46,7 @@ impl Frozen {
         self.decision.matched -= self.capped();
         self.decision.exclusions.retain(|(reason, _)| !is_deferred(reason));
         self.row.matched = self.decision.matched.len();
+        self.row.detail = detail(&self.decision, self.quota);
     }
 
     /// Who waits for room from now on: nobody where nothing goes out.
@@ -119,7 +121,8 @@ impl Engine {
             row.recipients = 0;
             row.finished_at = Some(now);
         }
-        Some(Frozen { begun, row, decision, reservation: reserve.reservation, zone: policy.zone })
+        let reservation = reserve.reservation;
+        Some(Frozen { begun, row, decision, reservation, quota, zone: policy.zone })
     }
 
     /// Makes a decision durable, with what else its freeze changes.
@@ -129,7 +132,7 @@ impl Engine {
         dispatch: &Dispatch,
         also: Vec<Write>,
     ) -> Result<(), StoreError> {
-        let Frozen { begun, row, decision, reservation, zone } = frozen;
+        let Frozen { begun, row, decision, reservation, zone, .. } = frozen;
         let mut variants = Vec::new();
         if row.state == OccurrenceState::Sending {
             variants = variant_rows(dispatch, &decision, row.due_at, zone);

@@ -8,6 +8,7 @@ use crate::domain::drip::{Content, DueStep, Step};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::schedule::Verdict;
 use crate::domain::time::Instant;
+use crate::store::DeferralRow;
 
 use super::Engine;
 use super::due::Due;
@@ -56,11 +57,11 @@ impl Engine {
         }
         for parent in self.due_deferrals(now) {
             let Some(deferral) = self.state.deferrals.get(&parent) else { continue };
-            let key = (Reverse(self.priority_of(&deferral.campaign)), deferral.campaign.clone(), 0, 0);
+            let key = (Reverse(self.priority_of(deferral)), deferral.campaign.clone(), 0, 0);
             jobs.push((key, Job::TakeUp(parent)));
         }
         for (due, friends) in self.state.ways.due_by(now, |drip| self.is_paused(drip)) {
-            if self.step_waits(&due, now).is_none() {
+            if self.step_waits(&due, &friends, now).is_none() {
                 let (priority, place) = self.step_precedence(&due);
                 jobs.push(((priority, due.drip.clone(), 1, place), Job::Step(due, friends)));
             }
@@ -68,9 +69,9 @@ impl Engine {
         jobs
     }
 
-    /// The priority of a campaign or drip in the running configuration.
-    fn priority_of(&self, slug: &CampaignSlug) -> u8 {
-        let configuration = &self.active.configuration;
+    /// The priority of a campaign or drip whose friends wait, in the version that deferred them.
+    fn priority_of(&self, deferral: &DeferralRow) -> u8 {
+        let (configuration, slug) = (self.configuration_of(deferral.version), &deferral.campaign);
         let campaign = configuration.campaigns.get(slug).map(|campaign| &campaign.dispatch);
         let step = || configuration.drips.get(slug)?.steps.iter().find_map(Step::dispatch);
         campaign.or_else(step).map_or(50, |dispatch| dispatch.priority)
@@ -84,7 +85,7 @@ impl Engine {
             return Some(first);
         }
         let due = self.state.ways.due_by(now, |drip| self.is_paused(drip));
-        let held = due.keys().filter_map(|due| self.step_waits(due, now)).min();
+        let held = due.iter().filter_map(|(due, friends)| self.step_waits(due, friends, now)).min();
         // What comes next lies behind those that are held up.
         held.into_iter().chain(self.state.ways.next_due_after(now)).min()
     }

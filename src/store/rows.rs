@@ -609,7 +609,7 @@ pub enum Write {
     ClockAccepted,
     /// Friends' ways through drips, replacing those of the same (drip, friend, start).
     Enrollments(Vec<Enrollment>),
-    /// Ways that never were, by (drip, friend, start); one that is not there is no failure.
+    /// Starts that turned out to be none, by (drip, friend, start); one that is not there, or has begun, is left.
     DropEnrollments(Vec<(CampaignSlug, FriendId, Instant)>),
     /// Whom a cap deferred, replacing what is there of the same occurrence.
     Deferral(Box<DeferralRow>),

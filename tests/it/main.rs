@@ -9,6 +9,7 @@ mod control;
 mod crash_points;
 mod demo;
 mod docs;
+mod drips;
 mod due;
 mod forgetting;
 mod hillstrom;

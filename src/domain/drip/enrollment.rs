@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::timing::whole_minute;
 use super::{Content, Drip};
 use crate::domain::id::{CampaignSlug, FriendId, OccurrenceId, StepName, VersionId};
 use crate::domain::time::Instant;
@@ -33,7 +34,10 @@ pub struct Enrollment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Whether the friend may start has not been looked at yet.
-    Starting,
+    Starting {
+        /// How the way ends if it begins at all, and when: it happened before anybody looked.
+        ends: Option<(Ending, Instant)>,
+    },
     /// This step comes next.
     Due {
         /// Which.
@@ -104,7 +108,7 @@ impl Enrollment {
             counts_from: started_at,
             not_before: started_at,
             done: Vec::new(),
-            standing: Standing::Starting,
+            standing: Standing::Starting { ends: None },
         }
     }
 
@@ -113,9 +117,13 @@ impl Enrollment {
         !matches!(self.standing, Standing::Ended { .. })
     }
 
-    /// The friend may start: the first step comes next.
+    /// The friend may start: the first step comes next, unless the way has ended meanwhile.
     pub fn enter(&mut self, drip: &Drip) {
+        let Standing::Starting { ends } = self.standing else { return };
         self.go_on(drip);
+        if let Some((how, at)) = ends {
+            self.end(how, at);
+        }
     }
 
     /// The step that was due has been dealt with, sent or not: the next one comes.
@@ -146,10 +154,20 @@ impl Enrollment {
         self.go_on(drip);
     }
 
-    /// It is over.
+    /// It is over; where nobody has looked yet whether it begins, it is over with its beginning.
     pub fn end(&mut self, how: Ending, at: Instant) {
-        if self.is_open() {
-            self.standing = Standing::Ended { how, at };
+        match &mut self.standing {
+            Standing::Ended { .. } => {}
+            Standing::Starting { ends } => *ends = ends.or(Some((how, at))),
+            _ => self.standing = Standing::Ended { how, at },
+        }
+    }
+
+    /// Until when no other way begins, once this one has begun.
+    pub fn lasts_until(&self) -> Instant {
+        match self.standing {
+            Standing::Ended { at, .. } => at,
+            _ => Instant::MAX,
         }
     }
 
@@ -197,7 +215,7 @@ impl Enrollment {
         let left = drip.steps.iter().filter(|step| !self.done.contains(&step.name));
         left.filter_map(|step| {
             let at = step.timing.due(self.counts_from)?;
-            Some((step.name.clone(), at.max(self.not_before)))
+            Some((step.name.clone(), whole_minute(at).max(self.not_before)))
         })
         .next()
     }

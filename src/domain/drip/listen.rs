@@ -9,6 +9,7 @@ use crate::domain::effect::{Effect, Entry};
 use crate::domain::friend::Status;
 use crate::domain::id::{AttributeName, CampaignSlug, EventName, FriendId, TagName, VersionId};
 use crate::domain::segment::value_test::passes;
+use crate::domain::time::Instant;
 
 /// What held of a friend right before an entry.
 pub trait Before {
@@ -16,8 +17,10 @@ pub trait Before {
     fn holds(&self, friend: FriendId, tag: &TagName) -> bool;
     /// Whether the attribute had this value, or none.
     fn has(&self, friend: FriendId, attribute: &AttributeName, value: Option<&Value>) -> bool;
-    /// Whether the friend's status was this one; none for somebody just met.
+    /// The friend's status; none for somebody just met.
     fn status(&self, friend: FriendId) -> Option<Status>;
+    /// Since when the friend follows, or followed last, where anybody said it.
+    fn followed_at(&self, friend: FriendId) -> Option<Instant>;
 }
 
 /// What an entry means for one drip.
@@ -116,9 +119,15 @@ impl Listeners {
         }
     }
 
-    /// What an entry means. `told` says that LINE told it: only then does a status start a drip, for an import of
-    /// friends is nobody's follow.
+    /// What an entry means; what it ends comes before what it starts. `told` says that LINE told it: only then does a
+    /// status start a drip, for an import of friends is nobody's follow.
     pub fn hear(&self, entry: &Entry, before: &impl Before, told: bool) -> Vec<Heard> {
+        let mut heard = self.listen(entry, before, told);
+        heard.sort_by_key(|one| one.role != Role::Start);
+        heard
+    }
+
+    fn listen(&self, entry: &Entry, before: &impl Before, told: bool) -> Vec<Heard> {
         let friend = entry.friend;
         let of = |list: &[Listener], holds: &dyn Fn(&To) -> bool| {
             list.iter().filter(|listener| holds(&listener.to)).map(Listener::heard).collect()
@@ -140,10 +149,13 @@ impl Listeners {
                 of(list, &|to| changed && becomes(to, value.as_ref()))
             }),
             Effect::Status { status, .. } => {
-                let other = before.status(friend) != Some(*status);
+                let follows = told && *status == Status::Following;
+                // A friend somebody spoke of is taken as following; LINE's word of it is the follow all the same.
+                let follows = follows && before.followed_at(friend).is_none_or(|last| last < entry.at);
+                let blocks = *status == Status::Blocked && before.status(friend) != Some(*status);
                 of(&self.status, &|to| match to {
-                    To::Followed => told && other && *status == Status::Following,
-                    _ => other && *status == Status::Blocked,
+                    To::Followed => follows,
+                    _ => blocks,
                 })
             }
             _ => Vec::new(),

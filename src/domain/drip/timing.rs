@@ -47,7 +47,7 @@ impl Timing {
 
 /// The first whole minute at or after an instant. Zones differ from UTC by whole minutes wherever LINE is used, so
 /// this is a local one too.
-fn whole_minute(at: Instant) -> Instant {
+pub(super) fn whole_minute(at: Instant) -> Instant {
     let over = at.as_millis().rem_euclid(MINUTE);
     if over == 0 { at } else { Instant::from_millis(at.as_millis().saturating_add(MINUTE - over)) }
 }

@@ -31,7 +31,7 @@ pub struct Ways {
 impl Ways {
     /// Takes a way in, in place of the one there was. One that is over is taken out.
     pub fn put(&mut self, way: Enrollment) {
-        if way.standing == Standing::Starting {
+        if matches!(way.standing, Standing::Starting { .. }) {
             self.count(way.version, 1);
             self.starting.push(way);
             return;

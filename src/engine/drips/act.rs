@@ -52,6 +52,8 @@ impl Engine {
         writes.extend(self.enqueue(effects.outbox, now));
         self.commit(Priority::Freeze, writes).await?;
         self.next_due = None;
+        // Whom that starts is looked at before anything else happens to them.
+        self.enter_drips().await?;
         Ok(true)
     }
 
@@ -159,6 +161,6 @@ impl Engine {
         ));
         self.commit(Priority::Freeze, writes).await?;
         self.state.first_expiry = self.deps.store.first_tag_expiry(self.account).await?;
-        Ok(())
+        self.enter_drips().await
     }
 }

@@ -18,7 +18,8 @@ const LOOK_BACK: Span = Span::from_days(31);
 impl Engine {
     /// Starts whoever's day has come in a drip that starts by date.
     pub(in crate::engine) async fn start_by_date(&mut self, now: Instant) -> Result<(), StoreError> {
-        let drips: Vec<Drip> = self.drips().filter(|drip| !drip.draft).cloned().collect();
+        let by_date = |drip: &&Drip| !drip.draft && matches!(drip.start, Start::Date(_));
+        let drips: Vec<Drip> = self.drips().filter(by_date).cloned().collect();
         for drip in &drips {
             let Start::Date(start) = &drip.start else { continue };
             let Some(after) = self.dates_after(drip) else { continue };
@@ -46,7 +47,8 @@ impl Engine {
             self.commit(Priority::Freeze, writes).await?;
             started.into_iter().for_each(|way| self.state.ways.put(way));
         }
-        Ok(())
+        // Whom the day starts is looked at before any step.
+        self.enter_drips().await
     }
 
     /// The first instant after `now` at which some drip starts by date.

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use crate::config::Configuration;
 use crate::domain::campaign::{Dispatch, WhenCapped};
 use crate::domain::delivery::OccurrenceState;
-use crate::domain::drip::Enrollment;
+use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::plan;
 use crate::domain::segment::rule::Rule;
@@ -39,8 +39,7 @@ impl Engine {
         if let WhenCapped::Defer(limit) = dispatch.when_capped
             && !waiting.is_empty()
         {
-            let until =
-                row.due_at.max(row.parts.first().map_or(row.due_at, |part| part.effective_at)) + limit;
+            let until = row.due_at + limit;
             let deferral = DeferralRow {
                 occurrence: row.id,
                 campaign: row.campaign.clone(),
@@ -104,8 +103,15 @@ impl Engine {
         let (Some(waited), Some(policy), Some(row)) =
             (Waited::of(&configuration, &deferral), policy, found.into_iter().next())
         else {
+            tracing::error!(account = %self.slug, campaign = %deferral.campaign, occurrence = %parent, "what the deferred friends wait for is in no version any more");
             return self.let_go(deferral, now).await;
         };
+        let quiet = policy.quiet_hours_for(&waited.dispatch.category, waited.dispatch.immediate);
+        let last_look = quiet.map_or(deferral.until, |quiet| quiet.end_after(deferral.until));
+        if now - last_look > waited.grace {
+            tracing::warn!(account = %self.slug, campaign = %deferral.campaign, occurrence = %parent, until = %deferral.until, "nobody could look in time: those who waited for room get nothing");
+            return self.let_go(deferral, now).await;
+        }
         let group = match self.still_waiting(&configuration, &waited, &deferral, now).await {
             Ok(group) => group,
             Err(failure) => {
@@ -200,25 +206,29 @@ impl Engine {
         (count, writes)
     }
 
-    /// Nothing says any more what they wait for.
+    /// Whoever waits, waits in vain.
     async fn let_go(&mut self, mut deferral: DeferralRow, now: Instant) -> Result<bool, StoreError> {
-        tracing::error!(account = %self.slug, campaign = %deferral.campaign, occurrence = %deferral.occurrence, "what the deferred friends wait for is in no version any more");
-        deferral.left |= std::mem::take(&mut deferral.waiting);
+        let over = std::mem::take(&mut deferral.waiting);
+        deferral.lapsed |= &over;
         deferral.looked_at = now;
         self.state.deferrals.remove(&deferral.occurrence);
-        self.commit(Priority::Freeze, vec![Write::Deferral(Box::new(deferral))]).await?;
+        let ways = self.settle_ways(&deferral, &over, now);
+        let writes = [Write::Deferral(Box::new(deferral))].into_iter().chain(ways);
+        self.commit(Priority::Freeze, writes.collect()).await?;
         Ok(true)
     }
 
     /// The ways of those whose wait in a drip is over go on.
     fn settle_ways(&mut self, deferral: &DeferralRow, over: &RoaringBitmap, now: Instant) -> Option<Write> {
         deferral.step.as_ref()?;
-        let configuration = self.configuration_of(deferral.version);
-        let drip = configuration.drips.get(&deferral.campaign)?;
         let waiting = self.state.ways.waiting_for(&deferral.campaign, deferral.occurrence);
         let mut ways: Vec<Enrollment> = waiting.filter(|way| over.contains(way.friend.0)).cloned().collect();
         for way in &mut ways {
-            way.settle(drip, now);
+            // A way may have gone over to another version while it waited.
+            match self.configuration_of(way.version).drips.get(&way.drip) {
+                Some(drip) => way.settle(drip, now),
+                None => way.end(Ending::Cancelled, now),
+            }
             self.state.ways.put(way.clone());
         }
         (!ways.is_empty()).then_some(Write::Enrollments(ways))

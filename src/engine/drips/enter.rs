@@ -61,15 +61,18 @@ impl Engine {
         let mut last: HashMap<FriendId, Instant> =
             self.deps.store.last_starts(self.account, &drip.slug, &friends).await?;
         let eligible = self.eligible(configuration, drip, &friends, now).await;
-        let mut on_their_way = RoaringBitmap::new();
+        // Whoever begins here is on their way until then.
+        let mut busy: HashMap<FriendId, Instant> = HashMap::new();
         let (mut yes, mut no) = (Vec::new(), Vec::new());
         for mut way in ways {
             let friend = way.friend;
             let again = last.get(&friend).is_none_or(|last| drip.again.allows(*last, way.started_at));
-            let free = self.state.ways.get(&drip.slug, friend).is_none() && on_their_way.insert(friend.0);
+            let free = self.state.ways.get(&drip.slug, friend).is_none()
+                && busy.get(&friend).is_none_or(|until| *until <= way.started_at);
             if free && again && eligible.contains(friend.0) && self.is_counted(configuration, drip, &way) {
                 last.insert(friend, way.started_at);
                 way.enter(drip);
+                busy.insert(friend, way.lasts_until());
                 yes.push(way);
             } else {
                 no.push(way);

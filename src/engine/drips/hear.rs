@@ -8,6 +8,7 @@ use crate::domain::drip::{Before, Ending, Enrollment, Existing, Heard, Role};
 use crate::domain::effect::{Effect, Entry};
 use crate::domain::friend::Status;
 use crate::domain::id::{AttributeName, FriendId, TagName};
+use crate::domain::time::Instant;
 use crate::store::Write;
 
 use super::Engine;
@@ -17,7 +18,7 @@ struct SoFar<'a> {
     index: &'a Index,
     tags: HashMap<(FriendId, TagName), bool>,
     values: HashMap<(FriendId, AttributeName), Option<Value>>,
-    status: HashMap<FriendId, Status>,
+    status: HashMap<FriendId, (Status, Option<Instant>)>,
 }
 
 impl Before for SoFar<'_> {
@@ -34,7 +35,12 @@ impl Before for SoFar<'_> {
     }
 
     fn status(&self, friend: FriendId) -> Option<Status> {
-        self.status.get(&friend).copied().or_else(|| self.index.status(friend))
+        self.status.get(&friend).map(|(status, _)| *status).or_else(|| self.index.status(friend))
+    }
+
+    fn followed_at(&self, friend: FriendId) -> Option<Instant> {
+        let said = self.status.get(&friend).and_then(|(_, followed_at)| *followed_at);
+        said.or_else(|| self.index.followed_at(friend))
     }
 }
 
@@ -47,7 +53,10 @@ impl SoFar<'_> {
             Effect::Attribute { name, value } => {
                 drop(self.values.insert((friend, name.clone()), value.clone()));
             }
-            Effect::Status { status, .. } => drop(self.status.insert(friend, *status)),
+            Effect::Status { status, followed_at } => {
+                let followed_at = followed_at.or_else(|| self.followed_at(friend));
+                let _ = self.status.insert(friend, (*status, followed_at));
+            }
             _ => {}
         }
     }
@@ -79,16 +88,15 @@ impl Engine {
             let ways = started.entry((one.drip.clone(), entry.friend)).or_default();
             match one.role {
                 Role::Start => {
-                    // While one way is not over no other begins.
-                    let open = self.state.ways.get(&one.drip, entry.friend).is_some();
-                    if !open && !ways.iter().any(Enrollment::is_open) {
+                    // While one way is not over no other begins. Which of those in this slice begin is looked at next.
+                    if self.state.ways.get(&one.drip, entry.friend).is_none() {
                         ways.extend(self.start(entry, &one));
                     }
                 }
                 Role::End(how) => {
                     writes.extend(self.end_if_open(entry, &one, how));
                     let before = ways.iter_mut().filter(|way| way.started_at < entry.at);
-                    before.for_each(|way| way.end(how, entry.at));
+                    before.filter(|way| way.version == one.version).for_each(|way| way.end(how, entry.at));
                 }
             }
         }
@@ -100,7 +108,7 @@ impl Engine {
             }
             started.retain(|way| way.friend != entry.friend);
         }
-        started.iter().filter(|way| way.is_open()).for_each(|way| self.state.ways.put(way.clone()));
+        started.iter().for_each(|way| self.state.ways.put(way.clone()));
         if !started.is_empty() {
             writes.push(Write::Enrollments(started));
         }

@@ -66,7 +66,7 @@ impl Engine {
     /// did.
     pub(in crate::engine) async fn migrate_drips(&mut self) -> Result<(), StoreError> {
         let version = self.active.version;
-        let now = self.deps.clock.now();
+        let changed_at = self.active.activated_at;
         let drips: Vec<Drip> = self.drips().cloned().collect();
         let mut moved = Vec::new();
         for drip in &drips {
@@ -76,7 +76,7 @@ impl Engine {
                 if *same.entry(way.version).or_insert_with_key(|old| self.reads_the_same(drip, *old)) {
                     way.version = version;
                 } else if drip.migrate {
-                    way.migrate(drip, version, now);
+                    way.migrate(drip, version, changed_at);
                 } else {
                     continue;
                 }

@@ -59,13 +59,22 @@ impl Party {
 }
 
 impl Engine {
-    /// Whether a step could be looked at now, or else from when on.
-    pub(in crate::engine) fn step_waits(&self, due: &DueStep, now: Instant) -> Option<Instant> {
+    /// Until when a step that is due cannot be looked at: quiet hours bind it, or the minute its occurrence would go
+    /// by is still to come. `None` when it can be now.
+    pub(in crate::engine) fn step_waits(
+        &self,
+        due: &DueStep,
+        friends: &RoaringBitmap,
+        now: Instant,
+    ) -> Option<Instant> {
         let configuration = self.configuration_of(due.version);
         let dispatch = configuration.drips.get(&due.drip)?.step(&due.step)?.dispatch()?;
         let policy = &configuration.accounts.get(&self.slug)?.policy;
-        let quiet = policy.quiet_hours_for(&dispatch.category, dispatch.immediate)?;
-        quiet.is_quiet(now).then(|| quiet.end_after(now))
+        let quiet = policy.quiet_hours_for(&dispatch.category, dispatch.immediate);
+        let quiet = quiet.filter(|quiet| quiet.is_quiet(now)).map(|quiet| quiet.end_after(now));
+        let ways = friends.iter().filter_map(|friend| self.state.ways.get(&due.drip, FriendId(friend)));
+        let minute = self.occurrence_at(due, ways).filter(|minute| *minute > now);
+        quiet.max(minute)
     }
 
     /// What comes first among due steps and campaigns: as campaigns, then the step's place in its file.
@@ -167,7 +176,8 @@ impl Engine {
         };
         let quiet_hours = policy.quiet_hours_for(&dispatch.category, dispatch.immediate);
         let delay = Delay { quiet_hours, up_since: self.up_since(&drip.slug) };
-        let Some(due_at) = self.occurrence_at(due, &party, now) else { return Ok(false) };
+        let part = party.part.iter().filter_map(|friend| party.ways.get(&friend));
+        let Some(due_at) = self.occurrence_at(due, part) else { return Ok(false) };
         let group = Group {
             friends: party.part.clone(),
             missed: missed(drip, &party, delay, now),
@@ -208,21 +218,21 @@ impl Engine {
         Ok(())
     }
 
-    /// The due instant the occurrence goes by: the latest minute at which one of them was due, but none that a
-    /// frozen occurrence of the step has. `None` when the minute after that one has not come yet.
-    fn occurrence_at(&self, due: &DueStep, party: &Party, now: Instant) -> Option<Instant> {
-        let dues = party.part.iter().filter_map(|friend| match &party.ways.get(&friend)?.standing {
+    /// The due instant the occurrence of these goes by: the latest minute at which one of them was due, or the one
+    /// after the step's last occurrence. `None` where none of them is due.
+    fn occurrence_at<'a>(
+        &self,
+        due: &DueStep,
+        ways: impl Iterator<Item = &'a Enrollment>,
+    ) -> Option<Instant> {
+        let dues = ways.filter_map(|way| match &way.standing {
             Standing::Due { at, .. } => Some(*at),
             _ => None,
         });
         let latest = dues.max()?;
         let row = self.state.steps.get(&(due.drip.clone(), due.step.clone()));
         let planned = row.and_then(|row| row.last_planned_at);
-        let at = match planned {
-            Some(planned) if latest <= planned => planned + MINUTE,
-            _ => latest,
-        };
-        (at <= now).then_some(at)
+        Some(planned.map_or(latest, |planned| latest.max(planned)))
     }
 
     /// The step's row with `at` as its last planned instant.

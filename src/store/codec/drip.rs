@@ -92,7 +92,10 @@ impl EnrollmentCells {
 fn standing_cells(standing: &Standing) -> (&'static str, StandingCells) {
     let named = |step: &StepName| Some(step.as_str().to_owned());
     match standing {
-        Standing::Starting => ("starting", StandingCells::default()),
+        Standing::Starting { ends } => {
+            let (ending, ended_at) = ends.map(|(how, at)| (how.as_str().to_owned(), at.as_millis())).unzip();
+            ("starting", StandingCells { ending, ended_at, ..StandingCells::default() })
+        }
         Standing::Due { step, at } => {
             let due_at = Some(at.as_millis());
             ("due", StandingCells { step: named(step), due_at, ..StandingCells::default() })
@@ -112,7 +115,10 @@ fn standing_in(what: &str, standing: &str, cells: StandingCells) -> Result<Stand
     let StandingCells { step, due_at, occurrence, ending, ended_at } = cells;
     let named = |step: String| StepName::try_from(step).map_err(|error| corrupt(what, error));
     match (standing, step, due_at, occurrence, ending, ended_at) {
-        ("starting", ..) => Ok(Standing::Starting),
+        ("starting", .., Some(ending), Some(at)) => {
+            Ok(Standing::Starting { ends: Some((ending_in(what, &ending)?, instant(at))) })
+        }
+        ("starting", ..) => Ok(Standing::Starting { ends: None }),
         ("due", Some(step), Some(at), ..) => Ok(Standing::Due { step: named(step)?, at: instant(at) }),
         ("waiting", Some(step), _, Some(occurrence), ..) => {
             Ok(Standing::Waiting { step: named(step)?, occurrence: OccurrenceId(occurrence) })

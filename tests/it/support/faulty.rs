@@ -63,6 +63,11 @@ impl Faulty {
         self.released.send_replace(false);
     }
 
+    /// How often was written so far.
+    pub fn writes(&self) -> u64 {
+        self.script.lock().unwrap().writes
+    }
+
     /// What went wrong so far, and what it was that went wrong.
     pub fn struck(&self) -> Vec<(Mishap, Vec<&'static str>)> {
         self.script.lock().unwrap().struck.clone()

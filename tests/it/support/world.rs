@@ -44,7 +44,8 @@ pub struct Setup<'a> {
     pub now: &'a str,
     /// The beginning of `haishin.toml`.
     pub settings: &'a str,
-    /// Slug and file of each campaign; with several accounts each names its own.
+    /// Slug and file of each campaign, or name and text of any other file (`drips/welcome.toml`); with several accounts
+    /// each campaign names its own.
     pub campaigns: Vec<(String, String)>,
     /// Slug and followers of each account. The first followers of all are the same people.
     pub accounts: Vec<(&'a str, u32)>,
@@ -250,7 +251,7 @@ impl World {
         &self.active
     }
 
-    /// Makes these campaigns, and no others, live for the only account.
+    /// Makes these campaigns and files, and no others, live for the only account.
     pub async fn apply(&mut self, campaigns: &[(&str, &str)]) {
         let files: Vec<(String, String)> =
             campaigns.iter().map(|(slug, text)| ((*slug).to_owned(), (*text).to_owned())).collect();
@@ -546,10 +547,14 @@ async fn activate(
     source.files.insert("haishin.toml".into(), main);
     let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
     source.files.insert("segments/everybody.toml".into(), everybody.into());
-    for (slug, text) in campaigns {
-        // A drip is named with its folder.
-        let path = if slug.contains('/') { slug.clone() } else { format!("campaigns/{slug}") };
-        source.files.insert(format!("{path}.toml"), text.clone());
+    for (name, text) in campaigns {
+        // A file of another folder is named with it.
+        let file = match name.as_str() {
+            file if file.ends_with(".toml") => file.to_owned(),
+            path if path.contains('/') => format!("{path}.toml"),
+            slug => format!("campaigns/{slug}.toml"),
+        };
+        source.files.insert(file, text.clone());
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));

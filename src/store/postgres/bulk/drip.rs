@@ -15,10 +15,11 @@ statements! {
                        version = excluded.version, counts_from = excluded.counts_from, \
                        not_before = excluded.not_before, done = excluded.done, standing = excluded.standing, \
                        step = excluded.step, due_at = excluded.due_at, occurrence = excluded.occurrence, \
-                       ending = excluded.ending, ended_at = excluded.ended_at";
+                       ending = excluded.ending, ended_at = excluded.ended_at \
+                       WHERE excluded.standing <> 'starting' OR enrollment.standing = 'starting'";
     DROP_ENROLLMENTS = "DELETE FROM enrollment e USING unnest($2::text[], $3::bigint[], $4::bigint[]) \
                         AS u (drip, friend, started_at) WHERE e.account = $1 AND e.drip = u.drip \
-                        AND e.friend = u.friend AND e.started_at = u.started_at";
+                        AND e.friend = u.friend AND e.started_at = u.started_at AND e.standing = 'starting'";
     OPEN_ENROLLMENTS = "SELECT drip, friend, started_at, version, counts_from, not_before, done, standing, step, \
                         due_at, occurrence, ending, ended_at FROM enrollment WHERE account = $1 \
                         AND standing <> 'ended' AND (drip, friend, started_at) > ($2, $3, $4) \

@@ -15,8 +15,10 @@ statements! {
                        version = excluded.version, counts_from = excluded.counts_from, \
                        not_before = excluded.not_before, done = excluded.done, standing = excluded.standing, \
                        step = excluded.step, due_at = excluded.due_at, occurrence = excluded.occurrence, \
-                       ending = excluded.ending, ended_at = excluded.ended_at";
-    DROP_ENROLLMENTS = "DELETE FROM enrollment WHERE account = $1 AND (drip, friend, started_at) IN \
+                       ending = excluded.ending, ended_at = excluded.ended_at \
+                       WHERE excluded.standing <> 'starting' OR enrollment.standing = 'starting'";
+    DROP_ENROLLMENTS = "DELETE FROM enrollment WHERE account = $1 AND standing = 'starting' \
+                        AND (drip, friend, started_at) IN \
                         (SELECT value ->> 0, value ->> 1, value ->> 2 FROM jsonb_each($2))";
     // Named, or the planner would walk those that are over too: after years, most.
     OPEN_ENROLLMENTS = "SELECT json_group_array(json_array(drip, friend, started_at, version, counts_from, \

@@ -44,7 +44,7 @@ fn standing() -> impl Strategy<Value = Standing> {
     let how = select(vec![Finished, Stopped, Reached, Cancelled, Erased]);
     let step = || parsed::<StepName>(slug());
     prop_oneof![
-        Just(Standing::Starting),
+        proptest::option::of((how.clone(), instant())).prop_map(|ends| Standing::Starting { ends }),
         (step(), instant()).prop_map(|(step, at)| Standing::Due { step, at }),
         (step(), any::<i64>().prop_map(OccurrenceId))
             .prop_map(|(step, occurrence)| Standing::Waiting { step, occurrence }),
