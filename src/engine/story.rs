@@ -243,7 +243,7 @@ fn of_way(way: &Enrollment) -> Vec<(Instant, Moment)> {
     let drip = || way.drip.clone();
     let started = (way.started_at, Moment::Started(drip()));
     let stands = match &way.standing {
-        Standing::Starting => None,
+        Standing::Starting { .. } => None,
         Standing::Due { step, at } => Some((*at, Moment::Next(drip(), step.to_string()))),
         Standing::Waiting { step, .. } => Some((way.not_before, Moment::Waits(drip(), step.to_string()))),
         Standing::Ended { how, at } => Some((*at, Moment::Ended(drip(), *how))),

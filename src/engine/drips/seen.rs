@@ -38,7 +38,7 @@ impl Count {
                 self.next = Some(self.next.map_or(*at, |next| next.min(*at)));
             }
             Standing::Waiting { .. } => self.waiting += 1,
-            Standing::Starting | Standing::Ended { .. } => {}
+            Standing::Starting { .. } | Standing::Ended { .. } => {}
         }
     }
 }
