@@ -190,7 +190,12 @@ impl Node {
         let (rows, _) = mpsc::channel(1);
         let command = Command::FriendShow { friend: id.to_owned() };
         let asked = ask_engine(owner, command, lang, "api".to_owned(), rows);
-        asked.await.map(|answer| answer.json).map_err(Problem::of)
+        let mut record = asked.await.map(|answer| answer.json).map_err(Problem::of)?;
+        // The story is for people; systems know what they said themselves.
+        if let Some(record) = record.as_object_mut() {
+            record.remove("story");
+        }
+        Ok(record)
     }
 
     /// Has a friend forgotten, and waits a moment for it.
