@@ -215,7 +215,7 @@ impl Enrollment {
         let left = drip.steps.iter().filter(|step| !self.done.contains(&step.name));
         left.filter_map(|step| {
             let at = step.timing.due(self.counts_from)?;
-            Some((step.name.clone(), whole_minute(at).max(self.not_before)))
+            Some((step.name.clone(), whole_minute(at.max(self.not_before))))
         })
         .next()
     }

@@ -123,7 +123,7 @@ impl Listeners {
     /// status start a drip, for an import of friends is nobody's follow.
     pub fn hear(&self, entry: &Entry, before: &impl Before, told: bool) -> Vec<Heard> {
         let mut heard = self.listen(entry, before, told);
-        heard.sort_by_key(|one| one.role != Role::Start);
+        heard.sort_by_key(|one| one.role == Role::Start);
         heard
     }
 

@@ -230,7 +230,7 @@ impl Engine {
         let latest = dues.max()?;
         let row = self.state.steps.get(&(due.drip.clone(), due.step.clone()));
         let planned = row.and_then(|row| row.last_planned_at);
-        Some(planned.map_or(latest, |planned| latest.max(planned)))
+        Some(planned.map_or(latest, |planned| latest.max(planned + MINUTE)))
     }
 
     /// The step's row with `at` as its last planned instant.
