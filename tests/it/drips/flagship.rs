@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    async fn from_the_tag_on(&mut self) -> End {
+    async fn live_from_the_tag_on(&mut self) -> End {
         // What happens at the activation itself is before it.
         self.clock.advance(Span::from_millis(1));
         let everybody: Vec<_> = (0..FRIENDS).map(|n| (n, tag_added("体験"))).collect();
@@ -180,7 +180,7 @@ impl World {
 }
 
 async fn undisturbed(database: Database) -> End {
-    let end = world(database).await.from_the_tag_on().await;
+    let end = world(database).await.live_from_the_tag_on().await;
     let texts = |n| end.texts[&n].iter().map(String::as_str).collect::<Vec<_>>();
     let coupon = |how| ("trial-coupon".to_owned(), how);
     let later = || ("later".to_owned(), Ending::Finished);
@@ -228,7 +228,7 @@ async fn whatever_happens_at_any_write_each_step_happens_once(
         let worlds = (1..MOST_WRITES).map(|nth| async move {
             let mut world = world(database).await;
             world.account(0).account.store.strike(nth, *mishap);
-            let end = world.from_the_tag_on().await;
+            let end = world.live_from_the_tag_on().await;
             (nth, end, world.account(0).account.store.struck())
         });
         let mut worlds = futures_util::stream::iter(worlds).buffered(WORLDS);
