@@ -19,6 +19,8 @@ use crate::store::{CampaignRow, Priority, StoreError, Write};
 use super::super::decide::{Audience, Candidate, Group};
 use super::super::{Engine, Failure};
 
+const MINUTE: Span = Span::from_mins(1);
+
 /// Actions are done for so many friends in one transaction; the others are still due, and have their turn next.
 const ACTED_A_SLICE: usize = 2_000;
 
