@@ -207,12 +207,11 @@ impl Shop {
         let child =
             self.haishin(&["run"]).stdout(Stdio::null()).stderr(log).spawn().expect("the daemon starts");
         let mut daemon = Daemon(child);
-        while !self
-            .haishin(&["--json", "status"])
-            .stderr(Stdio::null())
-            .output()
-            .is_ok_and(|said| said.status.success())
-        {
+        // A command would be answered without a daemon, too, and hold the state directory meanwhile.
+        let url = format!("http://127.0.0.1:{}/readyz", self.metrics);
+        let (client, runtime) = (client(), runtime());
+        let ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+        while !runtime.block_on(ready()) {
             assert!(daemon.0.try_wait().expect("a child can be asked").is_none(), "{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
