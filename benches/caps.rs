@@ -6,15 +6,12 @@
 mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use haishin::domain::campaign::{Campaign, Variant, VariantShare};
+use haishin::domain::campaign::{Dispatch, Variant, VariantShare, WhenCapped};
 use haishin::domain::id::{AccountSlug, CampaignSlug, CategoryName, OccurrenceId, UserId, VariantName};
 use haishin::domain::message::{ContentDigest, MessageSet};
 use haishin::domain::plan::Draws;
 use haishin::domain::policy::{Cap, CapWindow, Share};
-use haishin::domain::schedule::{IfMissed, Schedule, When};
-use haishin::domain::segment::rule::Rule;
 use haishin::domain::sends::{Reservation, Sends};
 use haishin::domain::time::{Instant, Span, Tz};
 use rand::rngs::StdRng;
@@ -54,8 +51,8 @@ fn main() {
 
     let (small, large) = (small_sends(), draw(&mut StdRng::seed_from_u64(3), 10 * MILLION, 0.1));
     let candidates: RoaringBitmap = (0..MILLION).collect();
-    let campaign = campaign();
-    let draws = Draws::of(&campaign);
+    let dispatch = dispatch();
+    let draws = Draws::of(&dispatch);
     let user = |friend: u32| UserId(u128::from(friend).to_be_bytes());
     let [small, restore, drawn] = rounds(
         count,
@@ -157,23 +154,20 @@ fn cap() -> Cap {
     Cap { name: "6 in 7d".into(), categories: None, max: 6, per, zone: Tz::Asia__Tokyo }
 }
 
-fn campaign() -> Campaign {
+fn dispatch() -> Dispatch {
     let messages = MessageSet { json: "[]".into(), content: ContentDigest([1; 32]) };
     let arm = |name: &str| Variant {
         name: VariantName::parse(name).unwrap(),
         share: VariantShare::Equal,
         messages: messages.clone(),
     };
-    Campaign {
+    Dispatch {
         slug: CampaignSlug::parse("winter-coupon").unwrap(),
         title: String::new(),
         account: AccountSlug::parse("koharu").unwrap(),
-        segment: None,
-        audience: Arc::new(Rule::All(Vec::new())),
+        step: None,
         category: CategoryName::parse("promotion").unwrap(),
         priority: 50,
-        schedule: Schedule { when: When::Once(NOW), if_missed: IfMissed::Latest, grace: Span::from_hours(2) },
-        rerun: 0,
         deadline: None,
         max_recipients: None,
         holdout: Share::from_millionths(100_000).unwrap(),
@@ -184,7 +178,8 @@ fn campaign() -> Campaign {
         variants: vec![arm("a"), arm("b")],
         pace: None,
         notify: true,
-        draft: false,
+        sample: None,
+        when_capped: WhenCapped::Skip,
         opt_out: None,
     }
 }

@@ -20,9 +20,11 @@ use haishin::domain::time::{Instant, Span};
 use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, Event, Handle, Mode};
 use haishin::lang::Lang;
+use haishin::line::relay::HttpRelay;
 use haishin::protocol::Command;
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings};
 use haishin::store::{self, NewInbox, NewVersion, Store};
+use haishin::systems::{self, HttpSystems};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::Connection as _;
@@ -201,8 +203,10 @@ impl Shop {
         let line = Arc::new(InProcess::new(sandbox, clock.clone(), TOKEN, Span::from_secs(10)));
         let slug = AccountSlug::parse("shop").expect("a slug");
         let deps = Deps {
+            relay: Arc::new(HttpRelay::new().expect("a client")),
             store: store.clone(),
             clock,
+            systems: Arc::new(HttpSystems::new(systems::TIMEOUT).expect("a client")),
             turnstile: Arc::new(Turnstile::default()),
             state_dir,
             holder: "bench".into(),

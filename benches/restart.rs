@@ -293,7 +293,7 @@ fn ended(id: i64, campaign: CampaignSlug, due: Instant, recipients: &RoaringBitm
     let row = OccurrenceRow {
         id,
         campaign,
-        step: String::new(),
+        step: None,
         due_at: due,
         run: Run::Scheduled(0),
         parent: None,

@@ -25,5 +25,6 @@ pub mod protocol;
 pub mod sandbox;
 pub mod sender;
 pub mod store;
+pub mod systems;
 pub mod telemetry;
 pub mod text;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::access::{Scopes, TokenId};
 use crate::domain::attribute::AttributeType;
 use crate::domain::delivery::Outcome;
 use crate::domain::effect::Intake;
@@ -80,6 +81,22 @@ pub enum Command {
         /// Forget all of them instead.
         forget: bool,
     },
+    /// A new token for the API; told this once.
+    TokenCreate {
+        /// What it may do.
+        scopes: Scopes,
+        /// What people call it.
+        title: String,
+        /// For every account there is and will be.
+        all_accounts: bool,
+    },
+    /// Every token of the API.
+    TokenList,
+    /// A token works no more.
+    TokenRevoke {
+        /// Which.
+        token: TokenId,
+    },
     /// Take intakes in: answered by `terms`, then [`Upload`] lines follow.
     Import,
     /// All campaigns, with their next due instant.
@@ -125,6 +142,23 @@ pub enum Command {
         to: Vec<String>,
         /// Which arm; the first if absent.
         variant: Option<String>,
+    },
+    /// All drips, with how many friends are on their way.
+    DripList,
+    /// One drip, step by step.
+    DripShow {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Stop a drip's steps until it is resumed; friends go on starting and ending.
+    DripPause {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Let a paused drip go on.
+    DripResume {
+        /// Which.
+        drip: CampaignSlug,
     },
     /// The newest occurrences.
     OccurrenceList {

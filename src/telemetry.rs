@@ -23,11 +23,13 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("batch", "number of a batch within its occurrence, from 0"),
     ("by", "who acted: a person's name, or `guard`"),
     ("campaign", "slug of the campaign"),
+    ("drip", "slug of the drip"),
     ("due_at", "due instant of an occurrence"),
     ("duration_ms", "how long it took, in milliseconds"),
     ("error", "what went wrong, with its causes"),
     ("friends", "number of friends concerned"),
     ("in_flight", "requests that were under way"),
+    ("lane", "to whom a request beside sends goes: `rich_menu`, `webhook/NAME`"),
     ("matched", "friends the rule matched"),
     ("now", "the clock's instant"),
     ("occurrence", "number of the occurrence"),
@@ -43,9 +45,12 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("signal", "signal the process got"),
     ("state", "state of an occurrence"),
     ("status", "HTTP status"),
+    ("step", "name of a drip's step"),
     ("strays", "changes that named no friend"),
     ("task", "name of one of the daemon's loops"),
+    ("token", "number of a token of the API"),
     ("unknown", "friends of whom nobody can say whether LINE accepted their message"),
+    ("until", "instant up to which friends wait for room under their caps"),
     ("version", "number of a configuration version, or of the program"),
 ];
 
@@ -169,10 +174,34 @@ pub mod metric {
     pub const FRIENDS: &str = "haishin_friends";
     /// Rows that wait in the inbox.
     pub const INBOX_ROWS: &str = "haishin_inbox_rows";
+    /// How long the oldest row of the inbox has waited.
+    pub const INBOX_LAG: &str = "haishin_inbox_lag_seconds";
     /// Rows the owner applied.
     pub const INBOX_APPLIED: &str = "haishin_inbox_applied_total";
     /// What named no one friend.
     pub const STRAYS: &str = "haishin_strays_total";
+    /// Starts of drips that were looked at, by what came of it.
+    pub const DRIP_STARTS: &str = "haishin_drip_starts_total";
+    /// Friends on their way through drips.
+    pub const ENROLLMENTS: &str = "haishin_enrollments";
+    /// How late the oldest due step is.
+    pub const DRIP_LATE: &str = "haishin_drip_late_seconds";
+    /// Webhooks by what became of them.
+    pub const WEBHOOKS: &str = "haishin_webhooks_total";
+    /// Events of accepted webhooks.
+    pub const WEBHOOK_EVENTS: &str = "haishin_webhook_events_total";
+    /// Webhooks handed on, or not.
+    pub const RELAYED: &str = "haishin_relayed_total";
+    /// Webhooks that wait to be handed on.
+    pub const RELAY_ROWS: &str = "haishin_relay_rows";
+    /// How long the oldest of them has waited.
+    pub const RELAY_LAG: &str = "haishin_relay_lag_seconds";
+    /// Requests beside sends, by what they came to.
+    pub const OUTBOX_REQUESTS: &str = "haishin_outbox_requests_total";
+    /// Requests beside sends that wait.
+    pub const OUTBOX_ROWS: &str = "haishin_outbox_rows";
+    /// How long the oldest of them has waited.
+    pub const OUTBOX_LATE: &str = "haishin_outbox_late_seconds";
     /// Messages left this month.
     pub const QUOTA_LEFT: &str = "haishin_quota_left";
     /// Whether the brake is on.
@@ -181,6 +210,10 @@ pub mod metric {
     pub const CLOCK_BEHIND: &str = "haishin_clock_behind_seconds";
     /// How long writes wait for the writer.
     pub const WRITE_WAIT_SECONDS: &str = "haishin_write_wait_seconds";
+    /// Requests to the HTTP API.
+    pub const HTTP_REQUESTS: &str = "haishin_http_requests_total";
+    /// How long the HTTP API takes.
+    pub const HTTP_REQUEST_SECONDS: &str = "haishin_http_request_duration_seconds";
     /// Connections of the HTTP server.
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
     /// The program's version.
@@ -211,12 +244,79 @@ pub const METRICS: &[Metric] = &[
     of(metric::FREEZE_SECONDS, MetricKind::Seconds, &["account"], "How long a freeze takes."),
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
     of(metric::INBOX_ROWS, MetricKind::Gauge, &["account"], "Rows that wait in the inbox."),
+    of(
+        metric::INBOX_LAG,
+        MetricKind::Gauge,
+        &["account"],
+        "How long the oldest row of the inbox has waited. Above some seconds the account's owner cannot keep up, or cannot write.",
+    ),
     of(metric::INBOX_APPLIED, MetricKind::Counter, &["account"], "Inbox rows that were applied."),
     of(
         metric::STRAYS,
         MetricKind::Counter,
         &["account"],
         "Changes that were acknowledged and named no friend.",
+    ),
+    of(
+        metric::DRIP_STARTS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Starts of drips that were looked at, by what came of it.",
+    ),
+    of(
+        metric::ENROLLMENTS,
+        MetricKind::Gauge,
+        &["account", "standing"],
+        "Friends on their way through drips: `due` at a step to come, `waiting` for room under a cap.",
+    ),
+    of(
+        metric::DRIP_LATE,
+        MetricKind::Gauge,
+        &["account"],
+        "How late the oldest due step of a drip is. Quiet hours and a pause make it grow; 0 where no step is due.",
+    ),
+    of(
+        metric::WEBHOOKS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Webhooks: `accepted`, or why not: `forged` (the channel secret is not the one LINE signs with), `stranger` (no such account), `malformed`, `too_large`, `unavailable` (not stored in time; LINE may send it again). Without an account where nothing proves whose it is.",
+    ),
+    of(
+        metric::WEBHOOK_EVENTS,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Events of accepted webhooks: `taken`, `ignored` (they say nothing of a friend) or `too_old` (older than their identities are remembered).",
+    ),
+    of(
+        metric::RELAYED,
+        MetricKind::Counter,
+        &["account", "result"],
+        "Webhooks handed on: `done`, `failed` (tried again), `refused` (the other side does not want the body) or `dropped` (too old, or too many).",
+    ),
+    of(metric::RELAY_ROWS, MetricKind::Gauge, &["account"], "Webhooks that wait to be handed on."),
+    of(
+        metric::RELAY_LAG,
+        MetricKind::Gauge,
+        &["account"],
+        "How long the oldest webhook has waited to be handed on.",
+    ),
+    of(
+        metric::OUTBOX_REQUESTS,
+        MetricKind::Counter,
+        &["account", "kind", "result"],
+        "Requests beside sends (`rich_menu` to LINE, `webhook` to the shop's systems): `taken`, `failed` (tried again) or `given_up` (see the table `outbox`).",
+    ),
+    of(
+        metric::OUTBOX_ROWS,
+        MetricKind::Gauge,
+        &["account", "lane"],
+        "Requests beside sends that wait, by to whom they go: `rich_menu`, `webhook/NAME`.",
+    ),
+    of(
+        metric::OUTBOX_LATE,
+        MetricKind::Gauge,
+        &["account", "lane"],
+        "How long the oldest of them has waited. The brake and a pause make it grow.",
     ),
     of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
@@ -231,6 +331,18 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Seconds,
         &["priority"],
         "How long a write waits for the database's writer.",
+    ),
+    of(
+        metric::HTTP_REQUESTS,
+        MetricKind::Counter,
+        &["route", "status"],
+        "Requests to the HTTP API by their route and the status of their answer.",
+    ),
+    of(
+        metric::HTTP_REQUEST_SECONDS,
+        MetricKind::Seconds,
+        &["route"],
+        "How long the HTTP API takes to answer a request.",
     ),
     of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
     of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),

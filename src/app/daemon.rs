@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,13 +17,14 @@ use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
 use crate::control::node::Node;
-use crate::control::server;
+use crate::control::{WebhookError, server};
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
 use crate::lifecycle::{Notifier, Progress, Reload, Shutdown, watch, watchdog_interval};
+use crate::line::webhook::{Events, Unreadable};
 use crate::protocol::{Command, Reply, Request};
-use crate::telemetry;
+use crate::telemetry::{self, metric};
 
 /// An account that could not be claimed is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -86,9 +88,16 @@ impl Daemon {
             )
         })?;
         tasks.spawn(server::serve(socket, running.node.clone(), soft.clone()));
-        let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone());
+        if let Ok(address) = self.listener.local_addr() {
+            tracing::info!(%address, "listening");
+        }
+        running.node.open_doors().await;
+        let router = http::router(Arc::new(NodeReady { node: running.node.clone() }), self.metrics.clone())
+            .merge(webhooks(running.node.clone()))
+            .merge(http::api::router(running.node.clone()));
         let connections = usize::try_from(self.settings.http.connections_max).unwrap_or(1);
         let limits = http::Limits { connections, ..http::Limits::default() };
+        let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
@@ -99,7 +108,7 @@ impl Daemon {
         }
         tell_difference(&self.paths, &running).await;
         notifier.ready();
-        tracing::info!(version = %running.node.active().version, "ready");
+        tracing::info!(version = %running.node.active().version, %address, "ready");
         ready(running.node.clone());
         soft.cancelled().await;
         if let Some(scheduler) = scheduler.as_mut() {
@@ -155,6 +164,7 @@ async fn keep_accounts(node: Arc<Node>, stop: CancellationToken) {
         for (account, error) in node.start_accounts().await {
             tracing::warn!(%account, error = format!("{error:#}"), "the account does not run yet");
         }
+        node.open_missing_doors().await;
     }
 }
 
@@ -185,6 +195,46 @@ async fn reload(
             tracing::error!(reason, "the files were not activated; the running version goes on");
         }
         drop(reload);
+    }
+}
+
+/// Where a node takes webhooks.
+pub fn webhooks(node: Arc<Node>) -> axum::Router {
+    http::webhooks(Arc::new(NodeWebhooks { node }))
+}
+
+/// Webhooks as the node takes them.
+struct NodeWebhooks {
+    node: Arc<Node>,
+}
+
+#[async_trait]
+impl http::Webhooks for NodeWebhooks {
+    async fn take(&self, account: &str, signature: &[u8], body: Bytes) -> http::Taken {
+        let error = match self.node.take_webhook(account, signature, &body).await {
+            Ok(Events { taken, ignored, too_old }) => {
+                for (result, events) in [("taken", taken), ("ignored", ignored), ("too_old", too_old)] {
+                    metrics::counter!(metric::WEBHOOK_EVENTS, "account" => account.to_owned(), "result" => result)
+                        .increment(events);
+                }
+                return http::Taken::Accepted;
+            }
+            Err(error) => error,
+        };
+        // Anybody can send these, as often as they like: the metrics count them.
+        let told = !matches!(error, WebhookError::Stranger | WebhookError::Forged);
+        if told {
+            tracing::warn!(account, error = &error as &dyn std::error::Error, "a webhook was not taken");
+        } else {
+            tracing::debug!(account, error = &error as &dyn std::error::Error, "a webhook was not taken");
+        }
+        match error {
+            WebhookError::Stranger => http::Taken::Stranger,
+            WebhookError::Forged => http::Taken::Forged,
+            WebhookError::Unreadable(Unreadable::NoCallback(_)) => http::Taken::Malformed,
+            WebhookError::Unreadable(Unreadable::TooMany(_)) => http::Taken::TooLarge,
+            WebhookError::TakeIn(_) => http::Taken::Unavailable,
+        }
     }
 }
 

@@ -18,19 +18,23 @@ use crate::clock::{Clock, SetClock, SystemClock};
 use crate::config::node::{DatabaseUrl, Node as NodeSettings};
 use crate::config::{
     self, Account, Configuration, ExposeSecret as _, SecretError, SecretSource, SecretString, Source, Style,
+    Webhook,
 };
 use crate::control::node::{Node, Starter};
 use crate::control::plan;
-use crate::domain::id::AccountSlug;
+use crate::domain::access::Secret;
+use crate::domain::id::{AccountSlug, WebhookName};
 use crate::domain::time::Instant;
 use crate::engine::turnstile::Turnstile;
 use crate::engine::{Active, Deps, Engine, Handle, Mode};
 use crate::lang::Lang;
 use crate::lifecycle::Progress;
+use crate::line::relay::HttpRelay;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
 use crate::store::{self, Store};
-use told::AccountError;
+use crate::systems::{self, Address, HttpSystems};
 pub use told::causes;
+use told::{AccountError, SystemError};
 
 /// An engine that has not gone round for so long is stalled: the longest freeze, and a slow disk.
 const LONGEST_TURN: Duration = Duration::from_secs(30);
@@ -43,7 +47,7 @@ const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Where a process finds its files.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    /// `haishin.toml`, `segments/`, `campaigns/`.
+    /// `haishin.toml`, `segments/`, `campaigns/`, `drips/`.
     pub config: PathBuf,
     /// Database, socket, lock, tickets.
     pub state: PathBuf,
@@ -118,6 +122,7 @@ pub fn machine_rng() -> StdRng {
 /// Starts engines with LINE over HTTP.
 struct HttpStarter {
     deps: Deps,
+    systems: Arc<HttpSystems>,
     clock: ClockKind,
     config: PathBuf,
     progress: Progress,
@@ -128,6 +133,13 @@ struct HttpStarter {
 #[async_trait]
 impl Starter for HttpStarter {
     fn admit(&self, configuration: &Configuration, lang: Lang) -> anyhow::Result<()> {
+        let outside = configuration.webhooks.iter().find(|(_, webhook)| !webhook.is_loopback());
+        if let Some((name, _)) = outside.filter(|_| self.clock != ClockKind::Machine) {
+            bail!(lang.pick(
+                format!("--clock は練習用です。[webhooks.{name}] の url をこのマシンのものにしてください"),
+                format!("a set clock is for rehearsals: url of [webhooks.{name}] must be a loopback address"),
+            ))
+        }
         let outside = configuration.accounts.values().find(|account| !account.is_loopback());
         match outside {
             Some(account) if self.clock != ClockKind::Machine => {
@@ -145,6 +157,36 @@ impl Starter for HttpStarter {
         let account = active.configuration.accounts.get(slug);
         let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
         Ok(line_api(account, &self.config, self.deps.clock.clone())?)
+    }
+
+    fn webhook_secrets(&self, slug: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>> {
+        let account = active.configuration.accounts.get(slug);
+        let account = account.ok_or_else(|| AccountError::Unconfigured(slug.clone()))?;
+        let read = |source: &SecretSource| {
+            let failed = |source| AccountError::Secret { account: slug.clone(), source };
+            Ok(secret(source, &self.config).map_err(failed)?)
+        };
+        account.credentials.webhook_secrets().map(read).collect()
+    }
+
+    fn draw_secret(&self) -> anyhow::Result<Secret> {
+        use rand::TryRngCore as _;
+        let mut secret = [0; 32];
+        rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
+        Ok(Secret(secret))
+    }
+
+    fn know_systems(&self, active: &Active) -> Vec<anyhow::Error> {
+        let mut failures = Vec::new();
+        let mut read = |name: &WebhookName, webhook: &Webhook| {
+            let failed = |source| SystemError { system: name.clone(), source };
+            let secret = secret(&webhook.secret, &self.config).map_err(failed);
+            let secret = secret.map_err(|error| failures.push(error.into())).ok();
+            (name.clone(), Address { url: webhook.url.clone(), secret })
+        };
+        let webhooks = &active.configuration.webhooks;
+        self.systems.know(webhooks.iter().map(|(name, webhook)| read(name, webhook)).collect());
+        failures
     }
 
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String {
@@ -210,9 +252,12 @@ pub async fn start(
     ))?;
     let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
     let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
+    let systems = Arc::new(HttpSystems::new(systems::TIMEOUT)?);
     let deps = Deps {
         store: store.clone(),
         clock: clock.clone(),
+        relay: Arc::new(HttpRelay::new()?),
+        systems: systems.clone(),
         turnstile: Arc::new(Turnstile::default()),
         state_dir: paths.state.clone(),
         holder: lock.holder.clone(),
@@ -220,6 +265,7 @@ pub async fn start(
     };
     let starter = HttpStarter {
         deps,
+        systems,
         clock: kind,
         config: paths.config.clone(),
         progress,
@@ -227,6 +273,10 @@ pub async fn start(
         engines: engines.clone(),
     };
     starter.admit(&active.configuration, lang)?;
+    // A command tells them nothing.
+    for error in if mode == Mode::Daemon { starter.know_systems(&active) } else { Vec::new() } {
+        tracing::error!(error = format!("{error:#}"), "a system of the shop's cannot be told anything yet");
+    }
     let node = Arc::new(Node::new(store.clone(), clock, Box::new(starter), active));
     let failures = node.start_accounts().await;
     for (account, error) in &failures {

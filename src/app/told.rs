@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::config::{SecretError, SourceError};
-use crate::domain::id::AccountSlug;
+use crate::domain::id::{AccountSlug, WebhookName};
 use crate::engine::EngineError;
 use crate::lang::Lang;
 use crate::line::BuildError;
@@ -27,6 +27,17 @@ pub enum AccountError {
     },
 }
 
+/// The secret that requests to a system of the shop's are signed with cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("webhook `{system}`")]
+pub struct SystemError {
+    /// Which system.
+    pub system: WebhookName,
+    /// Why.
+    #[source]
+    pub source: SecretError,
+}
+
 impl Told for AccountError {
     fn told(&self, lang: Lang) -> String {
         match (self, lang) {
@@ -34,6 +45,12 @@ impl Told for AccountError {
             (Self::Unconfigured(account), Lang::Ja) => format!("アカウント「{account}」は設定にありません"),
             (Self::Secret { account, .. }, Lang::Ja) => format!("アカウント「{account}」"),
         }
+    }
+}
+
+impl Told for SystemError {
+    fn told(&self, lang: Lang) -> String {
+        lang.pick(format!("[webhooks.{}]", self.system), self.to_string())
     }
 }
 
@@ -46,6 +63,7 @@ fn one(cause: &(dyn Error + 'static), lang: Lang) -> String {
     let told = told_by::<StoreError>(cause)
         .or_else(|| told_by::<EngineError>(cause))
         .or_else(|| told_by::<AccountError>(cause))
+        .or_else(|| told_by::<SystemError>(cause))
         .or_else(|| told_by::<SecretError>(cause))
         .or_else(|| told_by::<SourceError>(cause))
         .or_else(|| told_by::<BuildError>(cause));

@@ -198,6 +198,18 @@ impl Events {
         }
     }
 
+    /// When this happened to a friend, the latest ones last.
+    pub(super) fn instants_of(&self, friend: u32) -> Vec<i64> {
+        let mut found = Vec::new();
+        let tests = PropertyTests { all: Vec::new() };
+        self.each(Window { after: i64::MIN, until: i64::MAX }, &tests, |event| {
+            if event.friend == friend {
+                found.push(event.at());
+            }
+        });
+        found
+    }
+
     pub(super) fn push(&mut self, row: Row) {
         self.count += 1;
         if self.blocks.last().is_some_and(|block| row.at < block.last_at()) {

@@ -30,7 +30,7 @@ use crate::domain::effect::{Effect, Entry};
 use crate::domain::friend::{Friend, Status};
 use crate::domain::id::{AttributeName, EventName, FriendId, PropertyName, Seq, TagName, UserId};
 use crate::domain::segment::evaluate::{EvaluateError, Segments, evaluate};
-use crate::domain::segment::rule::{Age, Rule};
+use crate::domain::segment::rule::{Age, AttributeTest, Comparison, Rule};
 use crate::domain::sends::Sends;
 use crate::domain::time::Instant;
 
@@ -54,9 +54,12 @@ pub struct Index {
     erased: RoaringBitmap,
     quarantined: RoaringBitmap,
     followed_at: Column,
+    /// When those who do not follow blocked the account.
+    blocked_at: Column,
     /// Of the four sets.
     sets_dirty: Dirty,
     followed_dirty: Dirty,
+    blocked_dirty: Dirty,
     external_ids: ExternalIds,
     tags: BTreeMap<TagName, Tag>,
     attributes: BTreeMap<AttributeName, Attribute>,
@@ -83,7 +86,7 @@ impl Index {
         if let Some(user) = row.user {
             self.users.name(friend, user);
         }
-        self.set_status(friend, row.status, row.followed_at);
+        self.set_status(friend, row.status, row.followed_at, row.status_at);
         self.external_ids.set(friend, row.external_id.as_deref());
         for (tag, at) in &row.tags {
             self.tag(tag).give(friend, at.as_millis());
@@ -109,7 +112,9 @@ impl Index {
         self.meet(friend);
         match &entry.effect {
             Effect::Joined { user } => self.users.name(friend, *user),
-            Effect::Status { status, followed_at } => self.set_status(friend, *status, *followed_at),
+            Effect::Status { status, followed_at } => {
+                self.set_status(friend, *status, *followed_at, entry.at);
+            }
             Effect::ExternalId { external_id } => self.external_ids.set(friend, external_id.as_deref()),
             Effect::TagAdded { tag } => self.tag(tag).give(friend, entry.at.as_millis()),
             Effect::TagRemoved { tag } => {
@@ -169,6 +174,16 @@ impl Index {
         self.users.friend(user).map(FriendId)
     }
 
+    /// When the friend followed last, where one is known.
+    pub fn followed_at(&self, friend: FriendId) -> Option<Instant> {
+        self.followed_at.get(friend.0).map(Instant::from_millis)
+    }
+
+    /// When a friend who does not follow blocked the account.
+    pub fn blocked_at(&self, friend: FriendId) -> Option<Instant> {
+        self.blocked_at.get(friend.0).map(Instant::from_millis)
+    }
+
     /// The shop's own id of a friend.
     pub fn external_id(&self, friend: FriendId) -> Option<&str> {
         self.external_ids.of(friend.0)
@@ -217,6 +232,42 @@ impl Index {
     /// Friends who hold a tag given at or before `now`.
     pub fn tagged(&self, tag: &TagName, now: Instant) -> RoaringBitmap {
         self.tag_holders(tag, Age::Any.window(now), None)
+    }
+
+    /// When a friend was given a tag they hold.
+    pub fn tag_given(&self, friend: FriendId, tag: &TagName) -> Option<Instant> {
+        self.tags.get(tag)?.given(friend.0).map(Instant::from_millis)
+    }
+
+    /// Whether a friend's attribute has this value, or none.
+    pub fn has_value(&self, friend: FriendId, attribute: &AttributeName, value: Option<&Value>) -> bool {
+        let test = match value {
+            Some(value) => AttributeTest::Compare(vec![Comparison::Eq(value.clone())]),
+            None => AttributeTest::IsSet(false),
+        };
+        match self.attributes.get(attribute) {
+            Some(attribute) => attribute.passes(&test, Instant::MAX, friend.0),
+            None => value.is_none(),
+        }
+    }
+
+    /// Whether a friend follows; none for somebody who is not known.
+    pub fn status(&self, friend: FriendId) -> Option<Status> {
+        let follows = self.following.contains(friend.0);
+        let status = if follows { Status::Following } else { Status::Blocked };
+        self.everybody.contains(friend.0).then_some(status)
+    }
+
+    /// A friend's events, as far as they are kept, by name and in the order of time. Looks through all events of the
+    /// account.
+    pub fn events_of(&self, friend: FriendId) -> Vec<(EventName, Instant)> {
+        let mut found = Vec::new();
+        for (name, events) in &self.events {
+            let of_friend = events.instants_of(friend.0).into_iter();
+            found.extend(of_friend.map(|at| (name.clone(), Instant::from_millis(at))));
+        }
+        found.sort_by_key(|(_, at)| *at);
+        found
     }
 
     /// The tags somebody holds, with how many holders each, whenever given.
@@ -272,15 +323,28 @@ impl Index {
         self.erased.insert(friend);
     }
 
-    fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>) {
+    fn set_status(&mut self, friend: u32, status: Status, followed_at: Option<Instant>, at: Instant) {
         match status {
-            Status::Following => self.following.insert(friend),
-            Status::Blocked => self.following.remove(friend),
-        };
+            Status::Following => {
+                self.following.insert(friend);
+                self.unblock(friend);
+            }
+            Status::Blocked => {
+                self.following.remove(friend);
+                self.blocked_at.set(friend, at.as_millis());
+                self.blocked_dirty.mark(place(friend).0);
+            }
+        }
         self.sets_dirty.mark(place(friend).0);
         if let Some(at) = followed_at {
             self.followed_at.set(friend, at.as_millis());
             self.followed_dirty.mark(place(friend).0);
+        }
+    }
+
+    fn unblock(&mut self, friend: u32) {
+        if self.blocked_at.remove(friend) {
+            self.blocked_dirty.mark(place(friend).0);
         }
     }
 
@@ -293,6 +357,7 @@ impl Index {
         if self.followed_at.remove(friend) {
             self.followed_dirty.mark(place(friend).0);
         }
+        self.unblock(friend);
         self.external_ids.set(friend, None);
         self.tags.values_mut().for_each(|tag| tag.take(friend));
         self.attributes.values_mut().for_each(|attribute| attribute.remove(friend));
@@ -314,7 +379,7 @@ impl Index {
 
     /// Takes over the columns of another index that has others.
     fn join(&mut self, other: Index) {
-        let Index { users, everybody, following, erased, quarantined, followed_at, external_ids, .. } = other;
+        let Index { users, everybody, following, erased, quarantined, external_ids, .. } = other;
         if users.next() > 0 {
             self.users = users;
         }
@@ -322,8 +387,12 @@ impl Index {
         self.following |= following;
         self.erased |= erased;
         self.quarantined |= quarantined;
-        if followed_at.count() > 0 {
-            self.followed_at = followed_at;
+        for (mine, theirs) in
+            [(&mut self.followed_at, other.followed_at), (&mut self.blocked_at, other.blocked_at)]
+        {
+            if theirs.count() > 0 {
+                *mine = theirs;
+            }
         }
         if !external_ids.is_empty() {
             self.external_ids = external_ids;

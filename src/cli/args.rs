@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::domain::access::Scope;
 use crate::domain::id::{AccountSlug, CampaignSlug, SegmentSlug};
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
@@ -16,7 +17,7 @@ use crate::lang::Lang;
     after_help = "Examples:\n  haishin demo                         everything at once, no credentials\n  haishin check                        all problems of all files\n  haishin plan && haishin apply        what would change, then make it live\n  haishin campaign preview             who would get what, right now\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 something needs a person."
 )]
 pub(super) struct Args {
-    /// Directory with haishin.toml, attributes.toml, segments/ and campaigns/.
+    /// Directory with haishin.toml, attributes.toml, segments/, campaigns/ and drips/.
     #[arg(long, global = true, env = "HAISHIN_CONFIG", default_value = "config", value_name = "DIR")]
     pub config: PathBuf,
     /// Directory for the embedded database, the socket and the lock; haishin.toml names one too.
@@ -89,12 +90,21 @@ pub(super) enum Action {
     /// Look at friends.
     #[command(subcommand, after_help = "Example:\n  haishin friend show c-001")]
     Friend(FriendAction),
+    /// Tokens for the shop's own systems, which use the HTTP API.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  haishin token create --scope friends:write --scope events:write --name \"web shop\"\n  haishin token list"
+    )]
+    Token(TokenAction),
     /// Campaigns: when, to whom, pause, cancel, test.
     #[command(
         subcommand,
         after_help = "Examples:\n  haishin campaign list\n  haishin campaign preview winter-coupon\n  haishin campaign pause winter-coupon"
     )]
     Campaign(CampaignAction),
+    /// Drips: who is where, pause, resume.
+    #[command(subcommand, after_help = "Examples:\n  haishin drip list\n  haishin drip show trial-coupon")]
+    Drip(DripAction),
     /// What was sent, what is open, and the books.
     #[command(subcommand, after_help = "Examples:\n  haishin occurrence list\n  haishin occurrence show 12")]
     Occurrence(OccurrenceAction),
@@ -266,6 +276,34 @@ pub(super) enum FriendAction {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum TokenAction {
+    /// A new token, printed this once.
+    #[command(
+        after_help = "Examples:\n  haishin token create --account shop --scope friends:write --scope events:write --name \"web shop\"\n  haishin token create --all-accounts --scope friends:read"
+    )]
+    Create {
+        /// What it may do; may be repeated.
+        #[arg(long, required = true, value_name = "friends:read|friends:write|friends:delete|events:write")]
+        scope: Vec<Scope>,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// For every account there is and will be, instead of the one --account names.
+        #[arg(long, conflicts_with = "account")]
+        all_accounts: bool,
+    },
+    /// Every token, without its secret.
+    #[command(after_help = "Example:\n  haishin token list")]
+    List,
+    /// A token works no more, at once and for good.
+    #[command(after_help = "Example:\n  haishin token revoke 3")]
+    Revoke {
+        /// Its number.
+        token: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum CampaignAction {
     /// All campaigns and when each is due next.
     #[command(after_help = "Example:\n  haishin campaign list")]
@@ -326,6 +364,33 @@ pub(super) enum CampaignAction {
         /// Which arm; the first if none is named.
         #[arg(long)]
         variant: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DripAction {
+    /// All drips: how many friends are on their way, late, or waiting for room under a cap.
+    #[command(after_help = "Example:\n  haishin drip list")]
+    List,
+    /// One drip, step by step.
+    #[command(
+        after_help = "Examples:\n  haishin drip show trial-coupon\n  haishin drip show trial-coupon --json"
+    )]
+    Show {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Stop a drip's steps until it is resumed; friends go on starting and ending meanwhile.
+    #[command(after_help = "Example:\n  haishin drip pause trial-coupon")]
+    Pause {
+        /// Which.
+        drip: CampaignSlug,
+    },
+    /// Let a paused drip go on; what fell due meanwhile goes by its if_missed and grace.
+    #[command(after_help = "Example:\n  haishin drip resume trial-coupon")]
+    Resume {
+        /// Which.
+        drip: CampaignSlug,
     },
 }
 

@@ -5,12 +5,14 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 
 use super::args::{
-    Action, Args, CampaignAction, Due, FriendAction, Held, Known, OccurrenceAction, SegmentAction,
+    Action, Args, CampaignAction, DripAction, Due, FriendAction, Held, Known, OccurrenceAction,
+    SegmentAction, TokenAction,
 };
 use super::print;
 use crate::app;
 use crate::config::Source;
 use crate::control::client::{self, Conversation};
+use crate::domain::access::TokenId;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{OccurrenceId, VersionId};
 use crate::lang::Lang;
@@ -197,7 +199,9 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         Action::Friend(FriendAction::Strays { limit, forget }) => {
             Command::FriendStrays { limit: *limit, forget: *forget }
         }
+        Action::Token(action) => token(action),
         Action::Campaign(action) => campaign(action, args.json),
+        Action::Drip(action) => drip(action),
         Action::Occurrence(action) => occurrence(action),
         Action::Stop { reason } => Command::Stop { reason: reason.clone() },
         Action::Start { due, accept_clock } => {
@@ -218,6 +222,18 @@ fn command(args: &Args) -> anyhow::Result<Command> {
     })
 }
 
+fn token(action: &TokenAction) -> Command {
+    match action {
+        TokenAction::Create { scope, name, all_accounts } => Command::TokenCreate {
+            scopes: scope.iter().copied().collect(),
+            title: name.clone(),
+            all_accounts: *all_accounts,
+        },
+        TokenAction::List => Command::TokenList,
+        TokenAction::Revoke { token } => Command::TokenRevoke { token: TokenId(*token) },
+    }
+}
+
 fn campaign(action: &CampaignAction, friends: bool) -> Command {
     match action {
         CampaignAction::List => Command::CampaignList,
@@ -233,6 +249,15 @@ fn campaign(action: &CampaignAction, friends: bool) -> Command {
         CampaignAction::TestSend { campaign, to, variant } => {
             Command::CampaignTestSend { campaign: campaign.clone(), to: to.clone(), variant: variant.clone() }
         }
+    }
+}
+
+fn drip(action: &DripAction) -> Command {
+    match action {
+        DripAction::List => Command::DripList,
+        DripAction::Show { drip } => Command::DripShow { drip: drip.clone() },
+        DripAction::Pause { drip } => Command::DripPause { drip: drip.clone() },
+        DripAction::Resume { drip } => Command::DripResume { drip: drip.clone() },
     }
 }
 

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::layers::Layers;
 use super::policy::{policy, retention};
 use super::problem::{Expected, Noun, Problem};
+use super::relay::{Relay, relay};
 use super::secret::SecretSource;
 use super::tree::{Item, Table};
 use crate::domain::id::AccountSlug;
@@ -26,6 +27,8 @@ pub struct Account {
     pub channel_id: String,
     /// Where its secrets are kept.
     pub credentials: Credentials,
+    /// Where its webhooks are handed on to, if anywhere.
+    pub relay: Option<Relay>,
     /// Where the API is, without a slash at the end: https, or plain http on this machine.
     pub api_base: String,
     /// Multicast requests a second.
@@ -48,10 +51,19 @@ impl Account {
 /// Where an account's secrets are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The channel secret.
+    /// The channel secret, which tokens are issued with and webhooks are signed with.
     pub channel_secret: SecretSource,
+    /// Secrets that webhooks may be signed with, too, while the channel's is being changed.
+    pub former_secrets: Vec<SecretSource>,
     /// A token of one's own; without one, stateless tokens are issued with the secret.
     pub access_token: Option<SecretSource>,
+}
+
+impl Credentials {
+    /// The secrets webhooks may be signed with, that of the channel first.
+    pub fn webhook_secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        std::iter::once(&self.channel_secret).chain(&self.former_secrets)
+    }
 }
 
 /// How many multicast requests a second an account may send.
@@ -178,6 +190,13 @@ fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option
     let title = own.get("title").map_or(Some(slug.as_str()), |item| item.text()).map(str::to_owned);
     let channel_id = own.need("channel_id").and_then(|item| channel_id(&item));
     let channel_secret = own.need("channel_secret").and_then(|_| SecretSource::parse(&own, "channel_secret"));
+    let former_secrets = match own.get("former_secrets") {
+        Some(item) => item.list().and_then(|items| {
+            items.iter().map(|item| SecretSource::parse_item(item, "former_secrets")).collect()
+        }),
+        None => Some(Vec::new()),
+    };
+    let relay = relay(&own);
     let access_token = match own.get("access_token") {
         Some(_) => SecretSource::parse(&own, "access_token").map(Some),
         None => Some(None),
@@ -189,7 +208,12 @@ fn account(slug: AccountSlug, own: Rc<Table<'_>>, shared: &Layers<'_>) -> Option
         slug,
         title: title?,
         channel_id: channel_id?,
-        credentials: Credentials { channel_secret: channel_secret?, access_token: access_token? },
+        credentials: Credentials {
+            channel_secret: channel_secret?,
+            former_secrets: former_secrets?,
+            access_token: access_token?,
+        },
+        relay: relay?,
         api_base: settings.api_base,
         rate: settings.rate,
         policy: settings.policy,
@@ -237,9 +261,10 @@ fn api_base(item: &Item<'_>) -> Option<String> {
     Some(base)
 }
 
-/// Whether a base URL's host is this machine: an address of the loopback network, or `localhost`.
-fn is_loopback(base: &str) -> bool {
-    let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
+/// Whether a URL's host is this machine: an address of the loopback network, or `localhost`. The URL names no user.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or("");
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or(""),
         None => authority.split(':').next().unwrap_or(""),
@@ -327,13 +352,21 @@ mod tests {
 
     #[test]
     fn loopback_is_this_machine_only() {
-        for base in ["http://127.0.0.1:8471", "http://localhost:1", "http://[::1]:8471", "https://127.9.9.9"]
-        {
+        for base in [
+            "http://127.0.0.1:8471",
+            "http://localhost:1",
+            "http://[::1]:8471",
+            "https://127.9.9.9",
+            "http://127.0.0.1/a?b=http://x",
+        ] {
             assert!(is_loopback(base), "{base}");
         }
-        for base in
-            ["http://10.0.0.1", "https://api.line.me", "http://127.0.0.1.evil.example", "http://[::2]"]
-        {
+        for base in [
+            "http://10.0.0.1",
+            "https://api.line.me",
+            "http://127.0.0.1.evil.example/127.0.0.1",
+            "http://[::2]",
+        ] {
             assert!(!is_loopback(base), "{base}");
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Attributes {
 pub(super) fn attributes(file: Option<&Parsed<'_>>, sink: &Sink) -> Attributes {
     let mut found = Attributes::default();
     let Some(file) = file else { return found };
-    for (name, at, item) in super::top(file, "attributes", sink).entries() {
+    for (name, at, item) in super::top(file, "attributes", &[], sink).entries() {
         let Ok(attribute) = AttributeName::parse(name) else {
             let found = name.to_owned();
             item.file.report(at, Problem::BadValue { expected: Expected::Name, found, suggestion: None });

@@ -18,7 +18,7 @@ static SHIPPED_TABLE: LazyLock<Spanned<DeTable<'static>>> =
 
 /// The shipped file as a table. What it says of accounts is an example, not a default.
 pub(super) fn shipped(sink: &Sink) -> Rc<Table<'_>> {
-    let file = File { path: "haishin.toml", text: SHIPPED, sink };
+    let file = File { path: "haishin.toml", text: SHIPPED, sink, homes: &[] };
     Rc::new(Table::new(file, "haishin", SHIPPED_TABLE.get_ref(), SHIPPED_TABLE.span().into()))
 }
 

@@ -8,14 +8,17 @@
 //! The shipped `config/haishin.toml` is compiled in and is where the defaults stand (`layers`).
 
 mod account;
+mod arms;
 mod attribute;
 mod campaign;
 mod diagnostic;
+mod drip;
 mod layers;
 mod message;
 pub mod node;
 mod policy;
 pub mod problem;
+mod relay;
 mod render;
 mod report;
 mod rule;
@@ -27,7 +30,9 @@ mod slug;
 mod source;
 mod suggest;
 mod syntax;
+mod terms;
 mod tree;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,23 +41,27 @@ pub use account::{Account, Credentials, Plan, Rate, Tier};
 pub use diagnostic::{At, Diagnostic};
 pub use layers::SHIPPED;
 pub use problem::{Problem, Severity};
+pub use relay::{Relay, Replies};
 pub use render::{Style, render};
 pub use report::{Format, Report, check_report};
 pub use secret::{ExposeSecret, SecretError, SecretSource, SecretString};
 pub use source::{Source, SourceError};
+pub use webhook::Webhook;
 
 use crate::domain::attribute::AttributeType;
 use crate::domain::campaign::Campaign;
-use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug};
+use crate::domain::drip::Drip;
+use crate::domain::id::{AccountSlug, AttributeName, CampaignSlug, SegmentSlug, WebhookName};
 use crate::domain::lookback::Lookback;
 use crate::domain::segment::rule::Segment;
 use crate::domain::time::Instant;
-use campaign::{Campaigns, Defaults, HOMES};
 use diagnostic::Sink;
 use layers::{Layers, shipped};
 use rule::{DEPTH_MAX, Depths, Names, Uses};
 use syntax::{Cleaned, Parsed};
-use tree::{File, Table};
+use terms::{Defaults, Reading};
+use tree::{File, Home, Table};
+use webhook::Webhooks;
 
 /// The main file's path.
 pub const MAIN_FILE: &str = "haishin.toml";
@@ -70,14 +79,20 @@ pub struct Configuration {
     pub segments: BTreeMap<SegmentSlug, Segment>,
     /// Each campaign.
     pub campaigns: BTreeMap<CampaignSlug, Campaign>,
+    /// Each drip; no slug is a campaign's too.
+    pub drips: BTreeMap<CampaignSlug, Drip>,
+    /// Each system of the shop's that a step of a drip may tell.
+    pub webhooks: BTreeMap<WebhookName, Webhook>,
 }
 
 impl Configuration {
     /// How far back this configuration can look at what was sent to the friends of an account. Segments are shared, so
     /// all of them count.
     pub fn lookback(&self, account: &Account) -> Lookback {
-        let campaigns = self.campaigns.values().filter(|campaign| campaign.account == account.slug);
-        Lookback::of(&account.policy, campaigns, self.segments.values().map(|segment| &segment.rule))
+        let campaigns = self.campaigns.values().filter(|campaign| campaign.dispatch.account == account.slug);
+        let drips = self.drips.values().filter(|drip| drip.account == account.slug);
+        let segments = self.segments.values().map(|segment| &segment.rule);
+        Lookback::of(&account.policy, campaigns, drips, segments)
     }
 }
 
@@ -108,96 +123,118 @@ pub fn parse(source: &Source, now: Instant) -> Checked {
 
 fn read(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink, now: Instant) -> Option<Configuration> {
     let slugs = slug::slugs(parsed, sink);
-    let (accounts, defaults) = main_file(parsed, sink, defaults_sink);
+    let main = main_file(parsed, sink, defaults_sink);
     let attributes = attribute::attributes(find(parsed, ATTRIBUTES_FILE), sink);
     let names = Names {
         attributes: attributes.declared,
         undecided: attributes.undecided,
         segments: slugs.segments.keys().cloned().collect(),
-        campaigns: slugs.campaigns.keys().cloned().collect(),
+        campaigns: slugs.sends.keys().cloned().collect(),
+        webhooks: main.webhooks.names,
     };
     let uses = Uses::default();
-    let segments = segment::segments(&slugs.segments, &names, &uses, accounts.as_ref(), sink);
-    let reader = Campaigns {
+    let segments = segment::segments(&slugs.segments, &names, &uses, main.accounts.as_ref(), sink);
+    let reading = Reading {
         names: &names,
         uses: &uses,
-        accounts: accounts.as_ref(),
-        defaults: defaults.as_ref(),
+        accounts: main.accounts.as_ref(),
+        defaults: main.defaults.as_ref(),
         now,
     };
-    let mut campaigns = Some(BTreeMap::new());
-    for (slug, file) in &slugs.campaigns {
-        let table = Rc::new(top(file, "campaign", sink).with_homes(HOMES));
-        match (reader.campaign(slug.clone(), &table), &mut campaigns) {
-            (Some(campaign), Some(campaigns)) => {
-                campaigns.insert(slug.clone(), campaign);
-            }
-            _ => campaigns = None,
-        }
-    }
+    let sends = sends(&reading, &slugs, sink);
     rule::report_near_tags(&uses, sink);
     if rule::report_cycles(&uses, sink)
-        && let (Some(segments), Some(campaigns)) = (&segments, &campaigns)
+        && let (Some(segments), Some(sends)) = (&segments, &sends)
     {
-        report_depths(segments, campaigns, &slugs, sink);
+        report_depths(segments, sends, &slugs, sink);
     }
+    let sends = sends?;
     Some(Configuration {
-        accounts: accounts?,
+        accounts: main.accounts?,
         attributes: names.attributes,
         segments: segments?,
-        campaigns: campaigns?,
+        campaigns: sends.campaigns,
+        drips: sends.drips,
+        webhooks: main.webhooks.read?,
     })
+}
+
+struct Sends {
+    campaigns: BTreeMap<CampaignSlug, Campaign>,
+    drips: BTreeMap<CampaignSlug, Drip>,
+}
+
+/// All campaigns and drips, if each can be read.
+fn sends(reading: &Reading<'_>, slugs: &slug::Slugs<'_, '_>, sink: &Sink) -> Option<Sends> {
+    let mut found = Sends { campaigns: BTreeMap::new(), drips: BTreeMap::new() };
+    let mut all = true;
+    for (slug, file) in &slugs.sends {
+        if slug::is_drip(file) {
+            let table = top(file, "drip", drip::HOMES, sink).with_homes();
+            let drip = drip::drip(reading, slug, &table);
+            all &= drip.is_some();
+            found.drips.extend(drip.map(|drip| (slug.clone(), drip)));
+        } else {
+            let table = top(file, "campaign", campaign::HOMES, sink).with_homes();
+            let campaign = campaign::campaign(reading, slug, &table);
+            all &= campaign.is_some();
+            found.campaigns.extend(campaign.map(|campaign| (slug.clone(), campaign)));
+        }
+    }
+    all.then_some(found)
 }
 
 /// Rules nested deeper than evaluation goes, at their files.
 fn report_depths(
     segments: &BTreeMap<SegmentSlug, Segment>,
-    campaigns: &BTreeMap<CampaignSlug, Campaign>,
+    sends: &Sends,
     slugs: &slug::Slugs<'_, '_>,
     sink: &Sink,
 ) {
+    let of_segments = segments.iter().map(|(slug, segment)| (slugs.segments.get(slug), vec![&segment.rule]));
+    let of_campaigns =
+        sends.campaigns.iter().map(|(slug, campaign)| (slugs.sends.get(slug), vec![&*campaign.audience]));
+    let of_drips = sends.drips.iter().map(|(slug, drip)| (slugs.sends.get(slug), drip::rules(drip)));
     let mut depths = Depths::new(segments);
-    for (slug, segment) in segments {
-        if let (true, Some(file)) = (depths.of(&segment.rule) > DEPTH_MAX, slugs.segments.get(slug)) {
-            sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
-        }
-    }
-    for (slug, campaign) in campaigns {
-        if let (true, Some(file)) = (depths.of(&campaign.audience) > DEPTH_MAX, slugs.campaigns.get(slug)) {
+    for (file, rules) in of_segments.chain(of_campaigns).chain(of_drips) {
+        if let (true, Some(file)) = (rules.into_iter().any(|rule| depths.of(rule) > DEPTH_MAX), file) {
             sink.report(file.path, None, Problem::TooDeep { max: DEPTH_MAX });
         }
     }
 }
 
-type Accounts = BTreeMap<AccountSlug, Account>;
+/// What `haishin.toml` says, as far as it can be read.
+#[derive(Default)]
+struct Main {
+    accounts: Option<BTreeMap<AccountSlug, Account>>,
+    defaults: Option<Defaults>,
+    webhooks: Webhooks,
+}
 
-fn main_file(
-    parsed: &[Parsed<'_>],
-    sink: &Sink,
-    defaults_sink: &Sink,
-) -> (Option<Accounts>, Option<Defaults>) {
+fn main_file(parsed: &[Parsed<'_>], sink: &Sink, defaults_sink: &Sink) -> Main {
     let Some(file) = find(parsed, MAIN_FILE) else {
         sink.report(MAIN_FILE, None, Problem::NoMainFile);
-        return (None, None);
+        return Main::default();
     };
-    let top = Rc::new(top(file, "haishin", sink));
+    let top = Rc::new(top(file, "haishin", &[], sink));
     let shared = Layers::new([Rc::clone(&top), shipped(defaults_sink)]);
     let accounts = account::accounts(&top, &shared);
     let defaults = Defaults::read(&shared);
+    let webhooks = webhook::webhooks(&top);
     // Read for its problems only: the process takes them from the file on disk.
     let _ = node::node(&shared);
     top.finish();
-    (accounts, defaults)
+    Main { accounts, defaults, webhooks }
 }
 
 fn find<'p, 'a>(parsed: &'p [Parsed<'a>], path: &str) -> Option<&'p Parsed<'a>> {
     parsed.iter().find(|file| file.path == path)
 }
 
-fn top<'p>(file: &'p Parsed<'_>, name: &'static str, sink: &'p Sink) -> Table<'p> {
+fn top<'p>(file: &'p Parsed<'_>, name: &'static str, homes: &'static [Home], sink: &'p Sink) -> Table<'p> {
     // The beginning of the file stands for the whole.
     Table::new(
-        File { path: file.path, text: file.text, sink },
+        File { path: file.path, text: file.text, sink, homes },
         name,
         file.table.get_ref(),
         At { start: 0, end: 0 },
@@ -232,8 +269,15 @@ mod tests {
 
     #[test]
     fn the_shipped_main_file_shows_every_key_it_may_have() {
-        const ELSEWHERE: [&str; 13] = [
+        const ELSEWHERE: [&str; 20] = [
             "campaign",
+            "drip",
+            "start",
+            "stop_on",
+            "step",
+            "branch",
+            "action",
+            "when_capped",
             "schedule",
             "message",
             "message part",
@@ -251,7 +295,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}.")];
+                let shown = [format!("{key} = "), format!("[{key}]"), format!("[{key}."), format!(".{key}]")];
                 !ELSEWHERE.contains(&table) && !shown.iter().any(|shown| SHIPPED.contains(shown.as_str()))
             })
             .collect();
@@ -268,7 +312,7 @@ mod tests {
             .into_iter()
             .filter(|asked| {
                 let (table, key) = asked.rsplit_once('.').unwrap();
-                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`"];
+                let shown = ["`KEY`", "`KEY ", "{ KEY ", ", KEY ", "`[KEY]`", "`[KEY.NAME]`", ".KEY]`"];
                 !RULES.contains(&table) && !shown.iter().any(|it| PAGE.contains(&it.replace("KEY", key)))
             })
             .collect();

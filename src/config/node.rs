@@ -110,7 +110,7 @@ pub fn read(source: &Source) -> (Option<Node>, Vec<Diagnostic>) {
     };
     let cleaned = syntax::clean(path, text, &sink);
     let parsed = syntax::parse(&cleaned);
-    let top = Rc::new(super::top(&parsed, "haishin", &sink));
+    let top = Rc::new(super::top(&parsed, "haishin", &[], &sink));
     let node = node(&Layers::new([top, shipped(&defaults)]));
     let found = super::without_echoes(sink, &[parsed]);
     let broken = found.iter().any(|one| one.severity() == super::problem::Severity::Error);
@@ -158,7 +158,8 @@ fn database_url(item: &Item<'_>) -> Option<DatabaseUrl> {
     if known { Some(DatabaseUrl::Plain(text.to_owned())) } else { item.bad(Expected::DatabaseUrl, text) }
 }
 
-fn has_password(url: &str) -> bool {
+/// Whether a URL holds a password.
+pub(super) fn has_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or("");
     let in_authority = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));

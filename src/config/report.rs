@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::diagnostic::Diagnostic;
+use super::drip;
 use super::problem::Severity;
 use super::render::{Style, render};
 use super::source::{Source, SourceError};
@@ -16,7 +17,7 @@ use crate::lang::Lang;
 pub enum Format {
     /// For people.
     Text(Style),
-    /// One JSON object: `{"ok", "errors", "warnings", "hints", "diagnostics": [...]}`.
+    /// One JSON object: `{"ok", "errors", "warnings", "hints", "diagnostics": [...], "steps": [...]}`.
     Json,
 }
 
@@ -29,7 +30,7 @@ pub struct Report {
     pub exit_code: u8,
 }
 
-/// Checks the files of a directory. Paths in the report begin with the directory as given.
+/// Checks the files of a directory. Without errors it also says what the times of drips' steps mean. Paths in the report begin with the directory as given.
 pub fn check_report(
     directory: &Path,
     now: Instant,
@@ -37,15 +38,19 @@ pub fn check_report(
     format: Format,
 ) -> Result<Report, SourceError> {
     let source = Source::read_dir(directory)?;
-    let found = super::parse(&source, now).diagnostics;
+    let checked = super::parse(&source, now);
+    let found = checked.diagnostics;
+    let meanings = checked.configuration.as_ref().map(|found| drip::meanings(found, now)).unwrap_or_default();
     let prefix = prefix(directory);
     let count = |severity| found.iter().filter(|one| one.severity() == severity).count();
     let [errors, warnings, hints] = [Severity::Error, Severity::Warning, Severity::Hint].map(count);
     let output = match format {
         Format::Text(style) => {
             let summary = summary(lang, source.files.len(), errors, warnings, hints);
-            let problems = render(&found, &source, &prefix, lang, style);
-            if problems.is_empty() { format!("{summary}\n") } else { format!("{problems}\n{summary}\n") }
+            // Problems last: they stand nearest to where a person reads on.
+            let parts = [drip::render(&meanings, lang), render(&found, &source, &prefix, lang, style)];
+            let parts = parts.into_iter().filter(|part| !part.is_empty()).map(|part| part + "\n");
+            format!("{}{summary}\n", parts.collect::<String>())
         }
         Format::Json => {
             let diagnostics: Vec<Value> =
@@ -56,6 +61,7 @@ pub fn check_report(
                 "warnings": warnings,
                 "hints": hints,
                 "diagnostics": diagnostics,
+                "steps": meanings.iter().map(|one| one.as_json(lang)).collect::<Vec<_>>(),
             });
             format!("{report}\n")
         }

@@ -3,9 +3,9 @@
 use chrono::NaiveDate;
 use toml::de::DeValue;
 
-use super::campaign::{Defaults, HOMES};
 use super::problem::{Expected, Problem};
 use super::scalar::{Moment, local_text};
+use super::terms::Defaults;
 use super::tree::{Item, Table};
 use crate::domain::campaign::Deadline;
 use crate::domain::policy::{Policy, QuietHours};
@@ -51,7 +51,7 @@ const LOOK_AHEAD_MAX: usize = 1_200;
 const QUIET_LOOKED_AT: usize = 50;
 
 pub(super) fn schedule(item: &Item<'_>, around: &Surroundings<'_>) -> Option<Read> {
-    let table = item.table("schedule")?.with_homes(HOMES);
+    let table = item.table("schedule")?.with_homes();
     let zone = match table.get("zone") {
         Some(item) => item.zone(),
         None => Some(around.policy.zone),
@@ -162,25 +162,21 @@ fn every(table: &Table<'_>) -> Option<Every> {
 
 /// One value or a list of them.
 fn several<'a>(item: &Item<'a>) -> Option<Vec<Item<'a>>> {
-    match item.value {
-        DeValue::Array(_) => {
-            let items = item.list()?;
-            if items.is_empty() {
-                item.report(Problem::NeverFires);
-                return None;
-            }
-            Some(items)
-        }
-        _ => Some(vec![*item]),
+    let items = item.one_or_list();
+    if items.is_empty() {
+        item.report(Problem::NeverFires);
+        return None;
     }
+    Some(items)
 }
 
-fn times(item: &Item<'_>) -> Option<Vec<TimeOfDay>> {
+/// `"10:00"` or a list of such times.
+pub(super) fn times(item: &Item<'_>) -> Option<Vec<TimeOfDay>> {
     let times: Vec<Option<TimeOfDay>> = several(item)?.iter().map(time_of_day).collect();
     times.into_iter().collect()
 }
 
-fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
+pub(super) fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
     if let DeValue::Datetime(native) = item.value
         && let (None, Some(time)) = (native.date, native.time)
         && time.second.unwrap_or(0) == 0
@@ -194,7 +190,8 @@ fn time_of_day(item: &Item<'_>) -> Option<TimeOfDay> {
     item.parse(Expected::Time, |text| read(text).ok())
 }
 
-fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
+/// `"mon"` or a list of such days.
+pub(super) fn weekdays(item: &Item<'_>) -> Option<Weekdays> {
     let days: Vec<Option<chrono::Weekday>> = several(item)?.iter().map(weekday).collect();
     days.into_iter().collect()
 }
@@ -241,10 +238,9 @@ fn bound(
     }
 }
 
-/// Days without sends: dates, ranges, weekdays, holidays; one or a list.
-fn except(item: &Item<'_>) -> Option<Vec<Except>> {
-    let items = if let DeValue::Array(_) = item.value { item.list()? } else { vec![*item] };
-    let read: Vec<Option<Except>> = items.iter().map(exception).collect();
+/// Days on which nothing is due: dates, ranges, weekdays, holidays; one or a list.
+pub(super) fn except(item: &Item<'_>) -> Option<Vec<Except>> {
+    let read: Vec<Option<Except>> = item.one_or_list().iter().map(exception).collect();
     read.into_iter().collect()
 }
 

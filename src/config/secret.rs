@@ -204,9 +204,23 @@ fn secret_value(line: &str) -> Option<usize> {
         None => word + name,
     };
     let rest = line.get(value..)?.trim_start();
-    let place = rest.strip_prefix('{').map(str::trim_start);
-    let is_place = place.is_some_and(|place| says_where(place) && place.matches('=').count() == 1);
-    if is_place { None } else { Some(value) }
+    if says_places(rest) { None } else { Some(value) }
+}
+
+/// Whether this is a table that says where a secret is kept, or a list of such.
+fn says_places(value: &str) -> bool {
+    let inside = value.strip_prefix('[').unwrap_or(value).trim_start();
+    let mut tables = inside.split('{');
+    let begins = tables.next().is_some_and(|before| before.is_empty()) && inside.len() > 1;
+    // Between two of them there is nothing that could be one itself.
+    let is_place = |table: &str| {
+        let (place, between) = table.split_once('}').unwrap_or((table, ""));
+        let between = between.split('#').next().unwrap_or("");
+        says_where(place.trim_start())
+            && place.matches('=').count() == 1
+            && between.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ']'))
+    };
+    begins && tables.all(is_place)
 }
 
 /// Whether a line begins with a key that says where a secret is kept.
@@ -306,5 +320,25 @@ mod tests {
         assert!(matches!(read(SecretSource::File("empty".into())), Err(SecretError::Empty { .. })));
         assert!(matches!(read(SecretSource::File("none".into())), Err(SecretError::Read { .. })));
         assert!(matches!(read(SecretSource::Env("NONE".into())), Err(SecretError::NoVariable { .. })));
+    }
+
+    #[test]
+    fn a_list_of_places_is_shown_and_one_with_a_secret_in_it_is_not() {
+        for shown in [
+            "former_secrets = [{ file = \"a\" }, { env = \"B\" }] # two",
+            "former_secrets = [ { credential = \"c\" } ]",
+            "channel_secret = { file = \"a\" }",
+        ] {
+            assert_eq!(mask(shown), shown);
+        }
+        for hidden in [
+            "former_secrets = [{ file = \"a\" }, \"hunter2\"]",
+            "former_secrets = [\"hunter2\", { file = \"a\" }]",
+            "former_secrets = [{ file = \"a\", value = \"hunter2\" }]",
+            "channel_secret = { file = \"a\" } hunter2",
+            "former_secrets = [",
+        ] {
+            assert!(!mask(hidden).contains("hunter2") && mask(hidden) != hidden, "{}", mask(hidden));
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn segments(
     let zone = common_zone(accounts);
     let mut found = Some(BTreeMap::new());
     for (slug, file) in files {
-        let table = top(file, "segment", sink);
+        let table = top(file, "segment", &[], sink);
         let title = table.need("title").and_then(|item| item.text());
         let rules = Rules { names, uses, zone, owner: Some(slug) };
         let rule = rules.rule_in(&table);

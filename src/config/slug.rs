@@ -2,43 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use super::diagnostic::{At, Sink};
+use super::diagnostic::Sink;
 use super::problem::Problem;
 use super::suggest;
 use super::syntax::Parsed;
 use super::{ATTRIBUTES_FILE, MAIN_FILE};
 use crate::domain::id::{CampaignSlug, SegmentSlug};
 
-/// The files of each kind by slug.
+/// The files by slug.
 #[derive(Default)]
 pub(super) struct Slugs<'p, 'a> {
     pub segments: BTreeMap<SegmentSlug, &'p Parsed<'a>>,
-    pub campaigns: BTreeMap<CampaignSlug, &'p Parsed<'a>>,
+    /// Campaigns and drips, told apart by their folder: history names either by its slug alone.
+    pub sends: BTreeMap<CampaignSlug, &'p Parsed<'a>>,
 }
 
-const FOLDERS: [&str; 2] = ["segments", "campaigns"];
+const FOLDERS: [&str; 3] = ["segments", "campaigns", DRIPS];
+/// The folder of drips.
+const DRIPS: &str = "drips";
 
-/// Sorts the files; two of one slug, strays and drips are reported.
+/// Whether a file describes a drip.
+pub(super) fn is_drip(file: &Parsed<'_>) -> bool {
+    file.path.split('/').next() == Some(DRIPS)
+}
+
+/// Sorts the files; two of one slug and strays are reported.
 pub(super) fn slugs<'p, 'a>(parsed: &'p [Parsed<'a>], sink: &Sink) -> Slugs<'p, 'a> {
     let mut slugs = Slugs::default();
     for file in parsed {
         match file.path.split_once('/') {
             Some(("segments", rest)) => add(&mut slugs.segments, file, stem(rest), sink, SegmentSlug::parse),
-            Some(("campaigns", rest)) => {
-                add(&mut slugs.campaigns, file, stem(rest), sink, CampaignSlug::parse)
-            }
-            Some(("drips", _)) => {
-                sink.report(file.path, Some(beginning()), Problem::Later { feature: "drips/".to_owned() });
+            Some(("campaigns" | DRIPS, rest)) => {
+                add(&mut slugs.sends, file, stem(rest), sink, CampaignSlug::parse)
             }
             None if matches!(file.path, MAIN_FILE | ATTRIBUTES_FILE) => {}
             _ => sink.report(file.path, None, Problem::StrayFile { suggestion: near(file.path) }),
         }
     }
     slugs
-}
-
-fn beginning() -> At {
-    At { start: 0, end: 0 }
 }
 
 fn stem(rest: &str) -> &str {

@@ -19,6 +19,8 @@ pub(super) struct File<'a> {
     pub path: &'a str,
     pub text: &'a str,
     pub sink: &'a Sink,
+    /// Where the keys of such a file live.
+    pub homes: &'static [Home],
 }
 
 impl File<'_> {
@@ -33,6 +35,14 @@ pub(super) struct Home {
     /// `[schedule]`, or empty for the top of the file.
     pub header: &'static str,
     pub keys: &'static [&'static str],
+}
+
+impl Home {
+    /// The table below the header: `message` of `[[step.message]]`.
+    fn table(&self) -> &'static str {
+        let path = self.header.trim_matches(['[', ']']);
+        path.rsplit('.').next().unwrap_or(path)
+    }
 }
 
 /// A value under its key.
@@ -72,8 +82,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub fn with_homes(mut self, homes: &'static [Home]) -> Self {
-        self.homes = homes;
+    /// Sends keys home that belong elsewhere in such a file: for the tables whose own keys the file's homes name.
+    pub fn with_homes(mut self) -> Self {
+        self.homes = self.file.homes;
         self
     }
 
@@ -197,7 +208,7 @@ impl<'a> Table<'a> {
     }
 
     fn unknown(&self, key: &str) -> Problem {
-        let elsewhere = |home: &&Home| home.header.trim_matches(['[', ']']) != self.name;
+        let elsewhere = |home: &&Home| home.table() != self.name;
         if let Some(home) = self.homes.iter().filter(elsewhere).find(|home| home.keys.contains(&key)) {
             return Problem::WrongPlace { key: key.to_owned(), home: home.header.to_owned() };
         }
@@ -313,6 +324,25 @@ impl<'a> Item<'a> {
             DeValue::Array(items) => Some(items.iter().map(|item| self.child(item)).collect()),
             _ => self.wrong_type(expected),
         }
+    }
+
+    /// The tables of a list, which have a header of their own in this kind of file: `[[message]]`, `[[step.message]]`.
+    pub fn tables(&self, name: &str) -> Option<Vec<Item<'a>>> {
+        let home = self.file.homes.iter().find(|home| home.table() == name);
+        self.list_as(home.map_or(Expected::List, |home| Expected::Tables { header: home.header }))
+    }
+
+    /// The values of a list, or the one value that stands alone.
+    pub fn one_or_list(&self) -> Vec<Item<'a>> {
+        match self.value {
+            DeValue::Array(items) => items.iter().map(|item| self.child(item)).collect(),
+            _ => vec![*self],
+        }
+    }
+
+    /// The value of a key, if this is a table with it.
+    pub fn part(&self, key: &str) -> Option<Item<'a>> {
+        self.value.as_table()?.get(key).map(|value| self.child(value))
     }
 
     fn child(&self, item: &'a Spanned<DeValue<'a>>) -> Item<'a> {

@@ -7,8 +7,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::plan;
+use super::take_in::{self, Room};
+use super::webhooks::Doors;
 use crate::clock::Clock;
-use crate::config::Configuration;
+use crate::config::{Configuration, SecretString};
+use crate::domain::access::Secret;
 use crate::domain::effect::Intake;
 use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountSlug, VersionId};
@@ -19,9 +22,6 @@ use crate::line::Api;
 use crate::protocol::{Answer, Command, Failure, MAX_UPLOAD, Missed, Reply, Request, Terms, Upload};
 use crate::store::{NewInbox, Store, StoreError};
 use crate::text::{no_such, one_line};
-
-/// Intakes in a row of the inbox: rows are applied whole, so they are what a slice is cut from.
-const INTAKES_A_ROW: usize = 1_000;
 
 /// Starts engines for accounts that a new configuration brings.
 #[async_trait]
@@ -38,15 +38,31 @@ pub trait Starter: Send + Sync {
     /// # Errors
     /// A secret cannot be read, or the account is not configured.
     fn line(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Arc<dyn Api>>;
+    /// The secrets an account's webhooks may be signed with, the newest first.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or the account is not configured.
+    fn webhook_secrets(&self, account: &AccountSlug, active: &Active) -> anyhow::Result<Vec<SecretString>>;
+    /// A secret from the machine's random source.
+    ///
+    /// # Errors
+    /// It gives none.
+    fn draw_secret(&self) -> anyhow::Result<Secret>;
+    /// Takes the shop's systems over from this configuration. What could not be read is told; such a system keeps the
+    /// secret it had.
+    fn know_systems(&self, active: &Active) -> Vec<anyhow::Error>;
     /// A failure of these, with its causes, in the reader's language.
     fn told(&self, error: &anyhow::Error, lang: Lang) -> String;
 }
 
 /// One process's accounts and configuration.
 pub struct Node {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    starter: Box<dyn Starter>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) starter: Box<dyn Starter>,
+    /// How webhooks come in.
+    pub(super) doors: Mutex<Doors>,
+    pub(super) room: Room,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -65,6 +81,8 @@ impl Node {
             store,
             clock,
             starter,
+            doors: Mutex::default(),
+            room: Room::default(),
             engines: Mutex::new(BTreeMap::new()),
             active: Mutex::new(active),
             activating: tokio::sync::Mutex::new(()),
@@ -92,6 +110,12 @@ impl Node {
     /// Wakes every engine: the scheduler's nudge.
     pub fn nudge(&self) {
         self.engines().values().for_each(Handle::nudge);
+    }
+
+    /// Wakes the engine of one account, if it runs here.
+    pub(super) fn nudge_one(&self, account: &AccountSlug) {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.get(account).inspect(|handle| handle.nudge());
     }
 
     /// Starts every configured account that does not run yet. One that cannot be claimed is told and tried again by
@@ -129,6 +153,18 @@ impl Node {
             Command::Plan { files } => self.plan(files, lang).await,
             Command::Apply { files, expected } => self.apply(files, expected, &by, lang).await,
             Command::Import => self.import(request.account, lang, uploads, &replies).await,
+            Command::TokenCreate { scopes, title, all_accounts } => {
+                let account = match all_accounts {
+                    true => Ok(None),
+                    false => self.account(request.account, lang).map(|handle| Some(handle.account)),
+                };
+                match account {
+                    Ok(account) => self.create_token(account, scopes, &title, &by, lang).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+            Command::TokenList => self.list_tokens(lang).await,
+            Command::TokenRevoke { token } => self.revoke_token(token, &by, lang).await,
             Command::Stop { reason } => {
                 let command = Command::Stop { reason: one_line(&reason, 500) };
                 self.ask(request.account, command, lang, by, replies.clone()).await
@@ -223,6 +259,10 @@ impl Node {
         let json = serde_json::json!({ "config_version": active.version });
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.clone();
         let mut lines = vec![text];
+        for error in self.starter.know_systems(&active) {
+            tracing::error!(error = format!("{error:#}"), "a system of the shop's keeps the secret it had");
+            lines.push(self.starter.told(&error, lang));
+        }
         for (account, handle) in self.engines() {
             // Its secrets may have changed as well; where one cannot be read, what was read before goes on.
             let line = match active.configuration.accounts.contains_key(&account) {
@@ -239,6 +279,7 @@ impl Node {
         for (_, error) in self.start_accounts().await {
             lines.push(self.starter.told(&error, lang));
         }
+        self.change_doors().await;
         tracing::info!(version = %active.version, by, "configuration activated");
         Ok(Answer { text: lines.join("\n"), json, exit: 0 })
     }
@@ -288,15 +329,8 @@ impl Node {
             let (intakes, missed) = look_up(&handle, intakes, lang).await?;
             taken += intakes.len();
             if !intakes.is_empty() {
-                let received_at = self.clock.now();
-                let inbox = |intakes: &[Intake]| NewInbox {
-                    account: row.id,
-                    received_at,
-                    source: "import".into(),
-                    intakes: intakes.to_vec(),
-                };
-                let appended =
-                    self.store.append_inbox(intakes.chunks(INTAKES_A_ROW).map(inbox).collect()).await;
+                let rows = take_in::rows(row.id, self.clock.now(), NewInbox::IMPORT, &intakes);
+                let appended = self.store.append_inbox(rows).await;
                 appended.map_err(|error| Failure::unavailable(&error, lang))?;
                 handle.nudge();
             }
@@ -313,8 +347,8 @@ impl Node {
         })
     }
 
-    /// What an import into this account goes by.
-    fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
+    /// What is taken in for this account goes by.
+    pub(super) fn terms(&self, account: &AccountSlug, lang: Lang) -> Result<Terms, Failure> {
         let active = self.active();
         let configured = active.configuration.accounts.get(account).ok_or_else(|| none_runs(lang))?;
         Ok(Terms {
@@ -383,7 +417,7 @@ fn gone(lang: Lang) -> Failure {
     }
 }
 
-async fn ask_engine(
+pub(super) async fn ask_engine(
     handle: &Handle,
     command: Command,
     lang: Lang,
@@ -397,7 +431,7 @@ async fn ask_engine(
     answered.await.map_err(|_| gone(lang))?
 }
 
-fn none_runs(lang: Lang) -> Failure {
+pub(super) fn none_runs(lang: Lang) -> Failure {
     let message = lang.pick(
         "動いているアカウントがありません。haishin check とログを確かめてください。",
         "no account runs here; see `haishin check` and the log",

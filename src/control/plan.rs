@@ -122,16 +122,18 @@ async fn one_shots(
     let mut wrong: Vec<String> = Vec::new();
     for campaign in configuration.campaigns.values() {
         let When::Once(at) = campaign.schedule.when else { continue };
-        let account = configuration.accounts.get(&campaign.account);
+        let account = configuration.accounts.get(&campaign.dispatch.account);
         let shown = |at: Instant| at.rfc3339(account.map_or(Tz::UTC, |account| account.policy.zone));
         let mut ran = None;
-        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.account) {
-            let last = store.last_run(account.id, &campaign.slug, campaign.rerun).await;
+        if let Some(account) = accounts.iter().find(|row| row.slug == campaign.dispatch.account) {
+            let last = store.last_run(account.id, &campaign.dispatch.slug, campaign.rerun).await;
             ran = last.map_err(|error| Failure::unavailable(&error, lang))?;
         }
         wrong.extend(match ran {
-            Some(row) if row.due_at != at => Some(ran_already(&campaign.slug, &shown(row.due_at), lang)),
-            None if at <= now && !campaign.draft => Some(too_late(&campaign.slug, &shown(at), lang)),
+            Some(row) if row.due_at != at => {
+                Some(ran_already(&campaign.dispatch.slug, &shown(row.due_at), lang))
+            }
+            None if at <= now && !campaign.draft => Some(too_late(&campaign.dispatch.slug, &shown(at), lang)),
             _ => None,
         });
     }

@@ -10,7 +10,7 @@ use crate::control::client::Conversation;
 use crate::control::node::Node;
 use crate::domain::delivery::{Exclusion, OccurrenceState};
 use crate::domain::effect::Intake;
-use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId};
+use crate::domain::id::{AccountSlug, CampaignSlug, OccurrenceId, StepName};
 use crate::domain::time::Instant;
 use crate::engine::Books;
 use crate::lang::Lang;
@@ -67,9 +67,21 @@ impl Desk {
     }
 
     /// When the next campaign is due, of those that are not drafts.
-    pub(super) async fn next_due(&self) -> anyhow::Result<Option<Instant>> {
+    pub(super) async fn next_campaign(&self) -> anyhow::Result<Option<Instant>> {
         let list: Campaigns = self.ask(Command::CampaignList).await?;
         Ok(list.campaigns.into_iter().filter_map(|campaign| campaign.next_due_at).min())
+    }
+
+    /// When the next step of a drip is due, or the next day comes on which a drip may start somebody.
+    pub(super) async fn next_of_drips(&self) -> anyhow::Result<Option<Instant>> {
+        let list: Drips = self.ask(Command::DripList).await?;
+        Ok(list.drips.into_iter().flat_map(|drip| [drip.next_due_at, drip.next_start_at]).flatten().min())
+    }
+
+    /// When something is due next.
+    pub(super) async fn next_due(&self) -> anyhow::Result<Option<Instant>> {
+        let both = [self.next_campaign().await?, self.next_of_drips().await?];
+        Ok(both.into_iter().flatten().min())
     }
 
     /// Takes friends in the way `haishin import` does; returns when they are applied.
@@ -133,6 +145,7 @@ pub(super) struct Listed {
 pub(super) struct Shown {
     pub(super) occurrence: OccurrenceId,
     pub(super) campaign: CampaignSlug,
+    pub(super) step: Option<StepName>,
     pub(super) due_at: Instant,
     pub(super) frozen_at: Instant,
     pub(super) finished_at: Option<Instant>,
@@ -187,6 +200,17 @@ pub(super) struct Batch {
 pub(super) struct Ended {
     pub(super) attempts: u64,
     pub(super) accepted_request_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Drips {
+    drips: Vec<DripLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DripLine {
+    next_due_at: Option<Instant>,
+    next_start_at: Option<Instant>,
 }
 
 #[derive(Debug, Deserialize)]

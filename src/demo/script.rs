@@ -13,6 +13,12 @@ pub(super) const STAGE: Instant = Instant::from_millis(1_796_374_780_000);
 const COUPON_AT: Instant = Instant::from_millis(1_796_374_800_000);
 /// The paced one: 18:01.
 const FAIR_AT: Instant = Instant::from_millis(1_796_374_860_000);
+/// It has long ended: 19:01.
+const FAIR_OVER: Instant = Instant::from_millis(1_796_378_460_000);
+
+/// Until then the clock skips from one due instant to the next, once the evening is told: what drips send on the days
+/// after. 2026-12-07 00:00 in Tokyo.
+pub(super) const LATER: Instant = Instant::from_millis(1_796_569_200_000);
 
 /// LINE's light plan.
 const MONTHLY_MESSAGES: u64 = 5_000;
@@ -28,16 +34,20 @@ pub(super) fn sandbox(
     speed: u32,
     state_file: std::path::PathBuf,
 ) -> Settings {
-    let coupon = Coupon {
-        id: "01KOHARUWINTER10".into(),
-        title: "冬の10%OFFクーポン".into(),
-        benefit: "10%OFF".into(),
+    let coupon = |id: &str, title: &str, benefit: &str| Coupon {
+        id: id.into(),
+        title: title.into(),
+        benefit: benefit.into(),
         until: "2026/12/31".into(),
     };
     let channel = ChannelSettings {
         friends,
         quota: Some(MONTHLY_MESSAGES),
-        coupons: vec![coupon],
+        coupons: vec![
+            coupon("01KOHARUWINTER10", "冬の10%OFFクーポン", "10%OFF"),
+            coupon("01KOHARUTRIAL500", "体験後の500円クーポン", "500円OFF"),
+            coupon("01KOHARUOKAERI10", "おかえりクーポン", "10%OFF"),
+        ],
         ..ChannelSettings::new("2000000001", "sandbox-only", name)
     };
     let lost = Fault {
@@ -47,7 +57,7 @@ pub(super) fn sandbox(
         ..Fault::always(FaultKind::LostAfter)
     };
     let ms = SLOW.as_millis().unsigned_abs() / u64::from(speed.max(1));
-    let slow = Fault { from: Some(FAIR_AT), ..Fault::always(FaultKind::Slow { ms }) };
+    let slow = Fault { from: Some(FAIR_AT), until: Some(FAIR_OVER), ..Fault::always(FaultKind::Slow { ms }) };
     Settings {
         faults: vec![lost, slow],
         seed: SEED,
@@ -65,6 +75,7 @@ mod tests {
         let tokyo = |at: Instant| at.rfc3339(chrono_tz::Asia::Tokyo);
         assert_eq!(tokyo(BEGIN), "2026-11-30T11:55:00+09:00");
         assert_eq!(tokyo(STAGE), "2026-12-04T17:59:40+09:00");
+        assert_eq!(tokyo(LATER), "2026-12-07T00:00:00+09:00");
         let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/campaigns");
         for (file, at) in [("winter-coupon.toml", COUPON_AT), ("gift-fair.toml", FAIR_AT)] {
             let text = std::fs::read_to_string(shipped.join(file)).unwrap();

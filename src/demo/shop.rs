@@ -131,6 +131,7 @@ impl<'r> Draft<'r> {
         self.attributes(followed_at)?;
         self.tags()?;
         self.purchases()?;
+        self.of_today()?;
         let phone = SandboxFriend { user: self.user, name: Some(name), status };
         Ok(Friend { phone, intakes: self.intakes })
     }
@@ -199,6 +200,28 @@ impl<'r> Draft<'r> {
             };
             self.intakes.push(Intake { friend: self.user.into(), at, effect, dedupe });
             ago += self.rng.random_range(0.3..1.7) * every;
+        }
+        Ok(())
+    }
+
+    /// What starts drips: trial lessons this morning, carts left this afternoon, lessons booked for next week. A few
+    /// friends each, drawn by their number.
+    fn of_today(&mut self) -> Result<(), IdError> {
+        let minutes = i64::from(self.n % 50);
+        let morning = STAGE - Span::from_mins(9 * 60) + Span::from_mins(minutes);
+        match self.n % 211 {
+            7 => self.push(morning, Effect::TagAdded { tag: TagName::parse("体験")? }),
+            19 => {
+                let at = STAGE - Span::from_mins(60) + Span::from_mins(minutes / 10);
+                let (name, properties) = (EventName::parse("cart")?, BTreeMap::new());
+                self.push(at, Effect::Event { name, event_id: Some(format!("cart-{}", self.n)), properties });
+            }
+            31 => {
+                let at = STAGE + Span::from_days(9);
+                let name = AttributeName::parse("booking_at")?;
+                self.push(morning, Effect::Attribute { name, value: Some(Value::Instant(at)) });
+            }
+            _ => {}
         }
         Ok(())
     }

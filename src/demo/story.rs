@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::{Desk, Open, Shown, Status};
 use super::screen::Screen;
-use super::script::{SLOW, STAGE};
+use super::script::{LATER, SLOW, STAGE};
 use super::words::{Place, Sending, Words};
 use crate::clock::{Clock as _, SetClock};
 use crate::control::node::Node;
@@ -96,6 +96,12 @@ impl Story {
                 self.screen.live(&self.words.waiting(now, next));
                 let idle = next.is_none_or(|next| next - now > SOON);
                 if idle && !over && self.all_told(&told).await? {
+                    if let Some(next) = next.filter(|next| *next < LATER && !self.once) {
+                        self.screen.print(&self.words.later(next));
+                        self.clock.skip_to(next - SHORTLY);
+                        self.node.nudge();
+                        continue;
+                    }
                     over = true;
                     self.screen.print(&self.words.told(next));
                     if self.once {
@@ -116,11 +122,13 @@ impl Story {
         self.clock_passes(SETTLE).await;
         loop {
             self.until_quiet().await?;
-            let next = self.desk.next_due().await?.filter(|next| *next < STAGE);
+            let (campaign, drips) = (self.desk.next_campaign().await?, self.desk.next_of_drips().await?);
+            let next = [campaign, drips].into_iter().flatten().min().filter(|next| *next < STAGE);
             let Some(next) = next.filter(|_| !self.stop.is_cancelled()) else { break };
             self.screen.live(&self.words.before(next));
             self.clock.skip_to(next - SHORTLY);
-            while !self.stop.is_cancelled() && !self.has_ended(next).await? {
+            let of_campaign = campaign == Some(next);
+            while !self.stop.is_cancelled() && !self.is_over(next, of_campaign).await? {
                 self.node.nudge();
                 tokio::time::sleep(LOOK / 4).await;
             }
@@ -144,6 +152,12 @@ impl Story {
             tokio::time::sleep(LOOK / 4).await;
         }
         Ok(())
+    }
+
+    /// Whether everything due at an instant has been dealt with.
+    async fn is_over(&self, due: Instant, of_campaign: bool) -> anyhow::Result<bool> {
+        let drips_ahead = self.desk.next_of_drips().await?.is_none_or(|next| next > due);
+        Ok(drips_ahead && (!of_campaign || self.has_ended(due).await?))
     }
 
     async fn has_ended(&self, due: Instant) -> anyhow::Result<bool> {
@@ -277,7 +291,15 @@ impl Story {
     fn title(&self, shown: &Shown) -> String {
         let active = self.node.active();
         let campaign = active.configuration.campaigns.get(&shown.campaign);
-        campaign.map_or_else(|| shown.campaign.to_string(), |campaign| campaign.title.clone())
+        if let Some(campaign) = campaign {
+            return campaign.dispatch.title.clone();
+        }
+        let drip = active.configuration.drips.get(&shown.campaign);
+        let title = drip.map_or_else(|| shown.campaign.to_string(), |drip| drip.title.clone());
+        match &shown.step {
+            Some(step) => format!("{title} / {step}"),
+            None => title,
+        }
     }
 
     fn segment(&self, shown: &Shown) -> Option<String> {

@@ -115,6 +115,15 @@ impl Words {
         }
     }
 
+    /// Before the clock skips to what drips send on the days after.
+    pub(super) fn later(self, next: Instant) -> String {
+        let (day, time) = (self.day(next), self.time(next, false));
+        match self.lang {
+            Lang::Ja => format!("… 時計を {day} {time} まで進めます"),
+            Lang::En => format!("… the clock skips to {day} {time}"),
+        }
+    }
+
     /// The heading over those lines.
     pub(super) fn earlier_heading(self) -> &'static str {
         self.lang.pick("これまで", "Earlier")

@@ -4,58 +4,81 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AccountSlug, CampaignSlug, CategoryName, SegmentSlug, TagName, VariantName};
+use super::id::{AccountSlug, CampaignSlug, CategoryName, SegmentSlug, StepName, TagName, VariantName};
 use super::message::MessageSet;
 use super::policy::Share;
 use super::schedule::Schedule;
 use super::segment::rule::Rule;
 use super::time::{Instant, Span};
 
-/// A one-off or recurring campaign.
+/// What goes out, and under which policy: of a campaign, or of one step of a drip. All that the planner asks of
+/// either.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Campaign {
-    /// Its file's slug: its identity for ever.
+pub struct Dispatch {
+    /// The campaign's or drip's file's slug: its identity for ever.
     pub slug: CampaignSlug,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// What the marketer calls it.
     pub title: String,
     /// Whose friends.
     pub account: AccountSlug,
-    /// The segment named, or none for an inline `audience`.
-    pub segment: Option<SegmentSlug>,
-    /// The rule, with segments by name inside.
-    pub audience: Arc<Rule>,
     /// Caps count by category.
     pub category: CategoryName,
     /// 0–100, default 50; higher freezes first, then slug by code point.
     pub priority: u8,
-    /// When.
-    pub schedule: Schedule,
-    /// Raised by one to run a one-shot again; 0 at first.
-    pub rerun: u32,
-    /// After it, nothing of an occurrence is sent.
-    pub deadline: Option<Deadline>,
     /// After all exclusions; more = refuse.
     pub max_recipients: Option<u64>,
     /// The share of those who could receive that gets nothing.
     pub holdout: Share,
+    /// Draw so many of those who could receive; the others are excluded as `not sampled`.
+    pub sample: Option<u64>,
     /// At most once per friend in this time.
     pub once: Option<Span>,
-    /// Narrows the same-content window for this campaign.
+    /// Narrows the same-content window.
     pub repeat_after: Option<Span>,
     /// `reach = "everyone"`: the blanket guard does not refuse.
     pub reach_everyone: bool,
     /// Quiet hours do not bind it (only a category that allows it).
     pub immediate: bool,
+    /// What becomes of a friend without room under a cap.
+    pub when_capped: WhenCapped,
     /// At least one arm, in file order.
     pub variants: Vec<Variant>,
     /// At most so many friends per span, spreading an occurrence.
     pub pace: Option<Pace>,
     /// `false`: delivered silently.
     pub notify: bool,
+    /// A tag of its category whose holders are opted out.
+    pub opt_out: Option<TagName>,
+    /// After it, nothing of an occurrence is sent.
+    pub deadline: Option<Deadline>,
+}
+
+/// A one-off or recurring campaign.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Campaign {
+    /// What it sends.
+    pub dispatch: Dispatch,
+    /// The segment named, or none for an inline `audience`.
+    pub segment: Option<SegmentSlug>,
+    /// The rule, with segments by name inside.
+    pub audience: Arc<Rule>,
+    /// When.
+    pub schedule: Schedule,
+    /// Raised by one to run a one-shot again; 0 at first.
+    pub rerun: u32,
     /// Checked, planned, test-sent, never sent.
     pub draft: bool,
-    /// A tag of this campaign's category whose holders are opted out.
-    pub opt_out: Option<TagName>,
+}
+
+/// What becomes of a friend without room under a cap (protocol §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenCapped {
+    /// Excluded; gets nothing of this occurrence.
+    Skip,
+    /// Waits for room, so long from the due instant.
+    Defer(Span),
 }
 
 /// When an occurrence's sending ends.
@@ -88,13 +111,15 @@ pub struct Variant {
     pub messages: MessageSet,
 }
 
-/// How arms divide an audience.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How arms divide an audience. All arms of a dispatch are of one kind.
+#[derive(Debug, Clone, PartialEq)]
 pub enum VariantShare {
     /// The same for each arm: shares were omitted.
     Equal,
     /// This share.
     Share(Share),
+    /// A branch of a step: whoever this rule holds for, and no earlier branch's.
+    Branch(Arc<Rule>),
 }
 
 /// `pace = "2000/10min"`: at most `friends` in any `per`.

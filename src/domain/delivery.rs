@@ -122,6 +122,11 @@ pub enum Exclusion {
         /// The cap's name.
         cap: String,
     },
+    /// No room under this cap; waits for it (`when_capped = { defer = … }`).
+    Deferred {
+        /// The cap's name.
+        cap: String,
+    },
     /// A template names a value the friend lacks.
     ValueMissing,
     /// No coupon code left.
@@ -133,7 +138,7 @@ pub enum Exclusion {
 }
 
 impl Exclusion {
-    /// The word in SQL, logs, metrics and JSON; a cap is `capped:NAME`.
+    /// The word in SQL, logs, metrics and JSON; a cap is `capped:NAME` or `deferred:NAME`.
     pub fn key(&self) -> String {
         match self {
             Self::NotFollowing => "not_following".into(),
@@ -144,6 +149,7 @@ impl Exclusion {
             Self::SameContent => "same_content".into(),
             Self::Once => "once".into(),
             Self::Capped { cap } => format!("capped:{cap}"),
+            Self::Deferred { cap } => format!("deferred:{cap}"),
             Self::ValueMissing => "value_missing".into(),
             Self::PoolEmpty => "pool_empty".into(),
             Self::NotSampled => "not_sampled".into(),
@@ -154,6 +160,9 @@ impl Exclusion {
     pub fn parse(word: &str) -> Option<Self> {
         if let Some(cap) = word.strip_prefix("capped:") {
             return Some(Self::Capped { cap: cap.to_owned() });
+        }
+        if let Some(cap) = word.strip_prefix("deferred:") {
+            return Some(Self::Deferred { cap: cap.to_owned() });
         }
         [
             Self::NotFollowing,

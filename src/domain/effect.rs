@@ -103,44 +103,106 @@ pub struct Intake {
     pub dedupe: Option<DedupeId>,
 }
 
-/// 16 bytes of SHA-256 over the kind and the identity of an event: what is applied at most once.
+/// What is applied at most once.
+///
+/// As text 32 hexadecimal digits, after `webhook:` where it is a webhook's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DedupeId(pub [u8; 16]);
+pub struct DedupeId {
+    /// Of what.
+    pub kind: DedupeKind,
+    /// 16 bytes of SHA-256 over a word for the kind and the identity.
+    pub digest: [u8; 16],
+}
 
-impl DedupeId {
-    /// The identity `id` within `kind` (`event`, `webhook`, …).
-    pub fn of(kind: &str, id: &[u8]) -> Self {
-        use sha2::{Digest, Sha256};
-        let mut hash = Sha256::new();
-        hash.update([u8::try_from(kind.len()).unwrap_or(u8::MAX)]);
-        hash.update(kind.as_bytes());
-        hash.update(id);
-        let digest = hash.finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        Self(bytes)
+/// Of what an identity is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum DedupeKind {
+    /// An event of the shop's.
+    Event,
+    /// One of LINE's webhook events.
+    Webhook,
+}
+
+impl DedupeKind {
+    /// The word in SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Webhook => "webhook",
+        }
     }
 }
+
+impl DedupeId {
+    /// An event's identity `id` among those of one `space`: `event` are the ids that senders give, `event content`
+    /// what stands for one where none is given.
+    pub fn of(space: &str, id: &[u8]) -> Self {
+        Self { kind: DedupeKind::Event, digest: digest(space, id) }
+    }
+
+    /// LINE's `webhookEventId`.
+    pub fn webhook(id: &str) -> Self {
+        Self { kind: DedupeKind::Webhook, digest: digest("webhook", id.as_bytes()) }
+    }
+}
+
+fn digest(space: &str, id: &[u8]) -> [u8; 16] {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update([u8::try_from(space.len()).unwrap_or(u8::MAX)]);
+    hash.update(space.as_bytes());
+    hash.update(id);
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    bytes
+}
+
+const WEBHOOK: &str = "webhook:";
 
 impl TryFrom<String> for DedupeId {
     type Error = hex::FromHexError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes)?;
-        Ok(Self(bytes))
+        let (kind, digits) = match text.strip_prefix(WEBHOOK) {
+            Some(digits) => (DedupeKind::Webhook, digits),
+            None => (DedupeKind::Event, text.as_str()),
+        };
+        let mut digest = [0; 16];
+        hex::decode_to_slice(digits, &mut digest)?;
+        Ok(Self { kind, digest })
     }
 }
 
 impl From<DedupeId> for String {
     fn from(id: DedupeId) -> String {
-        hex::encode(id.0)
+        let digits = hex::encode(id.digest);
+        match id.kind {
+            DedupeKind::Event => digits,
+            DedupeKind::Webhook => format!("{WEBHOOK}{digits}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_identity_as_text_says_its_kind() {
+        let event = DedupeId::of("event", b"order-1");
+        let webhook = DedupeId::webhook("order-1");
+        assert_ne!(event.digest, webhook.digest);
+        for id in [event, webhook] {
+            assert_eq!(DedupeId::try_from(String::from(id)), Ok(id));
+        }
+        // As inboxes hold those of events since before there were webhooks.
+        let digits = hex::encode(event.digest);
+        assert_eq!(String::from(event), digits);
+        for bad in ["", "webhook:", &digits[2..], &format!("event:{digits}")] {
+            assert!(DedupeId::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
 
     /// Rows of an inbox outlive an upgrade: what was written before friends could be named by customer id is read.
     #[test]

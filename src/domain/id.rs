@@ -103,6 +103,10 @@ slug_type!(
     CampaignSlug
 );
 slug_type!(
+    /// A step of a drip: its identity within the drip, whatever its place in the file.
+    StepName
+);
+slug_type!(
     /// A segment's identity: its file's name without `.toml`.
     SegmentSlug
 );
@@ -113,6 +117,10 @@ slug_type!(
 slug_type!(
     /// An arm of an A/B test.
     VariantName
+);
+slug_type!(
+    /// A system of the shop's in `haishin.toml` (`[webhooks.NAME]`).
+    WebhookName
 );
 name_type!(
     /// A label a friend holds, compared code point by code point.

@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::id::CampaignSlug;
+use super::id::{CampaignSlug, StepName};
 use super::time::Instant;
 
 /// What tells one occurrence from every other of the same campaign.
@@ -13,8 +13,8 @@ pub struct OccurrenceIdentity {
     pub channel_id: String,
     /// The campaign or drip.
     pub slug: CampaignSlug,
-    /// The drip's step; empty for a campaign.
-    pub step: String,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// The due instant.
     pub due_at: Instant,
     /// `rerun = n` of a one-shot, the instant of a test send, or neither.
@@ -58,7 +58,7 @@ impl RetryKey {
         part(b"haishin retry key 1");
         part(occurrence.channel_id.as_bytes());
         part(occurrence.slug.as_str().as_bytes());
-        part(occurrence.step.as_bytes());
+        part(occurrence.step.as_ref().map_or("", StepName::as_str).as_bytes());
         part(&occurrence.due_at.as_millis().to_be_bytes());
         match occurrence.run {
             Run::Scheduled(rerun) => part(&[&[0], rerun.to_be_bytes().as_slice()].concat()),
@@ -99,7 +99,7 @@ mod tests {
         OccurrenceIdentity {
             channel_id: "1234567890".into(),
             slug: CampaignSlug::parse("winter-coupon").unwrap(),
-            step: String::new(),
+            step: None,
             due_at: Instant::from_millis(1_796_374_800_000),
             run: Run::Scheduled(0),
             child: 0,
@@ -126,7 +126,7 @@ mod tests {
         };
         with(&|o| o.channel_id = "1234567891".into());
         with(&|o| o.slug = CampaignSlug::parse("winter-coupo").unwrap());
-        with(&|o| o.step = "n".into());
+        with(&|o| o.step = StepName::parse("n").ok());
         with(&|o| o.due_at = Instant::from_millis(1_796_374_800_001));
         with(&|o| o.run = Run::Scheduled(1));
         with(&|o| o.run = Run::Test(Instant::from_millis(0)));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::campaign::Campaign;
+use super::campaign::{Campaign, Dispatch, VariantShare};
+use super::drip::{Drip, Happening, Start};
 use super::id::CampaignSlug;
 use super::policy::{CapWindow, Policy};
 use super::segment::rule::{Condition, Rule};
@@ -24,10 +25,11 @@ pub struct Lookback {
 }
 
 impl Lookback {
-    /// Of an account's policy and campaigns, and the rules of all segments.
+    /// Of an account's policy, campaigns and drips, and the rules of all segments.
     pub fn of<'a>(
         policy: &Policy,
         campaigns: impl Iterator<Item = &'a Campaign>,
+        drips: impl Iterator<Item = &'a Drip>,
         segments: impl Iterator<Item = &'a Rule>,
     ) -> Self {
         let mut found = Self::default();
@@ -36,8 +38,12 @@ impl Lookback {
         segments.for_each(|rule| found.look(rule));
         for campaign in campaigns {
             found.look(&campaign.audience);
-            window = window.max(campaign.once.unwrap_or_default());
+            window = window.max(campaign.dispatch.once.unwrap_or_default());
             late = late.max(campaign.schedule.grace);
+        }
+        for drip in drips {
+            window = window.max(found.look_through(drip));
+            late = late.max(drip.grace);
         }
         // What is planned late by its grace looks back from when it was due.
         let all = [window.max(found.sends), late, SLACK].map(Span::as_millis);
@@ -48,6 +54,31 @@ impl Lookback {
     /// Whether whoever keeps this much can answer what `other` asks.
     pub fn covers(&self, other: &Self) -> bool {
         self.sends >= other.sends && self.events >= other.events && self.ever.is_superset(&other.ever)
+    }
+
+    /// What either can ask.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        self.sends = self.sends.max(other.sends);
+        self.events = self.events.max(other.events);
+        self.ever.extend(other.ever);
+        self
+    }
+
+    /// All rules of a drip; gives the longest `once` of its steps.
+    fn look_through(&mut self, drip: &Drip) -> Span {
+        if let Start::Event(Happening::Event { count: Some(count), .. }) = &drip.start {
+            self.events = self.events.max(count.within.unwrap_or_default());
+        }
+        let of_steps = drip.steps.iter().map(|step| &step.segment);
+        [&drip.entry, &drip.stop].into_iter().chain(of_steps).flatten().for_each(|rule| self.look(rule));
+        let sends: Vec<&Dispatch> = drip.steps.iter().filter_map(|step| step.dispatch()).collect();
+        for arm in sends.iter().flat_map(|dispatch| &dispatch.variants) {
+            if let VariantShare::Branch(rule) = &arm.share {
+                self.look(rule);
+            }
+        }
+        sends.iter().filter_map(|dispatch| dispatch.once).max().unwrap_or_default()
     }
 
     fn look(&mut self, rule: &Rule) {

@@ -11,6 +11,7 @@ use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{ActRow, BatchEnding, Halt, OccurrenceFilter, Priority, StoreError, Write};
 
 use super::Engine;
+use super::drips::FallenStep;
 use super::words::{Subject, outcome_words};
 
 /// An answer that was thought about, or why there is none.
@@ -85,15 +86,21 @@ impl Engine {
             let idle = lang.pick("停止していません。", "the account is not stopped.");
             return Ok(Err(conflict(if behind { clock } else { idle.into() })));
         }
-        let due = self.fallen_due(now);
-        let list: Vec<_> = due.iter().map(|(slug, at)| json!({ "campaign": slug, "due_at": at })).collect();
-        let json = json!({ "fell_due": list, "started": choice.is_some() || due.is_empty() });
-        if choice.is_none() && !due.is_empty() {
-            return Ok(Ok(Answer { text: self.ask_about(&due, accept_clock, lang), json, exit: 3 }));
+        let (due, steps) = (self.fallen_due(now), self.fallen_steps(now));
+        let of_campaigns = due.iter().map(|(slug, at)| json!({ "campaign": slug, "due_at": at }));
+        let of_drips = steps.iter().map(
+            |one| json!({ "drip": one.drip, "step": one.step, "due_at": one.due_at, "friends": one.friends }),
+        );
+        let list: Vec<_> = of_campaigns.chain(of_drips).collect();
+        let nothing = list.is_empty();
+        let json = json!({ "fell_due": list, "started": choice.is_some() || nothing });
+        if choice.is_none() && !nothing {
+            return Ok(Ok(Answer { text: self.ask_about(&due, &steps, accept_clock, lang), json, exit: 3 }));
         }
         let mut writes = vec![Write::Stopped(None), Write::AccountPaused(None)];
         let choice = if choice == Some(DueChoice::Skip) {
             writes.extend(self.skip_due(&due, by));
+            writes.extend(self.skip_steps(now));
             "skip"
         } else {
             "judge"
@@ -124,8 +131,19 @@ impl Engine {
     }
 
     /// What fell due, and how to choose.
-    fn ask_about(&self, due: &[(CampaignSlug, Instant)], accept_clock: bool, lang: Lang) -> String {
-        let lines: Vec<String> = due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
+    fn ask_about(
+        &self,
+        due: &[(CampaignSlug, Instant)],
+        steps: &[FallenStep],
+        accept_clock: bool,
+        lang: Lang,
+    ) -> String {
+        let mut lines: Vec<String> =
+            due.iter().map(|(slug, at)| format!("  {}  {slug}", self.at(*at))).collect();
+        lines.extend(steps.iter().map(|one| {
+            let friends = lang.pick(format!("{}人", one.friends), format!("{} friends", one.friends));
+            format!("  {}  {} / {}  {friends}", self.at(one.due_at), one.drip, one.step)
+        }));
         let head = lang.pick("止まっている間に配信時刻を過ぎたもの:", "fell due meanwhile:");
         let start = if accept_clock { "haishin start --accept-clock" } else { "haishin start" };
         let tail = lang.pick(
@@ -250,7 +268,9 @@ impl Engine {
             .filter(|run| run.row.campaign == *campaign && run.row.state.is_open())
             .map(|run| run.row.id)
             .collect();
-        if open.is_empty() {
+        let now = self.deps.clock.now();
+        let (waited, ends) = self.end_waits(campaign, now);
+        if open.is_empty() && waited == 0 {
             return Ok(Err(not_found(match lang {
                 Lang::Ja => format!(
                     "{campaign} に送信中のものはありません。今後の配信を止めるには: haishin campaign pause {campaign}"
@@ -260,8 +280,9 @@ impl Engine {
                 ),
             })));
         }
-        let (mut sent, mut possibly, mut released) = (0, 0, 0);
+        let (mut sent, mut possibly, mut released) = (0, 0, waited);
         let mut writes = vec![self.act(by, "cancel", campaign.as_str(), "")];
+        writes.extend(ends);
         for id in open {
             let Some(run) = self.state.runs.get_mut(&id) else { continue };
             let reason = Reason::CancelledByPerson { by: by.into() };

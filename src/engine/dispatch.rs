@@ -31,15 +31,20 @@ const UNLIMITED_STRIDE: u32 = 400;
 
 /// A request's permission to leave, asked for once more when it does: between the decision and the network lie a
 /// token that may have to be issued, and a process that may be stopped for a day.
-struct Leave {
+pub(super) struct Leave {
     decided: Reading,
     deadline: Option<Instant>,
     quiet: Option<QuietHours>,
 }
 
 impl Leave {
+    /// At any time, as long as it is soon.
+    pub(super) const fn soon(decided: Reading) -> Self {
+        Self { decided, deadline: None, quiet: None }
+    }
+
     /// The lease, the key's age and the owner's own will were looked at when it was decided, with time to spare.
-    fn is_allowed(&self, clock: &Reading) -> bool {
+    pub(super) fn is_allowed(&self, clock: &Reading) -> bool {
         let Reading { now, boot } = &self.decided;
         clock.age(*now, &boot.boot_id, boot.since_boot) <= super::LEASE_MARGIN
             && self.deadline.is_none_or(|deadline| clock.now < deadline)

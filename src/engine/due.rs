@@ -14,6 +14,7 @@ use crate::domain::schedule::{Delay, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, Priority, StoreError, Write};
 
+use super::jobs::Job;
 use super::quota::{ASK_AGAIN, Numbers};
 use super::{Active, Engine};
 
@@ -36,7 +37,7 @@ pub(super) struct Due {
 }
 
 impl Engine {
-    /// Plans one occurrence of what is due, the first in the order of precedence: the next turn plans the next, after
+    /// Plans one thing of what is due, the first in the order of precedence: the next turn plans the next, after
     /// it has renewed the lease, heard what came in, and sent on.
     pub(super) async fn plan(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
@@ -48,9 +49,9 @@ impl Engine {
             self.next_due = Some(clock.now + LOOK_AGAIN);
             return Ok(());
         }
-        let dues = self.dues(clock.now).into_iter().filter(|due| !self.waiting.contains(&due.campaign.slug));
-        let first = dues.min_by(|a, b| plan::precedence(&a.campaign).cmp(&plan::precedence(&b.campaign)));
-        let Some(due) = first else {
+        self.start_by_date(clock.now).await?;
+        self.expire_tags(clock.now).await?;
+        let Some((slug, job)) = self.first_job(clock.now) else {
             if !std::mem::take(&mut self.waiting).is_empty() {
                 // What waits for LINE's numbers is looked at again when they may have come.
                 self.next_due = Some(self.first_due_ahead(clock.now).min(clock.now + ASK_AGAIN));
@@ -59,17 +60,20 @@ impl Engine {
             self.next_due = Some(self.first_due_after(clock.now));
             return Ok(());
         };
-        let sends = due.instants.iter().any(|(_, verdict)| *verdict == Verdict::Run);
         let facts = match self.quota_numbers(&clock).await? {
             Numbers::Known(facts) => facts,
-            Numbers::Asked if sends => {
+            Numbers::Asked if self.sends(&job) => {
                 self.next_due = Some(clock.now + LOOK_AGAIN);
                 return Ok(());
             }
             Numbers::Asked => plan::Quota::Unreadable,
         };
-        let slug = due.campaign.slug.clone();
-        if !self.plan_one(due, facts).await? {
+        let done = match job {
+            Job::Campaign(due) => self.plan_one(*due, facts).await?,
+            Job::Step(due, friends) => self.plan_step(&due, &friends, facts).await?,
+            Job::TakeUp(parent) => self.take_up(parent, facts).await?,
+        };
+        if !done {
             // It must not keep those behind it waiting as well: it has its turn again when all have been looked at.
             self.waiting.insert(slug);
         }
@@ -111,10 +115,14 @@ impl Engine {
         let _slice = turnstile.slice().await;
         let mut writes = Vec::new();
         for at in &missed {
-            let mut row =
-                self.blank_row(campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let mut row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
             row.reason = Some(Reason::NotCaughtUp);
-            tracing::warn!(account = %self.slug, campaign = %campaign.slug, due_at = %at, "missed");
+            tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, due_at = %at, "missed");
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
                 variants: Vec::new(),
@@ -127,7 +135,7 @@ impl Engine {
 
     /// The campaign's row with `at` as its last planned instant.
     pub(super) fn planned(&mut self, campaign: &Campaign, at: Instant) -> Option<Write> {
-        let row = self.state.campaigns.get_mut(&campaign.slug)?;
+        let row = self.state.campaigns.get_mut(&campaign.dispatch.slug)?;
         row.last_planned_at = Some(row.last_planned_at.map_or(at, |last| last.max(at)));
         Some(Write::Campaign(row.clone()))
     }
@@ -140,7 +148,7 @@ impl Engine {
         }
         let mut changed = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let known = self.state.campaigns.get(&campaign.slug);
+            let known = self.state.campaigns.get(&campaign.dispatch.slug);
             let digest = schedule_digest(campaign);
             if known.is_some_and(|row| row.schedule_digest == digest) || (campaign.draft && known.is_none()) {
                 continue;
@@ -152,20 +160,30 @@ impl Engine {
         }
         for row in self.state.campaigns.values().filter(|row| row.schedule_digest != UNSCHEDULED) {
             let campaign = self.active.configuration.campaigns.get(&row.campaign);
-            if campaign.is_none_or(|campaign| campaign.account != self.slug) {
+            let drip = self.active.configuration.drips.get(&row.campaign);
+            if campaign.is_none_or(|campaign| campaign.dispatch.account != self.slug)
+                && drip.is_none_or(|drip| drip.account != self.slug)
+            {
                 changed.push(CampaignRow { schedule_digest: UNSCHEDULED, ..row.clone() });
             }
         }
-        self.commit(Priority::Freeze, changed.iter().cloned().map(Write::Campaign).collect()).await?;
+        let (rows, started) = self.activate_drips().await?;
+        changed.extend(rows);
+        let mut writes: Vec<Write> = changed.iter().cloned().map(Write::Campaign).collect();
+        if !started.is_empty() {
+            writes.push(Write::Enrollments(started.clone()));
+        }
+        self.commit(Priority::Freeze, writes).await?;
+        started.into_iter().for_each(|way| self.state.ways.put(way));
         self.state.campaigns.extend(changed.into_iter().map(|row| (row.campaign.clone(), row)));
         self.scheduled = Some(self.active.version);
-        Ok(())
+        self.migrate_drips().await
     }
 
     fn fresh_row(&self, campaign: &Campaign) -> CampaignRow {
         CampaignRow {
-            campaign: campaign.slug.clone(),
-            step: String::new(),
+            campaign: campaign.dispatch.slug.clone(),
+            step: None,
             schedule_digest: schedule_digest(campaign),
             activated_at: self.active.activated_at,
             last_planned_at: None,
@@ -185,7 +203,8 @@ impl Engine {
     /// What is due at `now` and not planned yet, judged.
     pub(super) fn dues(&self, now: Instant) -> Vec<Due> {
         let open = |campaign: &&Campaign| {
-            !campaign.draft && self.state.campaigns.get(&campaign.slug).is_none_or(|row| row.paused.is_none())
+            !campaign.draft
+                && self.state.campaigns.get(&campaign.dispatch.slug).is_none_or(|row| row.paused.is_none())
         };
         let mut dues = Vec::new();
         for campaign in campaigns_of(&self.active, &self.slug).filter(open) {
@@ -193,7 +212,7 @@ impl Engine {
             if instants.is_empty() {
                 continue;
             }
-            let resumed = self.resumed.get(&campaign.slug).copied().unwrap_or(Instant::MIN);
+            let resumed = self.resumed.get(&campaign.dispatch.slug).copied().unwrap_or(Instant::MIN);
             let up_since = self.up_since.max(resumed);
             let delay = Delay { quiet_hours: self.quiet_hours(campaign), up_since };
             let judged = judge(&campaign.schedule, &instants, delay, now);
@@ -216,7 +235,7 @@ impl Engine {
             if instants.len() > MOST_MISSED {
                 instants.drain(..instants.len() - MOST_MISSED);
                 let due_at = instants.first().copied().unwrap_or(now);
-                tracing::warn!(account = %self.slug, campaign = %campaign.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
+                tracing::warn!(account = %self.slug, campaign = %campaign.dispatch.slug, %due_at, "too many missed instants to record each: those before this one are passed over");
                 return instants;
             }
             if from == after {
@@ -228,7 +247,7 @@ impl Engine {
 
     /// Nothing at or before this instant is due: the later of last planned and activation.
     fn due_after(&self, campaign: &Campaign) -> Instant {
-        let row = self.state.campaigns.get(&campaign.slug);
+        let row = self.state.campaigns.get(&campaign.dispatch.slug);
         let planned = row.and_then(|row| row.last_planned_at).unwrap_or(Instant::MIN);
         let activated = row.map_or(self.active.activated_at, |row| row.activated_at);
         planned.max(activated)
@@ -237,12 +256,17 @@ impl Engine {
     /// Whether a one-shot already had this run.
     pub(super) async fn has_run(&self, campaign: &Campaign) -> Result<bool, StoreError> {
         let When::Once(_) = campaign.schedule.when else { return Ok(false) };
-        let last = self.deps.store.last_run(self.account, &campaign.slug, campaign.rerun).await?;
+        let last = self.deps.store.last_run(self.account, &campaign.dispatch.slug, campaign.rerun).await?;
         Ok(last.is_some())
     }
 
     fn first_due_after(&self, now: Instant) -> Instant {
         let mut first = now + Span::from_days(1);
+        let others = [self.next_date(), self.next_look(now), self.state.first_expiry, self.next_step(now)];
+        for at in others.into_iter().flatten() {
+            // Due already, yet not dealt with: something that cannot be foretold holds it.
+            first = first.min(if at > now { at } else { now + LOOK_AGAIN });
+        }
         for campaign in campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft) {
             let next = campaign.schedule.when.next_after(self.due_after(campaign));
             let Some(next) = next else { continue };
@@ -260,8 +284,10 @@ impl Engine {
     /// The first due instant after `now`, or a day later.
     fn first_due_ahead(&self, now: Instant) -> Instant {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
-        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now)).min();
-        first.unwrap_or(now + Span::from_days(1))
+        let first = campaigns.filter_map(|campaign| campaign.schedule.when.next_after(now));
+        let others = [self.next_date(), self.next_look(now), self.state.first_expiry];
+        let others = others.into_iter().flatten().chain(self.state.ways.next_due_after(now));
+        first.chain(others).filter(|at| *at > now).min().unwrap_or(now + Span::from_days(1))
     }
 
     /// What fell due up to `now` and was not planned, whatever stands in the way.
@@ -269,7 +295,7 @@ impl Engine {
         let campaigns = campaigns_of(&self.active, &self.slug).filter(|campaign| !campaign.draft);
         campaigns
             .flat_map(|campaign| {
-                self.instants(campaign, now).into_iter().map(|at| (campaign.slug.clone(), at))
+                self.instants(campaign, now).into_iter().map(|at| (campaign.dispatch.slug.clone(), at))
             })
             .collect()
     }
@@ -280,8 +306,12 @@ impl Engine {
         for (slug, at) in due {
             let Some(campaign) = self.active.configuration.campaigns.get(slug).cloned() else { continue };
             writes.extend(self.ensure_campaign_row(slug));
-            let mut row =
-                self.blank_row(&campaign, *at, OccurrenceState::Missed, RunKind::Scheduled(campaign.rerun));
+            let mut row = self.blank_row(
+                &campaign.dispatch,
+                *at,
+                OccurrenceState::Missed,
+                RunKind::Scheduled(campaign.rerun),
+            );
             row.reason = Some(Reason::SkippedByPerson { by: by.into() });
             writes.push(Write::Occurrence(Box::new(NewOccurrence {
                 row,
@@ -295,7 +325,7 @@ impl Engine {
 
     /// The hours without sends that bind a campaign.
     pub(super) fn quiet_hours(&self, campaign: &Campaign) -> Option<&QuietHours> {
-        self.config()?.policy.quiet_hours_for(&campaign.category, campaign.immediate)
+        self.config()?.policy.quiet_hours_for(&campaign.dispatch.category, campaign.dispatch.immediate)
     }
 }
 
@@ -304,11 +334,11 @@ pub(super) fn campaigns_of<'a>(
     active: &'a Active,
     account: &'a crate::domain::id::AccountSlug,
 ) -> impl Iterator<Item = &'a Campaign> {
-    active.configuration.campaigns.values().filter(move |campaign| campaign.account == *account)
+    active.configuration.campaigns.values().filter(move |campaign| campaign.dispatch.account == *account)
 }
 
 /// The digest of no schedule at all.
-const UNSCHEDULED: [u8; 32] = [0; 32];
+pub(super) const UNSCHEDULED: [u8; 32] = [0; 32];
 
 /// What tells one schedule from another; a draft has none.
 fn schedule_digest(campaign: &Campaign) -> [u8; 32] {

@@ -7,7 +7,7 @@ use crate::audience::Index;
 use crate::domain::effect::{DedupeId, Effect, Entry};
 use crate::domain::friend::Friend;
 use crate::domain::id::{FriendId, Seq};
-use crate::store::{InboxRow, Priority, StoreError, Write};
+use crate::store::{InboxRow, NewInbox, Priority, StoreError, Write};
 
 use super::Engine;
 use super::beside::beside;
@@ -23,14 +23,13 @@ const BULK: usize = 1_000;
 const FOLD_A_SLICE: u32 = 2_000;
 /// Journal entries looked through for them: events change no row.
 const FOLD_SPAN: i64 = 20_000;
-/// What an import calls itself in the inbox.
-const IMPORT: &str = "import";
 
 impl Engine {
     /// Applies one slice of the inbox: entries, identities, strays and the deletion of the rows in one transaction.
     /// Gives the number of rows, 0 once nothing waits.
     pub(super) async fn apply_inbox(&mut self) -> Result<u64, StoreError> {
         let rows = self.inbox_slice().await?;
+        self.gauge_inbox_lag(rows.first().map(|row| row.received_at));
         if rows.is_empty() {
             self.gauge_inbox(0);
             if std::mem::take(&mut self.applied_at_a_stretch) >= BULK {
@@ -45,17 +44,18 @@ impl Engine {
             if ids.is_empty() { HashSet::new() } else { self.deps.store.known(self.account, &ids).await? };
         let consumed: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let applied = consumed.len() as u64;
-        let imported = rows.iter().any(|row| row.source == IMPORT).then(|| self.deps.clock.now());
+        let imported = rows.iter().any(|row| row.source == NewInbox::IMPORT).then(|| self.deps.clock.now());
         let numbered = number(rows, known, &self.state.index, self.state.row.journal_seq);
-        let Numbered { entries, fresh, strays } = numbered;
+        let Numbered { entries, fresh, strays, told } = numbered;
         let last = entries.last().map(|entry| entry.seq);
         let astray = strays.len() as u64;
         let mut writes = vec![Write::ConsumeInbox(consumed)];
         if !entries.is_empty() {
             writes.push(Write::Entries(entries.clone()));
+            writes.extend(self.hear_drips(&entries, |entry| told.contains(&entry.seq)));
         }
         if !fresh.is_empty() {
-            writes.push(Write::Known { kind: "event".into(), ids: fresh });
+            writes.push(Write::Known(fresh));
         }
         if !strays.is_empty() {
             writes.push(Write::Strays(strays));

@@ -9,20 +9,25 @@ mod books;
 mod checkpoint;
 mod decide;
 mod dispatch;
+mod drips;
 mod due;
 mod export;
 mod freeze;
 mod inbox;
+mod jobs;
 mod look_up;
 mod measures;
 mod numbering;
 pub mod occurrences;
+pub mod outbox;
 mod past;
 mod preview;
 mod queries;
 mod quota;
+pub mod relay;
 pub mod retention;
 pub mod state;
+mod story;
 mod strays;
 mod test_send;
 pub mod ticket;
@@ -48,11 +53,13 @@ use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
+use crate::line::relay::{Passed, Relay};
 use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
+use crate::systems::Systems;
 use crate::text::Told;
 use state::State;
 use ticket::Ticket;
@@ -87,6 +94,10 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The way to systems that webhooks are handed on to.
+    pub relay: Arc<dyn Relay>,
+    /// The way to the shop's own systems.
+    pub systems: Arc<dyn Systems>,
     /// Shared between accounts.
     pub turnstile: Arc<Turnstile>,
     /// Where tickets lie.
@@ -121,6 +132,15 @@ pub enum Event {
         /// How long it took.
         took: Span,
     },
+    /// A webhook was handed on, or not.
+    Relayed {
+        /// Which row.
+        row: i64,
+        /// What became of it.
+        passed: Passed,
+    },
+    /// A request of the outbox came back.
+    Made(outbox::Made),
     /// LINE's numbers, asked for by this engine.
     Quota(Result<(Quota, u64), CallError>),
     /// Another configuration went live.
@@ -221,7 +241,7 @@ pub struct Engine {
     slug: AccountSlug,
     line: Arc<dyn Api>,
     active: Active,
-    /// How far back the running configuration looks.
+    /// How far back the running configuration looks, and those that something open follows.
     lookback: Lookback,
     fence: Fence,
     /// The number of the last transaction that this process knows to have landed.
@@ -247,6 +267,8 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    relay: relay::Desk,
+    outbox: outbox::Desk,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -265,7 +287,7 @@ pub struct Engine {
     draining: bool,
     attempts: TaskTracker,
     events: mpsc::Sender<Event>,
-    /// Old versions of the configuration that open occurrences were frozen under.
+    /// Old versions of the configuration that something open follows.
     versions: BTreeMap<VersionId, Arc<Configuration>>,
 }
 
@@ -320,6 +342,8 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            relay: relay::Desk::default(),
+            outbox: outbox::Desk::default(),
             state,
             rng,
             told_behind: None,
@@ -348,10 +372,12 @@ impl Engine {
         frozen.accounts.get(&self.slug)?.policy.quiet_hours.as_ref()
     }
 
-    /// Loads the versions that open occurrences were frozen under. One that this haishin cannot read any more is
+    /// Loads the versions that something open follows, and looks as far back as any of them. One that this haishin cannot read any more is
     /// stood in for by the running one.
     async fn load_versions(&mut self) -> Result<(), StoreError> {
-        let wanted: Vec<VersionId> = self.state.runs.values().map(|run| run.row.version).collect();
+        let runs = self.state.runs.values().map(|run| run.row.version);
+        let deferrals = self.state.deferrals.values().map(|deferral| deferral.version);
+        let wanted: BTreeSet<VersionId> = runs.chain(deferrals).chain(self.state.ways.versions()).collect();
         for version in wanted {
             if version == self.active.version || self.versions.contains_key(&version) {
                 continue;
@@ -362,6 +388,10 @@ impl Engine {
             let frozen = parsed.map_or_else(|| self.active.configuration.clone(), Arc::new);
             self.versions.insert(version, frozen);
         }
+        let older =
+            self.versions.values().filter_map(|older| Some(older.lookback(older.accounts.get(&self.slug)?)));
+        let running = self.config().map(|config| self.active.configuration.lookback(config));
+        self.lookback = running.into_iter().chain(older).reduce(Lookback::join).unwrap_or_default();
         Ok(())
     }
 
@@ -401,6 +431,7 @@ impl Engine {
         self.next_due = None;
         self.scheduled = None;
         self.inbox.clear();
+        self.outbox.forget();
         // An answer about the quota may have been lost with the turn, and with it what waited for it.
         self.quota = quota::Desk::default();
         self.deferred.clear();
@@ -455,7 +486,8 @@ impl Claimed {
                 engine.recover(error, &stop).await;
             }
             alive();
-            if engine.draining && engine.state.runs.values().all(|run| run.in_flight() == 0) {
+            let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
+            if engine.draining && answered && engine.relay.is_idle() && engine.outbox.is_idle() {
                 break;
             }
         }
@@ -476,6 +508,8 @@ impl Engine {
                     self.count_answer(attempt.answer.as_str(), took);
                     attempts.push((occurrence, batch, attempt));
                 }
+                Event::Relayed { row, passed } => self.hear_relayed(row, &passed),
+                Event::Made(made) => self.outbox.came_back(made),
                 Event::Quota(reading) => numbers = Some(reading),
                 Event::Activated { active, line } => self.activated(active, line),
                 Event::Ask(ask) => asks.push(ask),
@@ -483,8 +517,10 @@ impl Engine {
             }
         }
         self.renew_if_due().await?;
+        self.load_versions().await?;
         self.keep_sends().await?;
         self.activate_schedules().await?;
+        self.enter_drips().await?;
         let numbers_came = numbers.is_some();
         if let Some(reading) = numbers {
             // They are answered now, with whatever came: LINE may hang for longer than a person waits.
@@ -492,8 +528,10 @@ impl Engine {
             self.quota_came(reading).await?;
         }
         self.hear(attempts).await?;
+        self.hear_outbox().await?;
         self.hear_look_ups(look_ups).await?;
         let applied = self.apply_inbox().await?;
+        self.enter_drips().await?;
         self.answer_look_ups(applied);
         for ask in asks {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
@@ -505,11 +543,12 @@ impl Engine {
         self.continue_exports();
         if self.deps.mode == Mode::Daemon && !self.draining {
             self.watch_clock();
-            self.load_versions().await?;
             self.plan().await?;
             self.open_strides().await?;
             self.dispatch().await?;
+            self.dispatch_outbox().await?;
         }
+        self.relay().await?;
         self.gauge_state();
         self.fold().await?;
         self.checkpoint().await?;
@@ -522,8 +561,7 @@ impl Engine {
             self.line = line;
         }
         self.next_due = None;
-        let lookback = self.config().map(|config| self.active.configuration.lookback(config));
-        self.lookback = lookback.unwrap_or_default();
+        self.relay.count_anew();
         self.bucket.set_rate(self.rate());
     }
 
@@ -565,6 +603,8 @@ impl Engine {
         }
         if self.deps.mode == Mode::Daemon {
             wait = wait.min(self.next_send(&clock));
+            wait = self.next_relay(clock.boot.since_boot).map_or(wait, |relay| wait.min(relay));
+            wait = self.next_outbox(&clock).map_or(wait, |outbox| wait.min(outbox));
         }
         if !self.exports.is_empty() {
             wait = wait.min(export::READER);

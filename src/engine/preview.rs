@@ -14,7 +14,7 @@ use crate::protocol::Answer;
 
 use super::Engine;
 use super::acts::Answered;
-use super::decide::When;
+use super::decide::Candidate;
 use super::due::campaigns_of;
 use super::freeze::detail;
 use super::words::{Subject, exclusion_words};
@@ -42,8 +42,8 @@ impl Engine {
         let mut sends = self.sends_at(now).await?;
         let (mut texts, mut list) = (Vec::new(), Vec::new());
         for (n, (campaign, due, effective)) in self.candidates(wanted, now).into_iter().enumerate() {
-            let when = When { due, effective, now };
-            let decided = self.decide(&campaign, &policy, when, sends.clone(), quota).await;
+            let candidate = Candidate::of(&campaign, self.active.version, due, effective);
+            let decided = self.decide(&candidate, &policy, now, sends.clone(), quota).await;
             let (decision, mut reserve) = match decided {
                 Ok(decided) => decided,
                 Err(failure) => return Ok(Err(failure)),
@@ -87,17 +87,18 @@ impl Engine {
                 }
             }
         } else {
-            let named =
-                campaigns_of(&self.active, &self.slug).filter(|campaign| wanted.contains(&campaign.slug));
+            let named = campaigns_of(&self.active, &self.slug)
+                .filter(|campaign| wanted.contains(&campaign.dispatch.slug));
             candidates.extend(named.map(|campaign| (campaign.clone(), now, now)));
         }
-        candidates.sort_by(|a, b| plan::precedence(&a.0).cmp(&plan::precedence(&b.0)));
+        candidates.sort_by(|a, b| plan::precedence(&a.0.dispatch).cmp(&plan::precedence(&b.0.dispatch)));
         candidates
     }
 
     fn decision_text(&self, campaign: &Campaign, due: Instant, decision: &Decision, lang: Lang) -> String {
         let words = self.words(lang);
-        let mut lines = vec![format!("{} {}  ({})", words.at(due), campaign.title, campaign.slug)];
+        let mut lines =
+            vec![format!("{} {}  ({})", words.at(due), campaign.dispatch.title, campaign.dispatch.slug)];
         lines.push(format!("  {} {}", lang.pick("条件に一致", "matched"), decision.matched.len()));
         for (exclusion, friends) in &decision.exclusions {
             lines.push(format!("   − {} {}", exclusion_words(exclusion, lang), friends.len()));
@@ -116,7 +117,7 @@ impl Engine {
             Verdict::Refuse(refusal) => lines.push(format!(
                 "  ✗ {}: {}",
                 lang.pick("見送り", "refused"),
-                words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug))
+                words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.dispatch.slug))
             )),
             Verdict::Wait(wait) => {
                 lines.push(format!("  … {}: {}", lang.pick("待機", "waits"), words.wait(*wait)))
@@ -138,13 +139,13 @@ impl Engine {
         let verdict = match &decision.verdict {
             Verdict::Send => json!({ "send": true }),
             Verdict::Refuse(refusal) => {
-                let text = words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.slug));
+                let text = words.reason(&refusal.clone().into(), Subject::Campaign(&campaign.dispatch.slug));
                 json!({ "send": false, "refused": text, "why": refusal })
             }
             Verdict::Wait(wait) => json!({ "send": false, "waits": words.wait(*wait), "why": wait }),
         };
         let Some(object) = json.as_object_mut() else { return json };
-        object.insert("campaign".into(), json!(campaign.slug));
+        object.insert("campaign".into(), json!(campaign.dispatch.slug));
         object.insert("due_at".into(), json!(due));
         object.insert("recipients".into(), json!(decision.recipients()));
         object.insert("verdict".into(), verdict);

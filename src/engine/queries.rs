@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::domain::attribute::Value;
 use crate::domain::campaign::Campaign;
 use crate::domain::delivery::Outcome;
-use crate::domain::friend::Status;
 use crate::domain::id::{CampaignSlug, SegmentSlug};
 use crate::domain::segment::rule::Rule;
 use crate::domain::sends::Sends;
@@ -17,6 +15,7 @@ use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
+use super::outbox::LATE;
 use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
@@ -33,6 +32,10 @@ impl Engine {
             self.begin_export(segment, now, lang, (rows, answer));
             return Ok(());
         }
+        if let Command::FriendShow { friend } = &command {
+            self.tell_of_friend(friend, lang, answer).await;
+            return Ok(());
+        }
         let answered = self.decide_answer(command, lang, &by).await?;
         // A client that hung up needs no answer.
         let _ = answer.send(answered);
@@ -47,7 +50,6 @@ impl Engine {
                 let sends = self.sends_at(now).await?;
                 Ok(self.segment_count(&segments, &sends, now, lang))
             }
-            Command::FriendShow { friend } => self.friend_show(&friend, lang).await,
             Command::FriendStrays { limit, forget } => self.strays(by, limit, forget, lang).await,
             Command::CampaignList => Ok(Ok(self.campaign_list(lang))),
             Command::CampaignNext { campaign, from, until } => {
@@ -62,6 +64,16 @@ impl Engine {
             Command::CampaignTestSend { campaign, to, variant } => {
                 self.test_send(by, &campaign, &to, variant.as_deref(), lang).await
             }
+            Command::DripList => self.drip_list(lang).await,
+            Command::DripShow { drip } => self.drip_show(&drip, lang).await,
+            Command::DripPause { drip } => match self.known_drip(&drip, lang) {
+                Ok(()) => self.pause(by, &drip, lang).await,
+                Err(failure) => Ok(Err(failure)),
+            },
+            Command::DripResume { drip } => match self.known_drip(&drip, lang) {
+                Ok(()) => self.resume(by, &drip, lang).await,
+                Err(failure) => Ok(Err(failure)),
+            },
             Command::OccurrenceList { campaign, limit } => self.occurrence_list(campaign, limit, lang).await,
             Command::OccurrenceShow { occurrence } => self.occurrence_show(occurrence, lang).await,
             Command::OccurrenceResolve { occurrence, resolution } => {
@@ -73,7 +85,11 @@ impl Engine {
             Command::Plan { .. }
             | Command::Apply { .. }
             | Command::Import
-            | Command::SegmentExport { .. } => Ok(Err(Failure {
+            | Command::TokenCreate { .. }
+            | Command::TokenList
+            | Command::TokenRevoke { .. }
+            | Command::SegmentExport { .. }
+            | Command::FriendShow { .. } => Ok(Err(Failure {
                 code: "invalid".into(),
                 message: "this command belongs to the node, not to one account".into(),
             })),
@@ -91,10 +107,12 @@ impl Engine {
 
     /// A campaign of this account in the running configuration.
     pub(super) fn own_campaign(&self, campaign: &CampaignSlug, lang: Lang) -> Result<&Campaign, Failure> {
-        campaigns_of(&self.active, &self.slug).find(|known| known.slug == *campaign).ok_or_else(|| {
-            let known = campaigns_of(&self.active, &self.slug).map(|known| known.slug.as_str());
-            not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known))
-        })
+        campaigns_of(&self.active, &self.slug).find(|known| known.dispatch.slug == *campaign).ok_or_else(
+            || {
+                let known = campaigns_of(&self.active, &self.slug).map(|known| known.dispatch.slug.as_str());
+                not_found(no_such(lang, "キャンペーン", "campaign", campaign.as_str(), known))
+            },
+        )
     }
 
     /// A campaign of this account, or one that it once had.
@@ -109,18 +127,27 @@ impl Engine {
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
         let strays = self.deps.store.stray_count(self.account).await?;
+        let lanes = self.deps.store.outbox_lanes(self.account).await?;
         let now = self.deps.clock.now();
         let words = self.words(lang);
         let halt = |halt: Option<&Halt>| halt.map(|halt| words.halt_json(halt, Subject::Account));
         let open: Vec<_> = state.runs.values().map(|run| self.run_json(run, lang)).collect();
-        let json = json!({
+        let mut json = json!({
             "account": self.slug, "now": now, "friends": state.index.len(), "following": state.index.following().len(),
             "stopped": halt(state.row.stopped.as_ref()), "paused": halt(state.row.paused.as_ref()),
             "clock_behind": self.clock_behind(now), "inbox": inbox, "strays": strays,
             "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
-            "seen_at": state.seen_at,
+            "seen_at": state.seen_at, "outbox": self.outbox_json(&lanes, lang),
         });
+        let relay = match self.config().and_then(|config| config.relay.as_ref()) {
+            Some(relay) => Some((relay.replies, self.deps.store.relay_waiting(self.account).await?)),
+            None => None,
+        };
+        if let Some((replies, waiting)) = relay {
+            json["relay"] =
+                json!({ "replies": replies.as_str(), "waiting": waiting.rows, "oldest": waiting.oldest });
+        }
         let mut lines = vec![match lang {
             Lang::Ja => format!(
                 "{}  {}  友だち {}人（届く {}）  設定 版{}",
@@ -159,6 +186,17 @@ impl Engine {
                 format!("  ⚠ 宛先不明の変更 {strays}件  → haishin friend strays"),
                 format!("  ⚠ changes that named no friend: {strays}  → haishin friend strays"),
             ));
+        }
+        if let Some((_, waiting)) = relay.filter(|(_, waiting)| waiting.rows > 0) {
+            let oldest = waiting.oldest.map_or_else(String::new, |oldest| self.at(oldest));
+            lines.push(lang.pick(
+                format!("  転送待ちのWebhook {}件（最も古いもの {oldest}）", waiting.rows),
+                format!("  webhooks to be handed on: {} (the oldest of {oldest})", waiting.rows),
+            ));
+        }
+        for late in lanes.iter().filter(|lane| now - lane.oldest >= LATE) {
+            exit = 3;
+            lines.push(self.outbox_line(late, lang));
         }
         for run in state.runs.values() {
             let row = &run.row;
@@ -231,56 +269,6 @@ impl Engine {
         })
     }
 
-    async fn friend_show(&self, text: &str, lang: Lang) -> Answered {
-        let id = match self.find_friend(text, lang) {
-            Ok(id) => id,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        // Rows may lag behind the journal by what is not folded yet: apply the rest here.
-        let rows = self.deps.store.friends_by_id(self.account, &[id]).await?;
-        let mut friend = rows.into_iter().next();
-        let rest = self.deps.store.entries(self.account, self.state.row.folded_seq, u32::MAX).await?;
-        for entry in rest.iter().filter(|entry| entry.friend == id) {
-            if let (None, crate::domain::effect::Effect::Joined { user }) = (&friend, &entry.effect) {
-                friend = Some(crate::domain::friend::Friend::new(id, *user, entry.at));
-            }
-            if let Some(friend) = friend.as_mut() {
-                friend.apply(entry);
-            }
-        }
-        let Some(friend) = friend else {
-            return Ok(Err(not_found(text.to_owned())));
-        };
-        let json = serde_json::to_value(&friend).unwrap_or_default();
-        let status = match friend.status {
-            Status::Following => lang.pick("友だち", "following"),
-            Status::Blocked => lang.pick("ブロック中", "blocked"),
-        };
-        let user = friend.user.map_or_else(String::new, |user| user.to_string());
-        let mut lines = vec![format!("{user}  {status}")];
-        if let Some(external) = &friend.external_id {
-            lines.push(format!("  {}  {external}", lang.pick("顧客ID", "external id")));
-        }
-        if let Some(at) = friend.followed_at {
-            lines.push(format!("  {}  {}", lang.pick("友だち追加", "followed"), self.at(at)));
-        }
-        for (tag, at) in &friend.tags {
-            lines.push(format!("  {}  {tag}  {}", lang.pick("タグ", "tag"), self.at(*at)));
-        }
-        for (name, value) in &friend.attributes {
-            let value = match value {
-                Value::Text(text) => text.to_string(),
-                Value::Integer(whole) => whole.to_string(),
-                Value::Number(double) => double.to_string(),
-                Value::Boolean(flag) => flag.to_string(),
-                Value::Date(day) => day.to_string(),
-                Value::Instant(at) => self.at(*at),
-            };
-            lines.push(format!("  {}  {name} = {value}", lang.pick("属性", "attribute")));
-        }
-        Ok(Ok(Answer { text: lines.join("\n"), json, exit: 0 }))
-    }
-
     fn campaign_list(&self, lang: Lang) -> Answer {
         let now = self.deps.clock.now();
         let mut table = Table::new(&[
@@ -293,27 +281,29 @@ impl Engine {
         let words = self.words(lang);
         let (mut rows, mut halts) = (Vec::new(), Vec::new());
         for campaign in campaigns_of(&self.active, &self.slug) {
-            let row = self.state.campaigns.get(&campaign.slug);
+            let row = self.state.campaigns.get(&campaign.dispatch.slug);
             let paused = row.and_then(|row| row.paused.as_ref());
             let (state, shown) = match paused {
                 _ if campaign.draft => ("draft", lang.pick("下書き", "draft")),
                 Some(_) => ("paused", lang.pick("一時停止", "paused")),
                 None => ("active", lang.pick("有効", "active")),
             };
-            let of = Subject::Campaign(&campaign.slug);
-            halts.extend(paused.map(|halt| format!("\n⚠ {} {}", campaign.slug, words.halt(halt, of))));
+            let of = Subject::Campaign(&campaign.dispatch.slug);
+            halts.extend(
+                paused.map(|halt| format!("\n⚠ {} {}", campaign.dispatch.slug, words.halt(halt, of))),
+            );
             let next = campaign.schedule.when.next_after(now);
             table.row(vec![
-                campaign.slug.to_string(),
+                campaign.dispatch.slug.to_string(),
                 shown.to_owned(),
                 next.map_or("–".to_owned(), |at| self.at(at)),
-                campaign.category.to_string(),
-                campaign.title.clone(),
+                campaign.dispatch.category.to_string(),
+                campaign.dispatch.title.clone(),
             ]);
             rows.push(json!({
-                "campaign": campaign.slug, "title": campaign.title, "state": state, "next_due_at": next,
-                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.category,
-                "priority": campaign.priority,
+                "campaign": campaign.dispatch.slug, "title": campaign.dispatch.title, "state": state, "next_due_at": next,
+                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.dispatch.category,
+                "priority": campaign.dispatch.priority,
             }));
         }
         let text = table.render() + &halts.concat();

@@ -4,7 +4,7 @@
 use crate::domain::id::{AccountId, Seq};
 use crate::domain::policy::Cutoffs;
 use crate::domain::time::{Instant, Span};
-use crate::store::{Priority, Prune, Store, StoreError, Write};
+use crate::store::{ANSWERS_KEPT, Priority, Prune, Store, StoreError, Write};
 
 use super::{Engine, Mode};
 
@@ -112,11 +112,16 @@ impl Pruner {
             return Ok(Step::Rest);
         }
         let Cutoffs { webhook_ids, batches, sets, .. } = facts.cutoffs;
-        // Batches before sets: an occurrence loses them in this order.
+        // Batches before sets: an occurrence loses them in this order. Requests that were given up are asked for as batches are.
         let into_day = facts.now.as_millis().rem_euclid(MERGE_DAILY.as_millis());
-        let kinds = [Some(Prune::Chunks), Some(Prune::Merge(facts.now - Span::from_millis(into_day)))];
+        let kinds = [
+            Some(Prune::Chunks),
+            Some(Prune::ApiAnswers(facts.now - ANSWERS_KEPT)),
+            Some(Prune::Merge(facts.now - Span::from_millis(into_day))),
+        ];
         let kinds = kinds.into_iter().chain([
             webhook_ids.map(Prune::WebhookIds),
+            batches.map(Prune::Outbox),
             batches.map(Prune::Batches),
             sets.map(Prune::Sets),
         ]);

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use super::outbox::Backlog;
 use crate::audience::Index;
 use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
+use crate::domain::drip::Ways;
 use crate::domain::effect::Entry;
 use crate::domain::friend::Miss;
-use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, UserId};
+use crate::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, StepName, UserId};
 use crate::domain::key::Run as RunKind;
 use crate::domain::lookback::Lookback;
+use crate::domain::outbox::Lane;
 use crate::domain::sends::{Reservation, Sends, Sent};
 use crate::domain::time::Instant;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, OccurrenceFilter, OccurrenceRow, QuotaReading, SentFilter, Store,
-    StoreError, VariantRow,
+    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, QuotaReading,
+    SentFilter, Store, StoreError, VariantRow,
 };
 
 /// Rows read at a time.
@@ -38,6 +41,18 @@ pub struct State {
     pub sends: Arc<Sends>,
     /// What is stored of each campaign.
     pub campaigns: BTreeMap<CampaignSlug, CampaignRow>,
+    /// The last planned instant of each drip's step that ever was.
+    pub steps: BTreeMap<(CampaignSlug, StepName), CampaignRow>,
+    /// Friends on their way through drips.
+    pub ways: Ways,
+    /// Friends whom caps deferred and who still wait, by the occurrence that deferred them.
+    pub deferrals: BTreeMap<OccurrenceId, DeferralRow>,
+    /// When the first timed tag falls off.
+    pub first_expiry: Option<Instant>,
+    /// Requests still to be made beside sends, by to whom they go.
+    pub outbox: BTreeMap<Lane, Backlog>,
+    /// The number of the last of them.
+    pub last_outbox: i64,
     /// Occurrences that can still change.
     pub runs: BTreeMap<OccurrenceId, Run>,
     /// The number the next occurrence gets.
@@ -72,12 +87,26 @@ impl State {
         };
         let ((index, checkpoint), (runs, sends)) =
             tokio::try_join!(load_index(store, account, row.folded_seq), others)?;
-        let campaigns = store.campaigns(account).await?;
+        let (mut campaigns, mut steps) = (BTreeMap::new(), BTreeMap::new());
+        for row in store.campaigns(account).await? {
+            match row.step.clone() {
+                None => drop(campaigns.insert(row.campaign.clone(), row)),
+                Some(step) => drop(steps.insert((row.campaign.clone(), step), row)),
+            }
+        }
+        let deferrals = store.deferrals(account).await?;
+        let lanes = store.outbox_lanes(account).await?;
         Ok(Self {
             row,
             index: Arc::new(index),
             sends: Arc::new(sends),
-            campaigns: campaigns.into_iter().map(|row| (row.campaign.clone(), row)).collect(),
+            campaigns,
+            steps,
+            ways: load_ways(store, account).await?,
+            deferrals: deferrals.into_iter().map(|row| (row.occurrence, row)).collect(),
+            first_expiry: store.first_tag_expiry(account).await?,
+            outbox: lanes.into_iter().map(Backlog::of).collect(),
+            last_outbox: store.last_outbox(account).await?,
             runs,
             next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),
             quota: store.quota(account).await?.into_iter().next(),
@@ -135,6 +164,18 @@ fn settle(sends: &mut Sends, id: OccurrenceId, outcome: Outcome, friends: &Roari
         sends.settle(id, friends, at);
     } else {
         sends.release(id, friends);
+    }
+}
+
+/// The ways that are not over.
+async fn load_ways(store: &dyn Store, account: AccountId) -> Result<Ways, StoreError> {
+    let mut ways = Ways::default();
+    let mut after = None;
+    loop {
+        let page = store.open_enrollments(account, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(ways) };
+        after = Some((last.drip.clone(), last.friend, last.started_at));
+        page.into_iter().for_each(|way| ways.put(way));
     }
 }
 

@@ -34,11 +34,11 @@ impl Engine {
             Err(failure) => return Ok(Err(failure)),
         };
         let named = match variant {
-            None => campaign.variants.first(),
-            Some(name) => campaign.variants.iter().find(|arm| arm.name.as_str() == name),
+            None => campaign.dispatch.variants.first(),
+            Some(name) => campaign.dispatch.variants.iter().find(|arm| arm.name.as_str() == name),
         };
         let Some(arm) = named else {
-            let names: Vec<_> = campaign.variants.iter().map(|arm| arm.name.to_string()).collect();
+            let names: Vec<_> = campaign.dispatch.variants.iter().map(|arm| arm.name.to_string()).collect();
             let message = format!(
                 "{}: {}",
                 lang.pick("その案はありません。あるのは", "there is no such arm; there are"),
@@ -66,7 +66,8 @@ impl Engine {
                 ),
             })));
         }
-        let mut row = self.blank_row(&campaign, clock.now, OccurrenceState::Sending, RunKind::Test(at));
+        let mut row =
+            self.blank_row(&campaign.dispatch, clock.now, OccurrenceState::Sending, RunKind::Test(at));
         row.capped = false;
         row.deadline_at = None;
         row.pace = None;

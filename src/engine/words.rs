@@ -1,6 +1,8 @@
 //! The one place that puts what is stored as data into a reader's language: states, outcomes, exclusions, reasons.
 //! Logs take the English.
 
+mod outbox;
+
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use crate::domain::id::{CampaignSlug, OccurrenceId};
 use crate::domain::plan::{Reach, Refusal, Wait, Warning};
@@ -8,6 +10,7 @@ use crate::domain::reason::{Reason, Said};
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 use crate::store::Halt;
+pub use outbox::failure_words;
 
 /// Who did what no person did, in records.
 pub const GUARD: &str = "guard";
@@ -414,6 +417,7 @@ pub fn exclusion_words(exclusion: &Exclusion, lang: Lang) -> String {
         Exclusion::SameContent => lang.pick("同じ内容を受信済み", "got the same content").into(),
         Exclusion::Once => lang.pick("このキャンペーンを受信済み", "got this campaign (once)").into(),
         Exclusion::Capped { cap } => format!("{} {cap}", lang.pick("上限", "cap")),
+        Exclusion::Deferred { cap } => format!("{} {cap}", lang.pick("上限で延期", "deferred by cap")),
         Exclusion::ValueMissing => lang.pick("差し込む値がない", "value missing").into(),
         Exclusion::PoolEmpty => lang.pick("クーポン切れ", "coupon pool empty").into(),
         Exclusion::NotSampled => lang.pick("抽選外", "not sampled").into(),

@@ -24,6 +24,8 @@ use crate::telemetry::metric;
 pub struct Limits {
     /// For the header of a request, from the connection's beginning or the answer before it.
     pub header: Duration,
+    /// Bytes of a header; then 431.
+    pub header_bytes: usize,
     /// For a request once its header is read, its body included; then 408.
     pub request: Duration,
     /// Connections at once; further ones wait in the kernel's queue.
@@ -37,6 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(10),
+            header_bytes: 32_768,
             request: Duration::from_secs(30),
             connections: 1_024,
             body_bytes: 1_048_576,
@@ -91,6 +94,9 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, shutdown:
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
+        .max_header_size(limits.header_bytes)
+        // What is read ahead of a body as well: many slow clients must not fill the memory.
+        .max_buf_size(2 * limits.header_bytes.max(8_192))
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {

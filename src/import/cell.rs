@@ -14,7 +14,10 @@ use crate::domain::time::{Instant, Span, Tz};
 pub const ID_CHARS_MAX: usize = 200;
 
 /// Parses a value of a declared type.
-pub(super) fn value(text: &str, declared: AttributeType, zone: Tz) -> Result<Value, Reason> {
+///
+/// # Errors
+/// The text is none of this type.
+pub fn value(text: &str, declared: AttributeType, zone: Tz) -> Result<Value, Reason> {
     let parsed = match declared {
         AttributeType::Text => Some(Value::Text(Arc::from(text))),
         AttributeType::Integer => text.parse().ok().map(Value::Integer),

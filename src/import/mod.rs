@@ -1,12 +1,11 @@
 //! CSV files to intakes: what the inbox takes. No database in here; `docs/import.md` tells users all of it.
 //!
 //! A file goes through `records` (bytes to fields), `encoding` (fields to text), `plan` (a row's text to
-//! effects, by a `mapping` tied to the file's header) and `identity` (what makes an event the same event at a
+//! effects, by a `mapping` tied to the file's header) and `domain::identity` (what makes an event the same event at a
 //! second import). `run` drives that into a [`Sink`] in chunks.
 
 mod cell;
 mod encoding;
-mod identity;
 mod mapping;
 mod plan;
 mod problem;
@@ -17,7 +16,7 @@ mod reject;
 mod report;
 mod run;
 
-pub use cell::ID_CHARS_MAX;
+pub use cell::{ID_CHARS_MAX, value};
 pub use encoding::Encoding;
 pub use mapping::{Kind, Mapping, Source};
 pub use plan::AttributeTypes;

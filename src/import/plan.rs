@@ -6,7 +6,6 @@ use md5::{Digest, Md5};
 
 use super::cell;
 use super::encoding::Row;
-use super::identity::Identities;
 use super::mapping::{Field, Kind, Mapping, Property, Source, When};
 use super::problem::{Problem, most_similar};
 use super::reject::Reason;
@@ -14,6 +13,7 @@ use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::effect::{Effect, Intake};
 use crate::domain::friend::{FriendRef, Status};
 use crate::domain::id::{AttributeName, EventName, PropertyName, TagName, UserId};
+use crate::domain::identity::Identities;
 use crate::domain::time::{Instant, Tz};
 
 /// The declared type of each attribute (`config/attributes.toml`).

@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use super::encoding::{Encoding, Row, guess};
-use super::identity::Identities;
 use super::mapping::Mapping;
 use super::plan::{AttributeTypes, Plan};
 use super::problem::{Problem, texts};
@@ -12,6 +11,7 @@ use super::reject::{Reason, Reject};
 use super::report::{Intakes, Repeated};
 use crate::domain::effect::Intake;
 use crate::domain::friend::{FriendRef, Miss};
+use crate::domain::identity::Identities;
 use crate::domain::time::{Instant, Tz};
 use crate::lang::Lang;
 

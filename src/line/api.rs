@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::answer::{Answer, Attempt};
+use crate::domain::drip::RichMenuId;
+use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
 
 /// One LINE channel as the sender sees it.
@@ -25,8 +27,19 @@ pub trait Api: Send + Sync + 'static {
     async fn quota(&self) -> Result<Quota, CallError>;
     /// Messages used this month, by everybody who sends for the account; LINE calls it approximate.
     async fn consumption(&self) -> Result<u64, CallError>;
+    /// Links a rich menu to these friends, at most 500, or unlinks the one each has. Done twice it is done once. LINE
+    /// has it done within seconds of its answer.
+    async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError>;
     /// Whose channel this is.
     async fn bot_info(&self) -> Result<BotInfo, CallError>;
+}
+
+/// The body of the request that links a rich menu, or unlinks the one each has.
+pub fn rich_menu_body(menu: Option<&RichMenuId>, users: &[UserId]) -> String {
+    match menu {
+        Some(menu) => serde_json::json!({ "richMenuId": menu, "userIds": users }).to_string(),
+        None => serde_json::json!({ "userIds": users }).to_string(),
+    }
 }
 
 /// The month's limit of an account.

@@ -10,9 +10,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 
 use super::answer::{Answer, Attempt, ErrorText};
-use super::api::{Api, BotInfo, CallError, Quota, Validation};
+use super::api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
 use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
+use crate::domain::drip::RichMenuId;
+use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
 use crate::domain::time::Span;
 use crate::lang::Lang;
@@ -88,6 +90,8 @@ pub struct HttpApi {
     validate_multicast: Url,
     quota: Url,
     consumption: Url,
+    link_menu: Url,
+    unlink_menu: Url,
     info: Url,
 }
 
@@ -95,7 +99,7 @@ impl HttpApi {
     /// A client of one channel. It connects only when asked something.
     pub fn new(settings: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         let base = parse_base(&settings.api_base)?;
-        let client = client(&base, settings.timeout)?;
+        let client = client(host_is_loopback(&base), settings.timeout)?;
         let url = |path: &str| {
             let joined = format!("{}{path}", base.as_str().trim_end_matches('/'));
             Url::parse(&joined).map_err(|_| BuildError::ApiBase(settings.api_base.clone()))
@@ -114,6 +118,8 @@ impl HttpApi {
             validate_multicast: url("/v2/bot/message/validate/multicast")?,
             quota: url("/v2/bot/message/quota")?,
             consumption: url("/v2/bot/message/quota/consumption")?,
+            link_menu: url("/v2/bot/richmenu/bulk/link")?,
+            unlink_menu: url("/v2/bot/richmenu/bulk/unlink")?,
             info: url("/v2/bot/info")?,
             client,
         })
@@ -227,21 +233,32 @@ impl Api for HttpApi {
         Ok(self.get::<Answered>(&self.consumption).await?.total_usage)
     }
 
+    async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
+        let url = if menu.is_some() { &self.link_menu } else { &self.unlink_menu };
+        let request =
+            self.client.post(url.clone()).header(CONTENT_TYPE, JSON).body(rich_menu_body(menu, users));
+        let answer = self.ask(request).await?;
+        match answer.status {
+            200..=299 => Ok(()),
+            status => Err(CallError::of_status(status, &answer.body)),
+        }
+    }
+
     async fn bot_info(&self) -> Result<BotInfo, CallError> {
         self.get(&self.info).await
     }
 }
 
 /// An answer as it came, its body cut at [`MAX_ANSWER`].
-pub(super) struct Exchange {
-    pub(super) status: u16,
+pub(crate) struct Exchange {
+    pub(crate) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// The request may have arrived.
     Timeout,
     /// The request may have arrived.
@@ -251,7 +268,7 @@ pub(super) enum Lost {
 }
 
 /// One request, one answer. Once a status came it is the answer, even if the body then fails to follow.
-pub(super) async fn exchange(request: RequestBuilder) -> Result<Exchange, Lost> {
+pub(crate) async fn exchange(request: RequestBuilder) -> Result<Exchange, Lost> {
     let mut response = request.send().await.map_err(|error| {
         if error.is_connect() || error.is_builder() {
             Lost::NeverSent
@@ -324,7 +341,7 @@ pub fn is_loopback(api_base: &str) -> bool {
     Url::parse(api_base).is_ok_and(|url| host_is_loopback(&url))
 }
 
-fn host_is_loopback(url: &Url) -> bool {
+pub(super) fn host_is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -342,7 +359,8 @@ fn parse_base(text: &str) -> Result<Url, BuildError> {
     }
 }
 
-fn client(base: &Url, timeout: Duration) -> Result<Client, BuildError> {
+/// A client of this machine, or of the world outside.
+pub(crate) fn client(here: bool, timeout: Duration) -> Result<Client, BuildError> {
     static PROVIDER: Once = Once::new();
     // Fails only if somebody installed one before, which then serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -355,7 +373,7 @@ fn client(base: &Url, timeout: Duration) -> Result<Client, BuildError> {
         .connect_timeout(timeout / 2)
         .tcp_nodelay(true)
         .user_agent(concat!("haishin/", env!("CARGO_PKG_VERSION")));
-    if host_is_loopback(base) {
+    if here {
         // A proxy of the environment is for the world outside; the sandbox is not there. Nor does it need roots.
         builder = builder.no_proxy();
     }

@@ -7,12 +7,15 @@ mod answer;
 mod api;
 mod body;
 mod http;
+pub mod relay;
 mod token;
+pub mod webhook;
 
 pub use answer::{Answer, Attempt, History, LimitHint, Settlement};
-pub use api::{Api, BotInfo, CallError, Quota, Validation};
+pub use api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
 pub use body::{body_digest, multicast_body};
 pub use http::{BuildError, HttpApi, HttpSettings, is_loopback};
+pub(crate) use http::{Lost, client, exchange};
 pub use token::Credentials;
 
 /// Largest number of recipients of one multicast.

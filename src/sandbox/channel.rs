@@ -90,6 +90,8 @@ pub(super) struct Friend {
     pub(super) user: UserId,
     pub(super) name: Option<Arc<str>>,
     pub(super) status: Status,
+    /// The rich menu linked to it.
+    pub(super) menu: Option<Arc<str>>,
 }
 
 impl Friend {
@@ -128,7 +130,7 @@ impl Friends {
     pub(super) fn number(&mut self, user: UserId) -> FriendNo {
         let list = &mut self.list;
         *self.index.entry(user).or_insert_with(|| {
-            list.push(Friend { user, name: None, status: Status::Following });
+            list.push(Friend { user, name: None, status: Status::Following, menu: None });
             FriendNo::try_from(list.len() - 1).unwrap_or(FriendNo::MAX)
         })
     }
@@ -154,6 +156,25 @@ impl Friends {
 
     pub(super) fn list(&self) -> &[Friend] {
         &self.list
+    }
+
+    /// Links a menu to these friends, or unlinks the one each has.
+    pub(super) fn link(&mut self, menu: Option<&Arc<str>>, to: &[FriendNo]) {
+        for number in to {
+            if let Some(friend) = self.list.get_mut(*number as usize) {
+                friend.menu = menu.cloned();
+            }
+        }
+    }
+
+    /// Those of these users who follow the account; a stranger, too, where strangers are taken for friends.
+    pub(super) fn following(&mut self, users: &[UserId]) -> Vec<FriendNo> {
+        let befriends = self.unknown == UnknownIds::Befriend;
+        let mut known = |user: &UserId| match self.find(user) {
+            Some((number, friend)) => (friend.status == Status::Following).then_some(number),
+            None => befriends.then(|| self.number(*user)),
+        };
+        users.iter().filter_map(&mut known).collect()
     }
 
     fn reach(&mut self, to: &[UserId]) -> Result<Vec<FriendNo>, Say> {

@@ -11,8 +11,11 @@ use super::core::Sandbox;
 use super::fault::Fault;
 use super::inspect::UnknownChannel;
 use super::settings::SandboxFriend;
+use super::webhooks::{Deed, Signed};
 use crate::domain::id::UserId;
 use crate::domain::time::Instant;
+use crate::line::is_loopback;
+use crate::line::relay::Passed;
 
 /// Why a question has no answer: the status and a text that says what to do.
 struct Refused(StatusCode, String);
@@ -23,6 +26,53 @@ impl From<UnknownChannel> for Refused {
     }
 }
 
+/// A webhook that the sandbox is told to send.
+#[derive(Debug)]
+pub(super) struct Errand {
+    /// Where to, on this machine.
+    pub(super) url: String,
+    pub(super) webhook: Signed,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tell {
+    to: String,
+    events: Vec<Deed>,
+}
+
+/// The errand of a request that is one; what it answers is for whoever carries it out to say.
+pub(super) fn errand(
+    sandbox: &Sandbox,
+    head: &Parts,
+    body: Option<&[u8]>,
+    now: Instant,
+) -> Option<Result<Errand, Response<HttpBody>>> {
+    let channel = head.uri.path().strip_prefix("/sandbox/channels/")?.strip_suffix("/webhook")?;
+    let errand = || {
+        if head.method != Method::POST {
+            return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "POST what friends did".into()));
+        }
+        json_only(head)?;
+        let Tell { to, events } = read(body.unwrap_or_default())?;
+        if !is_loopback(&to) {
+            let text = "the sandbox connects to this machine only: begin `to` with http://127.0.0.1";
+            return Err(Refused(StatusCode::BAD_REQUEST, text.into()));
+        }
+        Ok(Errand { url: to, webhook: sandbox.webhook(channel, &events, now)? })
+    };
+    Some(errand().map_err(|refused| answer(Err(refused))))
+}
+
+/// What became of an errand.
+pub(super) fn errand_answer(passed: Passed) -> Response<HttpBody> {
+    answer(match passed {
+        Passed::Taken => Ok(json!({})),
+        Passed::Refused { status } => Err(Refused(StatusCode::BAD_GATEWAY, format!("status {status}"))),
+        Passed::Failed { why } => Err(Refused(StatusCode::BAD_GATEWAY, why)),
+    })
+}
+
 /// Answers one request to the control API.
 pub(super) fn respond(
     sandbox: &Sandbox,
@@ -30,7 +80,10 @@ pub(super) fn respond(
     body: Option<&[u8]>,
     now: Instant,
 ) -> Response<HttpBody> {
-    let answer = route(sandbox, head, body.unwrap_or_default(), now);
+    answer(route(sandbox, head, body.unwrap_or_default(), now))
+}
+
+fn answer(answer: Result<Value, Refused>) -> Response<HttpBody> {
     let (status, value) = answer.map_or_else(
         |Refused(status, message)| (status, json!({ "message": message })),
         |value| (StatusCode::OK, value),
@@ -60,12 +113,8 @@ struct RefusedUsers {
 fn route(sandbox: &Sandbox, head: &Parts, body: &[u8], now: Instant) -> Result<Value, Refused> {
     let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').skip(1).collect();
     let changes = head.method != Method::GET;
-    if changes && !is_json(head) {
-        // Besides being right, it keeps pages of other sites out: a browser asks before it sends JSON.
-        return Err(Refused(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send `content-type: application/json`".into(),
-        ));
+    if changes {
+        json_only(head)?;
     }
     match (&head.method, path.as_slice()) {
         (&Method::GET, ["state"]) => {
@@ -84,6 +133,7 @@ fn route(sandbox: &Sandbox, head: &Parts, body: &[u8], now: Instant) -> Result<V
             None => Err(Refused(StatusCode::NOT_FOUND, format!("no request came with the key `{key}`"))),
         },
         (&Method::GET, ["channels", channel, "deliveries"]) => Ok(json!(sandbox.received_counts(channel)?)),
+        (&Method::GET, ["channels", channel, "rich-menus"]) => Ok(json!(sandbox.rich_menus(channel)?)),
         (&Method::GET, ["channels", channel, "users", user, "deliveries"]) => {
             let user = UserId::parse(user).map_err(|e| Refused(StatusCode::BAD_REQUEST, e.to_string()))?;
             Ok(json!(sandbox.received(channel, &user)?))
@@ -115,6 +165,13 @@ fn route(sandbox: &Sandbox, head: &Parts, body: &[u8], now: Instant) -> Result<V
 
 fn fault_report((fault, struck): (Fault, u64)) -> Value {
     json!({ "fault": fault, "struck": struck })
+}
+
+/// Besides being right, it keeps pages of other sites out: a browser asks before it sends JSON.
+fn json_only(head: &Parts) -> Result<(), Refused> {
+    let refused =
+        || Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `content-type: application/json`".into());
+    is_json(head).then_some(()).ok_or_else(refused)
 }
 
 fn is_json(head: &Parts) -> bool {

@@ -12,6 +12,7 @@ use super::channel::Channel;
 use super::fault::{Draw, Endpoint, FaultKind, Faults};
 use super::journal::{self, Journal, Line};
 use super::ledger::{Delivery, Ledger, Row, Sha};
+use super::menu::MenuChange;
 use super::multicast::{self, Multicast};
 use super::plan::{Act, Body, Plan, Reply, Request, RequestId, Say, parse_uuid, uuid_text};
 use super::settings::{KeyLookup, SandboxError, Settings};
@@ -20,6 +21,10 @@ use crate::domain::time::{Instant, Span};
 
 /// Where multicasts go.
 pub(super) const MULTICAST: &str = "/v2/bot/message/multicast";
+/// Where rich menus are linked…
+pub(super) const LINK_MENU: &str = "/v2/bot/richmenu/bulk/link";
+/// …and unlinked.
+pub(super) const UNLINK_MENU: &str = "/v2/bot/richmenu/bulk/unlink";
 
 /// The LINE double. Shared by reference; one lock inside, held for microseconds.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub(super) struct State {
     journal: Option<Journal>,
     boot: u64,
     number: u64,
+    /// Deeds told by webhooks so far.
+    pub(super) deeds: u64,
 }
 
 impl Sandbox {
@@ -74,6 +81,7 @@ impl Sandbox {
             journal: None,
             boot: 0,
             number: 0,
+            deeds: 0,
         };
         for channel in settings.channels {
             let place = u32::try_from(state.channels.len()).unwrap_or(u32::MAX);
@@ -143,6 +151,7 @@ struct Call {
 enum Work {
     Multicast(Result<Multicast, Say>),
     Validate(Say),
+    Menu(Result<MenuChange, Say>),
     Other,
 }
 
@@ -159,6 +168,8 @@ impl Call {
             ("POST", MULTICAST) => Some(Endpoint::Multicast),
             ("POST", "/oauth2/v3/token") => Some(Endpoint::Token),
             ("POST", "/v2/bot/message/validate/multicast") => Some(Endpoint::ValidateMulticast),
+            ("POST", LINK_MENU) => Some(Endpoint::LinkRichMenu),
+            ("POST", UNLINK_MENU) => Some(Endpoint::UnlinkRichMenu),
             ("GET", "/v2/bot/message/quota") => Some(Endpoint::Quota),
             ("GET", "/v2/bot/message/quota/consumption") => Some(Endpoint::Consumption),
             ("GET", "/v2/bot/info") => Some(Endpoint::BotInfo),
@@ -173,16 +184,22 @@ impl Call {
             Some(Endpoint::ValidateMulticast) => {
                 (None, Work::Validate(json_body(request).map_or_else(|say| say, multicast::validate)))
             }
+            Some(Endpoint::LinkRichMenu) => (None, Work::Menu(json_body(request).and_then(MenuChange::link))),
+            Some(Endpoint::UnlinkRichMenu) => {
+                (None, Work::Menu(json_body(request).and_then(MenuChange::unlink)))
+            }
             _ => (None, Work::Other),
         };
         Self { endpoint, digest, work }
     }
 
     fn recipients(&self) -> u32 {
-        match &self.work {
-            Work::Multicast(Ok(multicast)) => u32::try_from(multicast.to.len()).unwrap_or(u32::MAX),
+        let count = match &self.work {
+            Work::Multicast(Ok(multicast)) => multicast.to.len(),
+            Work::Menu(Ok(change)) => change.users.len(),
             _ => 0,
-        }
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
@@ -235,6 +252,9 @@ impl State {
                 self.multicast(rules, parsed, context, row).unwrap_or_else(|say| say)
             }
             (Work::Validate(say), _) => say,
+            (Work::Menu(change), _) => {
+                change.and_then(|change| self.change_menu(change, row)).unwrap_or_else(|say| say)
+            }
             (Work::Other, Some(grant)) => self.issue(rules, &grant, context),
             (Work::Other, None) => self.ask(rules, endpoint, row.channel, context.now),
         }

@@ -25,6 +25,10 @@ pub enum Endpoint {
     Consumption,
     /// `GET /v2/bot/info`.
     BotInfo,
+    /// `POST /v2/bot/richmenu/bulk/link`.
+    LinkRichMenu,
+    /// `POST /v2/bot/richmenu/bulk/unlink`.
+    UnlinkRichMenu,
 }
 
 /// How a request goes wrong.

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::core::Sandbox;
+use super::core::{LINK_MENU, Sandbox, UNLINK_MENU};
 use super::plan::{Act, Body, Reply, Request};
 use crate::clock::Clock;
+use crate::domain::drip::RichMenuId;
+use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
 use crate::domain::time::Span;
-use crate::line::{Answer, Api, Attempt, BotInfo, CallError, Quota, Validation};
+use crate::line::{Answer, Api, Attempt, BotInfo, CallError, Quota, Validation, rich_menu_body};
 
 /// One channel of a sandbox in the same process.
 pub struct InProcess {
@@ -105,6 +107,15 @@ impl Api for InProcess {
     async fn consumption(&self) -> Result<u64, CallError> {
         let answer = self.get("/v2/bot/message/quota/consumption").await?;
         answer["totalUsage"].as_u64().ok_or_else(|| CallError::Malformed("no totalUsage".into()))
+    }
+
+    async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
+        let path = if menu.is_some() { LINK_MENU } else { UNLINK_MENU };
+        let reply = self.reply("POST", path, rich_menu_body(menu, users).as_bytes()).await?;
+        match reply.status {
+            200..=299 => Ok(()),
+            status => Err(CallError::of_status(status, &reply.body)),
+        }
     }
 
     async fn bot_info(&self) -> Result<BotInfo, CallError> {

@@ -1,6 +1,7 @@
 //! What a test, a demo or the control API asks of a sandbox, and tells it, while it runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::channel::Refusal;
@@ -124,6 +125,23 @@ impl Sandbox {
             }
         }
         Ok(counts)
+    }
+
+    /// Which rich menu is linked to whom.
+    pub fn rich_menus(&self, channel: &str) -> Result<BTreeMap<UserId, String>, UnknownChannel> {
+        let state = self.lock();
+        let place = state.place(channel)?;
+        let friends = state.channels.get(place as usize).map_or(&[][..], |channel| channel.friends.list());
+        let linked =
+            friends.iter().filter_map(|friend| Some((friend.user, friend.menu.as_deref()?.to_owned())));
+        Ok(linked.collect())
+    }
+
+    /// The rich menu linked to one friend.
+    pub(super) fn rich_menu(&self, channel: &str, user: &UserId) -> Option<Arc<str>> {
+        let state = self.lock();
+        let place = state.channel(channel)?;
+        state.channels.get(place as usize)?.friends.find(user)?.1.menu.clone()
     }
 
     /// One friend, if the channel knows the user.

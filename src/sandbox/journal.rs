@@ -22,6 +22,20 @@ pub(super) enum Line {
     Content { sha: String, json: String },
     /// A multicast was taken.
     Accepted(Accepted),
+    /// A rich menu was linked, or unlinked.
+    Linked(Linked),
+}
+
+/// A change of rich menus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Linked {
+    pub(super) channel: String,
+    /// None: unlinked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) menu: Option<String>,
+    /// The ids concerned, without their `U`, one after the other.
+    pub(super) to: String,
 }
 
 /// A multicast that was taken.

@@ -31,7 +31,7 @@ pub struct RequestRecord {
     pub key: Option<String>,
     /// SHA-256 of its body, in hexadecimal; multicasts only.
     pub body: Option<String>,
-    /// How many user ids it named; multicasts only.
+    /// How many user ids it named; multicasts and rich menus only.
     pub recipients: usize,
     /// How many friends it reached.
     pub delivered: usize,

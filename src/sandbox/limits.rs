@@ -37,12 +37,12 @@ impl Bucket {
 pub(super) struct Buckets {
     limits: RateLimits,
     multicast: Bucket,
-    others: [Bucket; 5],
+    others: [Bucket; 7],
 }
 
 impl Buckets {
     pub(super) const fn new(limits: RateLimits) -> Self {
-        Self { limits, multicast: Bucket::full(200), others: [Bucket::full(2_000); 5] }
+        Self { limits, multicast: Bucket::full(200), others: [Bucket::full(2_000); 7] }
     }
 
     /// Whether one more request of this endpoint is within its rate; it is counted if so.
@@ -50,7 +50,7 @@ impl Buckets {
         if self.limits == RateLimits::Off {
             return true;
         }
-        let [token, validate, quota, consumption, info] = &mut self.others;
+        let [token, validate, quota, consumption, info, link, unlink] = &mut self.others;
         let bucket = match endpoint {
             Endpoint::Multicast => &mut self.multicast,
             Endpoint::Token => token,
@@ -58,6 +58,8 @@ impl Buckets {
             Endpoint::Quota => quota,
             Endpoint::Consumption => consumption,
             Endpoint::BotInfo => info,
+            Endpoint::LinkRichMenu => link,
+            Endpoint::UnlinkRichMenu => unlink,
         };
         bucket.take(now)
     }

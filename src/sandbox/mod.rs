@@ -13,6 +13,7 @@ mod inspect;
 mod journal;
 mod ledger;
 mod limits;
+mod menu;
 mod messages;
 mod multicast;
 mod phone;
@@ -21,6 +22,7 @@ mod restore;
 mod server;
 mod settings;
 mod tokens;
+mod webhooks;
 
 pub use self::core::Sandbox;
 pub use self::fault::{Endpoint, Fault, FaultKind};
@@ -32,3 +34,4 @@ pub use self::server::serve;
 pub use self::settings::{
     ChannelSettings, Coupon, KeyLookup, RateLimits, SandboxError, SandboxFriend, Settings, UnknownIds,
 };
+pub use self::webhooks::{Deed, Signed};

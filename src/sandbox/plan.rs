@@ -106,6 +106,10 @@ impl Say {
     pub(super) const fn done() -> Self {
         Self { status: 200, accepted: None, body: Bytes::from_static(b"{}") }
     }
+    /// 202 with `{}`.
+    pub(super) const fn accepted() -> Self {
+        Self { status: 202, accepted: None, body: Bytes::from_static(b"{}") }
+    }
     /// An error with its text.
     pub(super) fn error(status: u16, message: &str) -> Self {
         let body = serde_json::json!({ "message": message }).to_string().into();

@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 
 use super::channel::FriendNo;
 use super::core::State;
-use super::journal::{Accepted, Line};
+use super::journal::{Accepted, Line, Linked};
 use super::ledger::{Delivery, Row, Sha};
 use super::multicast::Multicast;
 use super::plan::{RequestId, Say, parse_uuid, uuid_text};
@@ -56,7 +56,19 @@ impl State {
                 self.ledger.content(sha(&digest)?, &json);
             }
             Line::Accepted(accepted) => self.restore_accepted(accepted, zone)?,
+            Line::Linked(linked) => self.restore_linked(linked)?,
         }
+        Ok(())
+    }
+
+    fn restore_linked(&mut self, linked: Linked) -> Result<(), String> {
+        let place = self
+            .channel(&linked.channel)
+            .ok_or_else(|| format!("the sandbox has no channel `{}`", linked.channel))?;
+        let channel = self.channels.get_mut(place as usize).ok_or("no channel")?;
+        let users = users(&linked.to)?;
+        let to: Vec<FriendNo> = users.into_iter().map(|user| channel.friends.remember(user)).collect();
+        channel.friends.link(linked.menu.map(Into::into).as_ref(), &to);
         Ok(())
     }
 

@@ -19,10 +19,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::control::Errand;
 use super::core::{MULTICAST, Sandbox, Traffic};
 use super::plan::{Act, Body, Plan, Request};
+use super::webhooks::Signed;
 use super::{control, phone};
 use crate::clock::Clock;
+use crate::line::relay::{HttpRelay, Passed, Relay as _};
 
 /// LINE's limit of a request body.
 const MAX_BODY: usize = 2 << 20;
@@ -106,6 +109,12 @@ async fn respond(
     if path == "/" || path == "/phone" || path.starts_with("/phone/") {
         return Ok(phone::respond(sandbox, &head, clock.now()));
     }
+    if let Some(errand) = control::errand(sandbox, &head, body.as_deref(), clock.now()) {
+        return Ok(match errand {
+            Ok(Errand { url, webhook }) => control::errand_answer(send(&url, webhook).await),
+            Err(answer) => answer,
+        });
+    }
     if path.starts_with("/sandbox/") {
         return Ok(control::respond(sandbox, &head, body.as_deref(), clock.now()));
     }
@@ -121,6 +130,14 @@ async fn respond(
         under_way.answered();
     }
     answer
+}
+
+/// Sends a webhook as LINE would.
+async fn send(url: &str, Signed { body, signature }: Signed) -> Passed {
+    match HttpRelay::new() {
+        Ok(relay) => relay.pass_on(url, &signature, body).await,
+        Err(error) => Passed::Failed { why: error.to_string() },
+    }
 }
 
 /// One multicast from its arrival to its answer. Dropped without one, its client has gone.

@@ -19,15 +19,18 @@ pub mod rows;
 pub mod sqlite;
 mod told;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
+use crate::domain::access::TokenId;
+use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::DedupeId;
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::outbox::Lane;
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
 pub use open::open;
@@ -198,7 +201,26 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- inbox ---------------------------------------------------------------------------------------------
     /// Appends rows; durable when it returns. Concurrent calls are committed in groups.
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError>;
+    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+        self.append_webhooks(rows, Vec::new()).await
+    }
+    /// As [`Store::append_inbox`], with webhooks to be handed on: all of it becomes durable, or nothing.
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError>;
+    /// Appends rows and remembers what their request is answered, both or neither, unless its key was used before and
+    /// is remembered still: then nothing is appended, and what was answered then is given back. Of calls with one key
+    /// at once, one appends.
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
+    /// What a request with this key was answered, as long as it is remembered.
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError>;
     /// The account's rows, oldest receipt first: at least one if there is one, then up to `limit` as long as they
     /// stay within a slice's bytes. They stay until a commit consumes them by id.
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError>;
@@ -208,8 +230,22 @@ pub trait Store: Send + Sync + 'static {
     async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError>;
     /// How many strays there are.
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError>;
+    /// Webhooks to be handed on, oldest first, at most `limit`. They stay until a commit lets them go by id.
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError>;
+    /// How many webhooks wait to be handed on.
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError>;
     /// Which of these have been applied before.
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError>;
+
+    // ---- tokens of the API ---------------------------------------------------------------------------------
+    /// Stores a new token and gives its number.
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError>;
+    /// One token, revoked or not.
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError>;
+    /// Every token there ever was, in the order of their numbers.
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
+    /// Revokes a token for good; `false` when there is none of this number, or it was revoked before.
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError>;
 
     // ---- the owner's transaction ---------------------------------------------------------------------------
     /// One fenced transaction: advances the fence, stores `now` as the latest instant seen, applies every write in
@@ -345,6 +381,69 @@ pub trait Store: Send + Sync + 'static {
     async fn quota(&self, account: AccountId) -> Result<Vec<QuotaReading>, StoreError>;
     /// What people did, newest first.
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError>;
+
+    // ---- drips, deferrals, timed tags, the outbox ----------------------------------------------------------
+    /// Friends on their way, those whose start has not been looked at included: by drip (code point), friend and
+    /// start, those after `after`, at most `limit`.
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// Every way of one friend, through any drip, the oldest start first.
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// When each of these friends last started in the drip; a start that has not been looked at is none yet.
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError>;
+    /// How many ways through each drip ended in which way: pairs that occur, by drip.
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError>;
+    /// What each step of a drip came to so far, in scheduled occurrences; the one entry of a campaign has no step.
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError>;
+    /// Deferrals in which somebody waits, by occurrence.
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError>;
+    /// Whom a cap deferred at one occurrence, whether or not anybody still waits.
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError>;
+    /// Tags that fall off at or before `until`, the earliest first, at most `limit`.
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError>;
+    /// When the next tag falls off.
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError>;
+    /// Requests of a lane that are due, in the order in which they are made, at most `limit`.
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError>;
+    /// The lanes in which requests are still to be made.
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError>;
+    /// The highest number in the outbox; 0 where it is empty.
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError>;
 
     /// Finishes what was begun and closes; every call after it fails. Not needed for durability: a store that is
     /// just dropped, or killed, loses nothing it has answered for.

@@ -20,10 +20,14 @@ pub enum Prune {
     /// Accepted deliveries effective before the instant go into the one set of all who ever received their campaign;
     /// where they are they stay, too.
     Merge(Instant),
+    /// What the API answered before.
+    ApiAnswers(Instant),
     /// Dedupe ids of webhooks that were applied before.
     WebhookIds(Instant),
     /// Batches and strides of occurrences that ended before.
     Batches(Instant),
+    /// Requests that were given up before.
+    Outbox(Instant),
     /// The sets of occurrences that ended before; who received the campaign is merged first, counts stay.
     Sets(Instant),
 }

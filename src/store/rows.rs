@@ -1,5 +1,9 @@
 //! What the store keeps, as plain data. `docs/schema.md` explains each table.
 
+mod access;
+mod drip;
+mod outbox;
+
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
@@ -7,15 +11,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::campaign::Pace;
 use crate::domain::delivery::{Exclusion, OccurrenceState, Outcome};
+use crate::domain::drip::Enrollment;
 use crate::domain::effect::{DedupeId, Entry, Intake};
 use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
-    AccountId, AccountSlug, CampaignSlug, CategoryName, OccurrenceId, Seq, VariantName, VersionId,
+    AccountId, AccountSlug, CampaignSlug, CategoryName, FriendId, OccurrenceId, Seq, StepName, TagName,
+    VariantName, VersionId,
 };
 use crate::domain::key::Run;
 use crate::domain::message::ContentDigest;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
+pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
+pub use drip::{DeferralRow, StepTotals, TagExpiry};
+pub use outbox::{GivenUp, OutboxLane, OutboxRow};
+
 use crate::store::Prune;
 
 /// A configuration version: text and digest of all files.
@@ -98,10 +108,57 @@ pub struct NewInbox {
     pub account: AccountId,
     /// When this node received it; order across nodes.
     pub received_at: Instant,
-    /// `import`, `command`, later `webhook` and `api`.
+    /// One of the words below, or `command`.
     pub source: String,
     /// At most 5,000 a row.
     pub intakes: Vec<Intake>,
+}
+
+impl NewInbox {
+    /// The source of rows that a person's file says.
+    pub const IMPORT: &str = "import";
+    /// The source of rows that the shop's own systems say.
+    pub const API: &str = "api";
+    /// The source of rows that LINE says.
+    pub const WEBHOOK: &str = "webhook";
+    /// The source of rows that LINE says while another module than the account's bot holds the friend's chat: nothing
+    /// may be sent for what they say.
+    pub const STANDBY: &str = "standby";
+}
+
+/// A webhook to be handed on, as it came: durable together with what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelay {
+    /// Whose.
+    pub account: AccountId,
+    /// When this node received it.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// A webhook that waits to be handed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayRow {
+    /// What a commit lets it go by; later ones have higher ones, mostly.
+    pub id: i64,
+    /// When it was received.
+    pub received_at: Instant,
+    /// LINE's signature of the body.
+    pub signature: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// How much waits somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// How many rows.
+    pub rows: u64,
+    /// When the oldest was received.
+    pub oldest: Option<Instant>,
 }
 
 /// A row of the inbox.
@@ -191,8 +248,8 @@ pub struct CheckpointChunk {
 pub struct CampaignRow {
     /// Which.
     pub campaign: CampaignSlug,
-    /// The drip's step, empty for a campaign.
-    pub step: String,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// Digest of the schedule that `activated_at` speaks of.
     pub schedule_digest: [u8; 32],
     /// When this schedule went live: nothing at or before is due by it.
@@ -210,8 +267,8 @@ pub struct OccurrenceRow {
     pub id: OccurrenceId,
     /// Whose.
     pub campaign: CampaignSlug,
-    /// The drip's step, empty for a campaign.
-    pub step: String,
+    /// The drip's step; none for a campaign.
+    pub step: Option<StepName>,
     /// When it was due.
     pub due_at: Instant,
     /// Which run.
@@ -479,12 +536,7 @@ pub enum Write {
     Entries(Vec<Entry>),
     /// What must not be applied again. An identity that is known already fails the transaction: the owner looks
     /// first.
-    Known {
-        /// `event`, `webhook`.
-        kind: String,
-        /// The identities.
-        ids: Vec<DedupeId>,
-    },
+    Known(Vec<DedupeId>),
     /// Inbox rows applied by this transaction; one that is not there any more fails it.
     ConsumeInbox(Vec<i64>),
     /// What inbox rows applied by this transaction said of no one friend.
@@ -545,6 +597,8 @@ pub enum Write {
         /// All of them.
         sets: Vec<DeliverySet>,
     },
+    /// These webhooks need not be handed on any more; one that is not there is no failure.
+    Relayed(Vec<i64>),
     /// One slice of pruning.
     Prune(Prune),
     /// LINE's numbers.
@@ -553,4 +607,18 @@ pub enum Write {
     Act(ActRow),
     /// The instant of this transaction is the latest one seen, although later ones were: a person said so.
     ClockAccepted,
+    /// Friends' ways through drips, replacing those of the same (drip, friend, start).
+    Enrollments(Vec<Enrollment>),
+    /// Starts that turned out to be none, by (drip, friend, start); one that is not there, or has begun, is left.
+    DropEnrollments(Vec<(CampaignSlug, FriendId, Instant)>),
+    /// Whom a cap deferred, replacing what is there of the same occurrence.
+    Deferral(Box<DeferralRow>),
+    /// When tags fall off, replacing those of the same (friend, tag).
+    TagExpiries(Vec<TagExpiry>),
+    /// Tags that fell off or stay; one that is not there is no failure.
+    DropTagExpiries(Vec<(FriendId, TagName)>),
+    /// Requests to be made, or given up, replacing those of the same number.
+    Outbox(Vec<OutboxRow>),
+    /// Requests that were taken, by number; one that is not there is no failure.
+    DropOutbox(Vec<i64>),
 }

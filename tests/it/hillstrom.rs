@@ -286,12 +286,7 @@ fn segments_over_64_000_real_customers_count_what_a_plain_program_counts() {
         return;
     }
     let shop = Shop::new();
-    for name in ["birthday", "winter-coupon", "gift-fair"] {
-        shop.remove(&format!("campaigns/{name}.toml"));
-    }
-    for name in ["tokyo-regulars", "members", "in-support-chat"] {
-        shop.remove(&format!("segments/{name}.toml"));
-    }
+    shop.remove_examples();
     shop.write(
         "attributes.toml",
         "recency = \"integer\"\nhistory = \"number\"\nzip_code = \"text\"\nnewbie = \"boolean\"\n\

@@ -228,12 +228,7 @@ fn import(shop: &Shop, account: &str, letter: char, people: &[Person]) {
 
 fn two_accounts() -> Shop {
     let shop = Shop::new();
-    for name in ["birthday", "winter-coupon", "gift-fair"] {
-        shop.remove(&format!("campaigns/{name}.toml"));
-    }
-    for name in ["tokyo-regulars", "members", "in-support-chat"] {
-        shop.remove(&format!("segments/{name}.toml"));
-    }
+    shop.remove_examples();
     shop.write("secrets/yama-channel-secret", SECRET);
     let account = format!(
         "\n[accounts.yama]\ntitle = \"山のパン\"\nchannel_id = \"{YAMA}\"\n\

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haishin::clock::ManualClock;
+use haishin::domain::drip::RichMenuId;
 use haishin::domain::id::{CampaignSlug, UserId};
 use haishin::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey, Run};
 use haishin::domain::time::{Instant, Span};
@@ -72,7 +73,7 @@ pub fn key_of(body: &[u8]) -> RetryKey {
     let occurrence = OccurrenceIdentity {
         channel_id: "1234567890".into(),
         slug: CampaignSlug::parse("winter-coupon").unwrap(),
-        step: String::new(),
+        step: None,
         due_at: Instant::from_millis(1_796_374_800_000),
         run: Run::Scheduled(0),
         child: 0,
@@ -450,6 +451,48 @@ async fn a_foreign_host_is_not_let_in() {
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
+/// (fault, what the client makes of it, whether the menu was linked)
+#[rstest]
+#[case(None, Ok(()), true)]
+#[case(Some(FaultKind::LostBefore), Err(CallError::ConnectionLost), false)]
+#[case(Some(FaultKind::LostAfter), Err(CallError::ConnectionLost), true)]
+#[case(Some(FaultKind::ServerErrorBefore), Err(CallError::Server(500)), false)]
+#[case(Some(FaultKind::ServerErrorAfter), Err(CallError::Server(500)), true)]
+#[case(Some(FaultKind::RateLimited), Err(CallError::RateLimited), false)]
+#[case(Some(FaultKind::Forbidden), Err(CallError::Forbidden), false)]
+#[case(
+    Some(FaultKind::BadRequest),
+    Err(CallError::Refused { status: 400, message: "Failed to send messages".into() }),
+    false
+)]
+#[case(Some(FaultKind::Huge), Ok(()), true)]
+#[tokio::test]
+async fn a_rich_menu_is_linked_over_http(
+    #[case] kind: Option<FaultKind>,
+    #[case] expected: Result<(), CallError>,
+    #[case] linked: bool,
+) {
+    let faults =
+        |endpoint| kind.map(|kind| Fault { endpoint, ..Fault::nth(kind, [1]) }).into_iter().collect();
+    let served = Served::start(|settings| settings.faults = faults(Endpoint::LinkRichMenu)).await;
+    let api = served.client(PATIENT);
+    let menu = RichMenuId::parse("richmenu-8a1b").unwrap();
+    let menus = || served.sandbox.rich_menus("1234567890").unwrap();
+    let users: Vec<UserId> = (0..500_u128).map(|n| UserId((n + (9 << 64)).to_be_bytes())).collect();
+    assert_eq!(api.link_rich_menu(Some(&menu), &users).await, expected);
+    assert_eq!(menus().len(), if linked { 500 } else { 0 });
+    assert_eq!(api.link_rich_menu(Some(&menu), &users).await, Ok(()), "and once more");
+    assert_eq!(
+        menus().into_values().collect::<std::collections::BTreeSet<_>>(),
+        ["richmenu-8a1b".into()].into()
+    );
+    assert_eq!(api.link_rich_menu(None, &users[1..]).await, Ok(()));
+    assert_eq!(menus().into_keys().collect::<Vec<_>>(), [users[0]]);
+    let too_many: Vec<UserId> = users.iter().copied().chain([USER]).collect();
+    let refused = api.link_rich_menu(Some(&menu), &too_many).await;
+    assert!(matches!(refused, Err(CallError::Refused { status: 400, .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn in_process_is_the_same_api() {
     let served =
@@ -463,4 +506,10 @@ async fn in_process_is_the_same_api() {
     assert_eq!(api.bot_info().await.unwrap().display_name, "こはる珈琲");
     assert_eq!(api.validate_multicast(MESSAGES).await, Ok(Validation::Valid));
     assert_eq!(api.bot_info().await, served.client(PATIENT).bot_info().await);
+    let menu = RichMenuId::parse("richmenu-8a1b").unwrap();
+    assert_eq!(api.link_rich_menu(Some(&menu), &[USER]).await, Ok(()));
+    assert_eq!(served.sandbox.rich_menus("1234567890").unwrap(), [(USER, "richmenu-8a1b".into())].into());
+    assert_eq!(api.link_rich_menu(None, &[USER]).await, Ok(()));
+    assert!(served.sandbox.rich_menus("1234567890").unwrap().is_empty());
+    assert!(matches!(api.link_rich_menu(None, &[]).await, Err(CallError::Refused { status: 400, .. })));
 }

@@ -1,6 +1,7 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
 mod accounts;
+mod api;
 mod architecture;
 mod commands;
 mod config;
@@ -8,6 +9,7 @@ mod control;
 mod crash_points;
 mod demo;
 mod docs;
+mod drips;
 mod due;
 mod forgetting;
 mod hillstrom;
@@ -19,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod line_http;
 mod openapi;
+mod outbox;
 mod phone;
 mod planner;
 mod restart;
@@ -33,5 +36,7 @@ mod settles;
 mod store_contract;
 mod support;
 mod systemd;
+mod systems_http;
 mod telemetry;
+mod webhooks;
 mod words;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use haishin::domain::drip::RichMenuId;
 use haishin::domain::id::UserId;
 use haishin::line::{
     Answer, Api, CallError, Credentials, HttpApi, HttpSettings, LimitHint, Quota, Validation, multicast_body,
@@ -116,6 +117,9 @@ async fn our_requests_and_the_sandbox_s_answers_are_as_line_documents_them() {
     assert_eq!(api.quota().await, Ok(Quota::Limited(1_000)));
     assert_eq!(api.consumption().await, Ok(511));
     assert_eq!(api.bot_info().await.unwrap().basic_id, "@1234567890");
+    let menu = RichMenuId::parse("richmenu-0123456789abcdef0123456789abcdef").unwrap();
+    assert_eq!(api.link_rich_menu(Some(&menu), &full).await, Ok(()));
+    assert_eq!(api.link_rich_menu(None, &full).await, Ok(()));
     let now = haishin::clock::Clock::now(served.clock.as_ref());
     served.sandbox.set_quota("1234567890", None, None, now).unwrap();
     assert_eq!(api.quota().await, Ok(Quota::Unlimited));

@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use haishin::clock::Clock as _;
 use haishin::config::{self, Source};
+use haishin::domain::drip::RichMenuId;
+use haishin::domain::id::UserId;
 use haishin::domain::key::RetryKey;
 use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
@@ -83,6 +85,9 @@ impl Api for Doors {
     }
     async fn consumption(&self) -> Result<u64, CallError> {
         self.line.consumption().await
+    }
+    async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
+        self.line.link_rich_menu(menu, users).await
     }
     async fn bot_info(&self) -> Result<BotInfo, CallError> {
         self.line.bot_info().await

@@ -10,7 +10,7 @@ use haishin::sandbox::{
     SandboxFriend, Settings, UnknownIds,
 };
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 mod state_file;
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use haishin::domain::delivery::Outcome;
 use haishin::domain::id::{CampaignSlug, OccurrenceId};
+use haishin::domain::outbox::{Failure, Lane};
 use haishin::domain::plan::{Budget, Reach, Refusal};
 use haishin::domain::policy::Share;
 use haishin::domain::reason::{Reason, Said};
 use haishin::domain::time::Instant;
 use haishin::engine::words::{Subject, Words};
 use haishin::lang::Lang;
+use haishin::store::OutboxLane;
 use insta::assert_snapshot;
 
 fn said() -> Said {
@@ -97,6 +99,33 @@ fn every_reason_says_what_happened_and_what_to_do_next_in_both_languages() {
         text += &format!("{en}\n{ja}\n\n");
     }
     assert_snapshot!("reasons", text);
+}
+
+#[test]
+fn what_waits_is_told_in_both_languages() {
+    let answered = |status, message: &str| Failure::Answered(Said { status, message: message.into() });
+    let failures = [
+        answered(503, ""),
+        answered(400, "richmenu not found"),
+        Failure::Unauthorized,
+        Failure::Timeout,
+        Failure::ConnectionLost,
+        Failure::Unreachable,
+        Failure::NotConfigured,
+        Failure::NoSecret,
+    ];
+    let lanes = [Lane::RichMenus, Lane::System("crm".parse().unwrap())];
+    let oldest = Instant::try_from("2026-12-04T12:00:00Z".to_owned()).unwrap();
+    let failed = failures.iter().map(Some).chain([None]);
+    let text: String = failed
+        .zip(lanes.iter().cycle())
+        .map(|(last, lane)| {
+            let waits = OutboxLane { lane: lane.clone(), open: 3, oldest };
+            let told = |lang| Words { lang, zone: chrono_tz::Asia::Tokyo }.waits(&waits, last);
+            format!("{}\n{}\n\n", told(Lang::En), told(Lang::Ja))
+        })
+        .collect();
+    assert_snapshot!("waits", text);
 }
 
 /// The code a reason has for programs.

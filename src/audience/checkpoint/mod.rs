@@ -24,12 +24,12 @@ use codec::{Reader, Torn, Writer, checksum};
 pub use restore::{CheckpointColumn, CheckpointDirectory};
 
 /// The first byte of each row; a row of another version is not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// One row of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointRow {
-    /// Which family of columns: `users`, `friends`, `followed`, `external`, `tag`, `attribute`, `event`, or the
+    /// Which family of columns: `users`, `friends`, `followed`, `blocked`, `external`, `tag`, `attribute`, `event`, or the
     /// `directory`.
     pub kind: String,
     /// Which column of it: a tag, an attribute, an event; else empty.
@@ -78,6 +78,7 @@ enum Place {
     Users,
     Friends,
     Followed,
+    Blocked,
     External,
     Tag(TagName),
     Attribute(AttributeName),
@@ -91,6 +92,7 @@ impl Place {
             Place::Users => "users",
             Place::Friends => "friends",
             Place::Followed => "followed",
+            Place::Blocked => "blocked",
             Place::External => "external",
             Place::Tag(_) => "tag",
             Place::Attribute(_) => "attribute",
@@ -114,6 +116,7 @@ impl Place {
             "users" => Place::Users,
             "friends" => Place::Friends,
             "followed" => Place::Followed,
+            "blocked" => Place::Blocked,
             "external" => Place::External,
             "tag" => Place::Tag(TagName::parse(key).map_err(torn)?),
             "attribute" => Place::Attribute(AttributeName::parse(key).map_err(torn)?),
@@ -245,6 +248,7 @@ impl Index {
         visit(Place::Users, &mut self.users.dirty);
         visit(Place::Friends, &mut self.sets_dirty);
         visit(Place::Followed, &mut self.followed_dirty);
+        visit(Place::Blocked, &mut self.blocked_dirty);
         visit(Place::External, &mut self.external_ids.dirty);
         for (name, tag) in &mut self.tags {
             visit(Place::Tag(name.clone()), &mut tag.dirty);
@@ -266,6 +270,7 @@ impl Index {
                 }
             }
             Place::Followed => self.followed_at.chunk(chunk).unwrap_or(&Sparse::default()).encode(row),
+            Place::Blocked => self.blocked_at.chunk(chunk).unwrap_or(&Sparse::default()).encode(row),
             Place::External => self.external_ids.encode_chunk(chunk, row),
             Place::Tag(name) => {
                 if let Some(tag) = self.tags.get(name) {
@@ -296,6 +301,7 @@ impl Index {
                 }
             }
             Place::Followed => self.followed_at.replace_chunk(chunk, Sparse::decode(row)?),
+            Place::Blocked => self.blocked_at.replace_chunk(chunk, Sparse::decode(row)?),
             Place::External => self.external_ids.decode_chunk(chunk, row)?,
             Place::Tag(name) => self.tags.entry(name.clone()).or_default().decode_chunk(chunk, row)?,
             Place::Attribute(name) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::effect::{Effect, Entry};
+use crate::domain::friend::{Friend, Status};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::segment::evaluate::Segments;
 use crate::domain::segment::rule::{Age, Bound, Condition, EventCondition, Measure, Rule};
@@ -48,6 +49,35 @@ fn an_erasure_during_a_run_reaches_columns_the_run_does_not_write() {
     assert!(restored.tagged(&vip, now).is_empty());
     let rule = Rule::Is(Condition::Tag { tag: vip, held: Age::Any });
     assert!(restored.evaluate(&rule, &Segments::new(), &Sends::default(), now).unwrap().is_empty());
+}
+
+/// What LINE tells late is held against these instants, so a start must find them, from a checkpoint as from rows.
+#[test]
+fn the_instants_of_a_status_are_found_again() {
+    let status = |status, followed_at| Effect::Status { status, followed_at };
+    let told = [
+        entry(1, 0, 1, Effect::Joined { user: UserId([1; 16]) }),
+        entry(2, 1, 1, Effect::Joined { user: UserId([2; 16]) }),
+        entry(3, 0, 5, status(Status::Following, Some(Instant::from_millis(5)))),
+        entry(4, 1, 6, status(Status::Following, Some(Instant::from_millis(6)))),
+        entry(5, 0, 7, status(Status::Blocked, None)),
+        entry(6, 1, 8, status(Status::Blocked, None)),
+        entry(7, 1, 9, status(Status::Following, Some(Instant::from_millis(9)))),
+    ];
+    let (mut index, mut rows, mut by_row) = (Index::new(), Rows::new(), Index::new());
+    let mut friends =
+        [1, 2].map(|n: u8| Friend::new(FriendId(u32::from(n) - 1), UserId([n; 16]), told[0].at));
+    for entry in &told {
+        index.apply(entry);
+        friends[entry.friend.0 as usize].apply(entry);
+    }
+    run(&mut index, &mut rows, |_| {});
+    friends.iter().for_each(|friend| by_row.load_friend(friend));
+    for index in [index, restore(&rows), by_row] {
+        let found = [0, 1].map(|n| (index.followed_at(FriendId(n)), index.blocked_at(FriendId(n))));
+        let millis = Instant::from_millis;
+        assert_eq!(found, [(Some(millis(5)), Some(millis(7))), (Some(millis(9)), None)]);
+    }
 }
 
 /// A late event is merged into an old block, and every block after it moves.

@@ -7,7 +7,6 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::rules;
 use super::spec::{COMMON, Field, MESSAGES, Shape, Variant};
 use super::template::{self, Place};
-use crate::config::campaign::HOMES;
 use crate::config::problem::{Expected, LengthUnit, MessageRule, Problem};
 use crate::config::tree::{Item, Table};
 
@@ -16,7 +15,7 @@ const MEDIA_URL_MAX: usize = 2_000;
 
 /// One message object.
 pub(super) fn message(item: &Item<'_>) -> Option<Value> {
-    let table = item.table("message")?.with_homes(HOMES);
+    let table = item.table("message")?.with_homes();
     let Some(variant) = variant(&table, MESSAGES) else {
         table.finish();
         return None;

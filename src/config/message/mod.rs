@@ -12,7 +12,7 @@ mod template;
 
 use sha2::{Digest, Sha256};
 
-use super::problem::{Expected, Problem};
+use super::problem::Problem;
 use super::tree::Item;
 use crate::domain::message::{ContentDigest, MessageSet};
 
@@ -21,7 +21,7 @@ const MESSAGES_MAX: usize = 5;
 
 /// Reads 1–5 message objects.
 pub(super) fn messages(item: &Item<'_>) -> Option<MessageSet> {
-    let items = item.list_as(Expected::Tables { header: "[[message]]" })?;
+    let items = item.tables("message")?;
     if !(1..=MESSAGES_MAX).contains(&items.len()) {
         item.report(Problem::WrongCount { min: 1, max: MESSAGES_MAX, is: items.len() });
     }

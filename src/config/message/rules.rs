@@ -41,7 +41,7 @@ pub(super) fn after(table: &Table<'_>, name: &str) {
         "imagemap" => areas(table),
         _ => {}
     }
-    let sender = table.peek("sender").and_then(|sender| child(&sender, "name"));
+    let sender = table.peek("sender").and_then(|sender| sender.part("name"));
     if let Some(name) = sender.filter(|name| text_of(name).is_some_and(names_line)) {
         broken(&name, MessageRule::ReservedSender);
     }
@@ -74,7 +74,7 @@ pub(super) fn typed_after(table: &Table<'_>) {
             broken(column, MessageRule::UnequalActions { first, this });
         }
         for key in ["title", "thumbnail_image_url"] {
-            if child(first, key).is_some() != child(column, key).is_some() {
+            if first.part(key).is_some() != column.part(key).is_some() {
                 broken(column, MessageRule::UnequalColumns { key: key.to_owned() });
             }
         }
@@ -82,7 +82,7 @@ pub(super) fn typed_after(table: &Table<'_>) {
 }
 
 fn actions(column: &Item<'_>) -> Option<usize> {
-    match child(column, "actions")?.value {
+    match column.part("actions")?.value {
         DeValue::Array(items) => Some(items.len()),
         _ => None,
     }
@@ -98,16 +98,6 @@ fn short_text(table: &Table<'_>, max: usize) {
     // Beyond the general limit it has been said already.
     if is > SHORT_TEXT_MAX && is <= max {
         item.report(Problem::TooLong { max: SHORT_TEXT_MAX, is, unit: LengthUnit::Graphemes });
-    }
-}
-
-fn child<'a>(item: &Item<'a>, key: &str) -> Option<Item<'a>> {
-    match item.value {
-        DeValue::Table(table) => {
-            let value = table.get(key)?;
-            Some(Item { file: item.file, value: value.get_ref(), at: value.span().into() })
-        }
-        _ => None,
     }
 }
 
@@ -133,7 +123,7 @@ fn emojis(table: &Table<'_>) {
     let Ok(text) = template::render(text, Place::Plain) else { return };
     let units: Vec<u16> = text.encode_utf16().collect();
     for emoji in table.peek("emojis").as_ref().map(list_of).unwrap_or_default() {
-        let Some(item) = child(&emoji, "index") else { continue };
+        let Some(item) = emoji.part("index") else { continue };
         let Some(index) = whole_of(&item) else { continue };
         let unit = usize::try_from(index).ok().and_then(|index| units.get(index));
         if unit != Some(&u16::from(b'$')) {
@@ -191,12 +181,12 @@ fn placeholders(text: &str) -> Option<Vec<&str>> {
 /// Each tappable area lies within the image.
 fn areas(table: &Table<'_>) {
     let size = table.peek("base_size");
-    let side = |key| size.as_ref().and_then(|size| child(size, key)).as_ref().and_then(whole_of);
+    let side = |key| size.as_ref().and_then(|size| size.part(key)).as_ref().and_then(whole_of);
     let (Some(width), Some(height)) = (side("width"), side("height")) else { return };
     for action in table.peek("actions").as_ref().map(list_of).unwrap_or_default() {
-        let Some(area) = child(&action, "area") else { continue };
+        let Some(area) = action.part("area") else { continue };
         let edge = |from, length| {
-            let value = |key| child(&area, key).as_ref().and_then(whole_of).unwrap_or(0);
+            let value = |key| area.part(key).as_ref().and_then(whole_of).unwrap_or(0);
             value(from).saturating_add(value(length))
         };
         if edge("x", "width") > width || edge("y", "height") > height {

@@ -15,6 +15,7 @@ pub enum Expected {
     Whole { min: i64, max: i64 },
     Number,
     Flag,
+    Yes,
     List,
     Tables { header: &'static str },
     Table,
@@ -27,12 +28,15 @@ pub enum Expected {
     TimeRange,
     Instant,
     InstantOrSpan,
+    Days,
+    Again,
     Moment,
     Pace,
     Rate,
     MaxOrOff,
     CapWindow,
     CapCategories,
+    WhenCapped,
     CountOrBounds,
     Bounds,
     Comparison,
@@ -53,6 +57,10 @@ pub enum Expected {
     ChannelId,
     Colour,
     UnitName,
+    Happening,
+    DayAttribute,
+    Action,
+    RichMenu,
 }
 
 /// The kind of a TOML value.
@@ -80,6 +88,7 @@ pub enum Noun {
     Account,
     Zone,
     Plan,
+    Webhook,
 }
 
 impl Expected {
@@ -90,6 +99,7 @@ impl Expected {
             Expected::Text => fixed("\"…\" で囲んだ文字列", "a text in \"…\""),
             Expected::Name => fixed("1〜200文字の名前", "a name of 1 to 200 characters"),
             Expected::Slug => fixed("1〜64文字の文字・数字・`-`・`_`", "1 to 64 letters, digits, `-` or `_`"),
+            Expected::Whole { min: i64::MIN, .. } => fixed("整数", "a whole number"),
             Expected::Whole { min, max } if *max >= i64::from(u32::MAX) => {
                 lang.pick(format!("{min} 以上の整数"), format!("a whole number from {min} up"))
             }
@@ -98,6 +108,7 @@ impl Expected {
             }
             Expected::Number => fixed("数", "a number"),
             Expected::Flag => fixed("true か false", "true or false"),
+            Expected::Yes => "true".to_owned(),
             Expected::List => fixed("[ ] で囲んだ一覧", "a list in [ ]"),
             Expected::Tables { header } => lang.pick(
                 format!("カッコを二重にした {header}、または [ ] で囲んだ一覧"),
@@ -128,6 +139,10 @@ impl Expected {
                 "\"2026-12-04 21:00\" のような日時か \"3h\" のような長さ",
                 "a date and time such as \"2026-12-04 21:00\", or a length such as \"3h\"",
             ),
+            Expected::Days => fixed("\"7d\" のような日数", "whole days such as \"7d\""),
+            Expected::Again => {
+                fixed("\"30d\" のような長さか \"never\"", "a length such as \"30d\", or \"never\"")
+            }
             Expected::Moment => fixed(
                 "日付 \"2026-12-04\" か日時 \"2026-12-04 18:00\"",
                 "a date \"2026-12-04\" or a date and time \"2026-12-04 18:00\"",
@@ -147,6 +162,7 @@ impl Expected {
                 "[\"promotion\", \"news\"] のような一覧か \"all\"",
                 "a list such as [\"promotion\", \"news\"], or \"all\"",
             ),
+            Expected::WhenCapped => fixed("\"skip\" か { defer = \"3d\" }", "\"skip\" or { defer = \"3d\" }"),
             Expected::CountOrBounds => {
                 fixed("2 のような回数か { gte = 2 }", "a number such as 2, or { gte = 2 }")
             }
@@ -212,6 +228,21 @@ impl Expected {
             Expected::ChannelId => fixed("数字だけのチャネルID", "a channel id, digits only"),
             Expected::Colour => fixed("\"#RRGGBB\" の色", "a colour \"#RRGGBB\""),
             Expected::UnitName => fixed("30文字までの英数字と `_`", "at most 30 letters a-z, digits or `_`"),
+            Expected::Happening => fixed(
+                "{ tag_added = \"体験\" } や { event = \"purchase\" } のような出来事",
+                "something that happens, such as { tag_added = \"trial\" } or { event = \"purchase\" }",
+            ),
+            Expected::DayAttribute => {
+                fixed("日付(date)か日時(instant)の属性", "an attribute that is a date or an instant")
+            }
+            Expected::Action => fixed(
+                "{ tag = \"会員\" } のような動作、またはその一覧",
+                "an action such as { tag = \"member\" }, or a list of them",
+            ),
+            Expected::RichMenu => fixed(
+                "\"richmenu-…\" の形のID、または \"unlink\"",
+                "an id such as \"richmenu-…\", or \"unlink\"",
+            ),
         }
     }
 }
@@ -241,6 +272,7 @@ impl Noun {
             Noun::Account => lang.pick("アカウント", "account"),
             Noun::Zone => lang.pick("タイムゾーン", "time zone"),
             Noun::Plan => lang.pick("料金プラン", "plan"),
+            Noun::Webhook => lang.pick("Webhook", "webhook"),
         }
     }
 
@@ -265,6 +297,10 @@ impl Noun {
             Noun::Plan => lang.pick(
                 "haishin.toml に [plans.名前] を書いてください",
                 "a plan is a table [plans.NAME] in haishin.toml",
+            ),
+            Noun::Webhook => lang.pick(
+                "haishin.toml に [webhooks.名前] を書いてください",
+                "a webhook is a table [webhooks.NAME] in haishin.toml",
             ),
         }
     }

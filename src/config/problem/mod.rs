@@ -64,7 +64,7 @@ pub enum Problem {
         /// As written.
         slug: String,
     },
-    /// Two files of one kind have one slug.
+    /// Two files share a slug that should be one's own.
     DuplicateSlug {
         /// The slug.
         slug: String,
@@ -86,6 +86,20 @@ pub enum Problem {
         key: String,
         /// `[schedule]`, or empty for the top of the file.
         home: String,
+    },
+    /// A key of files of another folder.
+    OtherFolder {
+        /// The key.
+        key: String,
+        /// The folder.
+        folder: String,
+    },
+    /// A key that only another of a drip's happenings takes.
+    OnlyIn {
+        /// The key.
+        key: String,
+        /// What takes it: `start` or `stop_on`.
+        of: String,
     },
     /// A key is missing.
     MissingKey {
@@ -253,6 +267,34 @@ pub enum Problem {
         /// The window.
         window: Span,
     },
+    /// Nothing that could happen starts a drip.
+    NeverStarts,
+    /// `existing = "enroll"` with a start that does not tell whom.
+    CannotEnroll,
+    /// Every year, but each friend starts once for ever.
+    YearlyOnce,
+    /// A branch for everybody else before others.
+    RestNotLast,
+    /// No day on which a drip's step may be due.
+    StepNeverDue,
+    /// A step that is not due after the one before it.
+    OutOfOrder {
+        /// The step.
+        step: String,
+        /// The one before it in the file.
+        before: String,
+    },
+    /// A step that has the content of an earlier one, within the window.
+    SameContent {
+        /// The step.
+        step: String,
+        /// The earlier one.
+        other: String,
+        /// The smallest distance between the two.
+        gap: Span,
+        /// The window.
+        window: Span,
+    },
     /// An offset in `at` is taken rather than the zone.
     OffsetWins {
         /// The instant in the zone.
@@ -345,6 +387,8 @@ impl Problem {
             | Problem::AlreadyPast { .. }
             | Problem::SkippedTime { .. }
             | Problem::RepeatedTime { .. }
+            | Problem::YearlyOnce
+            | Problem::OutOfOrder { .. }
             | Problem::DueInQuietHours { .. } => Severity::Warning,
             Problem::Message { rule } if rule.is_warning() => Severity::Warning,
             Problem::NearTag { .. } | Problem::OffsetWins { .. } | Problem::UnknownCampaign { .. } => {

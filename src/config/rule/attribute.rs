@@ -10,6 +10,7 @@ use crate::config::tree::{Item, Table, shorten};
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::id::AttributeName;
 use crate::domain::segment::rule::{AttributeTest, Calendar, Comparison, Condition};
+use crate::domain::segment::value_test::ValueTest;
 use crate::domain::time::Tz;
 
 pub(super) const COMPARISONS: [&str; 10] =
@@ -18,6 +19,8 @@ const TESTS: [&str; 8] = ["is_set", "age", "month", "day", "past", "ahead", "ago
 
 /// Ages, in years, a person may ask for.
 const AGE_MAX: i64 = 200;
+/// Up to here every whole number is a double.
+const WHOLE_DOUBLE_MAX: i64 = 1 << 53;
 /// Days from today a rule may ask for.
 const OFFSET_MAX: i64 = 36_500;
 
@@ -54,18 +57,7 @@ impl Rules<'_> {
         for key in TESTS.into_iter().chain(COMPARISONS).chain(["zone"]) {
             table.get(key);
         }
-        let name = item.text()?;
-        let Some((name, of)) = self.names.attributes.get_key_value(name) else {
-            if self.names.undecided.contains(name) {
-                return None;
-            }
-            return item.unknown(
-                Noun::Attribute,
-                name,
-                self.names.attributes.keys().map(AttributeName::as_str),
-            );
-        };
-        let declared = Declared { name, of: *of };
+        let declared = self.declared(item)?;
         let test = match (named.as_slice(), compared.as_slice()) {
             ([], []) => {
                 let keys = COMPARISONS.into_iter().chain(TESTS).filter(|key| declared.allows(key));
@@ -82,7 +74,75 @@ impl Rules<'_> {
                 None
             }
         };
-        Some(Condition::Attribute { name: name.clone(), test: test? })
+        Some(Condition::Attribute { name: declared.name.clone(), test: test? })
+    }
+
+    /// The declared attribute an item names.
+    fn declared(&self, item: &Item<'_>) -> Option<Declared<'_>> {
+        let name = item.text()?;
+        let Some((name, of)) = self.names.attributes.get_key_value(name) else {
+            if self.names.undecided.contains(name) {
+                return None;
+            }
+            return item.unknown(
+                Noun::Attribute,
+                name,
+                self.names.attributes.keys().map(AttributeName::as_str),
+            );
+        };
+        Some(Declared { name, of: *of })
+    }
+
+    /// An attribute and the comparisons in a table that a new value of it must pass; none means any value.
+    pub(in crate::config) fn new_value(
+        &self,
+        table: &Table<'_>,
+        item: &Item<'_>,
+    ) -> Option<(AttributeName, Vec<Comparison>)> {
+        for key in COMPARISONS {
+            table.get(key);
+        }
+        let declared = self.declared(item)?;
+        let comparisons = self.compare(table, declared)?;
+        if ValueTest::of_comparisons(&comparisons, declared.of).is_never() {
+            table.report(Problem::NeverStarts);
+            return None;
+        }
+        Some((declared.name.clone(), comparisons))
+    }
+
+    /// An attribute that holds dates or instants.
+    pub(in crate::config) fn day_of(&self, item: &Item<'_>) -> Option<AttributeName> {
+        let declared = self.declared(item)?;
+        if !matches!(declared.of, AttributeType::Date | AttributeType::Instant) {
+            return item.bad(Expected::DayAttribute, declared.name.as_str());
+        }
+        Some(declared.name.clone())
+    }
+
+    /// An attribute and the value it is given.
+    pub(in crate::config) fn given_value(
+        &self,
+        table: &Table<'_>,
+        item: &Item<'_>,
+    ) -> Option<(AttributeName, Value)> {
+        let given = table.need("value");
+        let declared = self.declared(item)?;
+        let given = given?;
+        let value = match (declared.of, given.value) {
+            (AttributeType::Instant, _) => Value::Instant(given.instant(self.zone(table)?)?),
+            // A whole number in the file; what is stored is of the declared type.
+            (AttributeType::Number, DeValue::Integer(_)) => {
+                Value::Number(given.whole(-WHOLE_DOUBLE_MAX, WHOLE_DOUBLE_MAX)? as f64)
+            }
+            (of, _) => plain_value(&given, of)?,
+        };
+        Some((declared.name.clone(), value))
+    }
+
+    /// An attribute whose value is taken away.
+    pub(in crate::config) fn attribute_name(&self, item: &Item<'_>) -> Option<AttributeName> {
+        self.declared(item).map(|declared| declared.name.clone())
     }
 
     fn test(&self, table: &Table<'_>, key: &'static str, declared: Declared<'_>) -> Option<AttributeTest> {

@@ -8,23 +8,37 @@ use super::{Rules, needed_age};
 use crate::config::problem::{Expected, Problem};
 use crate::config::tree::{Item, Table};
 use crate::domain::attribute::{AttributeType, Value};
-use crate::domain::id::PropertyName;
+use crate::domain::id::{EventName, PropertyName};
 use crate::domain::segment::rule::{Bound, Comparison, EventCondition, Measure};
+
+/// What is asked of each property.
+type Properties = Vec<(PropertyName, Vec<Comparison>)>;
 
 impl Rules<'_> {
     pub(super) fn event(&self, table: &Table<'_>, item: &Item<'_>) -> Option<EventCondition> {
-        let event = item.name(Expected::Name);
+        let named = self.named_event(table, item);
         let within = table.get("within").map(|within| within.span());
-        let properties = match table.get("where") {
-            Some(item) => self.properties(&item),
-            None => Some(Vec::new()),
-        };
         let measure = self.measure(table);
         let within = match within {
             Some(within) => Some(within?),
             None => None,
         };
-        Some(EventCondition { event: event?, within, properties: properties?, measure: measure? })
+        let (event, properties) = named?;
+        Some(EventCondition { event, within, properties, measure: measure? })
+    }
+
+    /// An event's name and what `where` asks of its properties.
+    pub(in crate::config) fn named_event(
+        &self,
+        table: &Table<'_>,
+        item: &Item<'_>,
+    ) -> Option<(EventName, Properties)> {
+        let event = item.name(Expected::Name);
+        let properties = match table.get("where") {
+            Some(item) => self.properties(&item),
+            None => Some(Vec::new()),
+        };
+        Some((event?, properties?))
     }
 
     fn measure(&self, table: &Table<'_>) -> Option<Measure> {
@@ -33,7 +47,7 @@ impl Rules<'_> {
         };
         let item = table.get(which)?;
         match which {
-            "count" => Some(Measure::Count(whole_bounds(&item, Expected::CountOrBounds, i64::MAX)?)),
+            "count" => Some(Measure::Count(count_bounds(&item)?)),
             "sum" => {
                 let table = item.table("sum")?;
                 let of = table.need("of").and_then(|of| of.name(Expected::Name));
@@ -55,7 +69,7 @@ impl Rules<'_> {
     }
 
     /// `where = { shop = "渋谷", amount = { gte = 1000 } }`: a value alone means equal.
-    fn properties(&self, item: &Item<'_>) -> Option<Vec<(PropertyName, Vec<Comparison>)>> {
+    fn properties(&self, item: &Item<'_>) -> Option<Properties> {
         let table = item.table("where")?;
         let mut all = Some(Vec::new());
         for (name, at, item) in table.entries() {
@@ -86,6 +100,11 @@ impl Rules<'_> {
         }
         property_value(item).map(|value| vec![Comparison::Eq(value)])
     }
+}
+
+/// `count = 2`, `count = { gte = 2 }`.
+pub(in crate::config) fn count_bounds(item: &Item<'_>) -> Option<Vec<Bound<i64>>> {
+    whole_bounds(item, Expected::CountOrBounds, i64::MAX)
 }
 
 /// Properties are not declared: the value's own TOML type is meant.

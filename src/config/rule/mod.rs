@@ -6,6 +6,7 @@ mod depth;
 mod event;
 
 pub(super) use depth::{DEPTH_MAX, Depths};
+pub(super) use event::count_bounds;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use super::suggest;
 use super::tree::{Item, Table};
 use crate::domain::attribute::AttributeType;
 use crate::domain::friend::Status;
-use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName};
+use crate::domain::id::{AttributeName, CampaignSlug, SegmentSlug, TagName, WebhookName};
 use crate::domain::segment::rule::{Age, Condition, Rule};
 use crate::domain::time::Tz;
 
@@ -31,7 +32,10 @@ pub(super) struct Names {
     /// Declared with a type that cannot be read: a problem of that line, not of the rules.
     pub undecided: BTreeSet<AttributeName>,
     pub segments: BTreeSet<SegmentSlug>,
+    /// Campaigns and drips: one space of slugs.
     pub campaigns: BTreeSet<CampaignSlug>,
+    /// What `[webhooks]` in `haishin.toml` names.
+    pub webhooks: BTreeSet<WebhookName>,
 }
 
 /// A name somewhere in a file.
@@ -50,7 +54,7 @@ pub(super) struct Uses {
     pub segments: RefCell<BTreeMap<SegmentSlug, Vec<Use>>>,
 }
 
-/// Reads the rules of one segment or campaign.
+/// Reads the rules of one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'c> {
     pub names: &'c Names,
@@ -68,6 +72,24 @@ impl Rules<'_> {
         let rule = self.rule_in(&table);
         table.finish();
         rule
+    }
+
+    /// `segment = "…"` or `audience = { … }`, with the segment's name where it is one; `Some(None)` where neither
+    /// stands there and none is needed.
+    pub fn audience_in(
+        &self,
+        table: &Table<'_>,
+        needed: bool,
+    ) -> Option<Option<(Option<SegmentSlug>, Rule)>> {
+        let Some(which) = table.one_of(&["segment", "audience"], needed) else {
+            return if needed { None } else { Some(None) };
+        };
+        let item = table.get(which)?;
+        if which == "audience" {
+            return Some(Some((None, self.rule(&item)?)));
+        }
+        let segment = self.segment(&item)?;
+        Some(Some((Some(segment.clone()), Rule::Segment(segment))))
     }
 
     /// The rule whose keys stand in a table, beside others of the caller's.

@@ -49,12 +49,12 @@ fn share_of(share: Share, whole: u64) -> u128 {
 const MILLION: u128 = 1_000_000;
 
 fn quiet_hours<'a>(input: &Input<'a>) -> Option<&'a QuietHours> {
-    input.policy.quiet_hours_for(&input.campaign.category, input.campaign.immediate)
+    input.policy.quiet_hours_for(&input.dispatch.category, input.dispatch.immediate)
 }
 
 fn timing(input: &Input<'_>) -> Option<Verdict> {
     let goes_at = quiet_hours(input).map_or(input.now, |quiet| quiet.end_after(input.now));
-    let deadline = input.campaign.deadline.map(|deadline| deadline.instant(input.due));
+    let deadline = input.dispatch.deadline.map(|deadline| deadline.instant(input.due));
     match deadline {
         Some(deadline) if deadline <= goes_at => Some(Verdict::Refuse(Refusal::DeadlinePassed { deadline })),
         _ => (goes_at > input.now).then_some(Verdict::Wait(Wait::QuietHours { until: goes_at })),
@@ -62,13 +62,13 @@ fn timing(input: &Input<'_>) -> Option<Verdict> {
 }
 
 fn max_recipients(input: &Input<'_>, recipients: u64) -> Option<Verdict> {
-    let max = input.campaign.max_recipients.filter(|max| recipients > *max)?;
+    let max = input.dispatch.max_recipients.filter(|max| recipients > *max)?;
     Some(Verdict::Refuse(Refusal::MaxRecipients { recipients, max }))
 }
 
 /// Compares reachable matches with reachable friends: a rule that also gives blocked friends reaches nobody more.
 fn blanket(input: &Input<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
-    let share = input.policy.blanket.share.filter(|_| !input.campaign.reach_everyone)?;
+    let share = input.policy.blanket.share.filter(|_| !input.dispatch.reach_everyone)?;
     let friends = input.friends;
     let reachable = friends.following - friends.erased - friends.quarantined;
     let reach =
@@ -91,7 +91,7 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
         Quota::Unreadable => return Some(unreadable(input)),
     };
     let policy = input.policy.quota;
-    let kept = if input.policy.uses_reserve(&input.campaign.category) {
+    let kept = if input.policy.uses_reserve(&input.dispatch.category) {
         0
     } else {
         share_of(policy.keep, limit).div_ceil(MILLION) as u64
@@ -110,7 +110,7 @@ fn quota(input: &Input<'_>, recipients: u64, warnings: &mut Vec<Warning>) -> Opt
 /// Waits for a reading as long as the grace lets the occurrence be late.
 fn unreadable(input: &Input<'_>) -> Verdict {
     let ready = quiet_hours(input).map_or(input.due, |quiet| quiet.end_after(input.due));
-    if input.now - ready > input.campaign.schedule.grace {
+    if input.now - ready > input.grace {
         Verdict::Refuse(Refusal::QuotaUnreadable)
     } else {
         Verdict::Wait(Wait::QuotaUnreadable)

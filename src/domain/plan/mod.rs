@@ -16,12 +16,12 @@ pub use guards::Quota;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
-use super::campaign::Campaign;
+use super::campaign::Dispatch;
 use super::delivery::Exclusion;
 use super::id::{CampaignSlug, FriendId, OccurrenceId, UserId, VariantName};
 use super::policy::{Policy, Share};
 use super::sends::{Reservation, Sends};
-use super::time::Instant;
+use super::time::{Instant, Span};
 
 /// The account's friends, as the index knows them at the decision.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub struct Friends<'a> {
 /// Everything a decision depends on, but for the sends.
 pub struct Input<'a> {
     /// What is due.
-    pub campaign: &'a Campaign,
+    pub dispatch: &'a Dispatch,
     /// What applies to the account.
     pub policy: &'a Policy,
     /// When it fell due.
@@ -48,8 +48,15 @@ pub struct Input<'a> {
     pub effective: Instant,
     /// The instant of the decision, at or after `effective`.
     pub now: Instant,
-    /// Whom the campaign's rule gives at `now`, blocked friends included.
+    /// How long it may wait for what cannot be known yet.
+    pub grace: Span,
+    /// Whom the campaign's rule gives at `now`, blocked friends included; of a drip's step, who is due at it.
     pub matched: &'a RoaringBitmap,
+    /// Those of them whose time passed in downtime or quiet hours and is not caught up; drips only.
+    pub missed: &'a RoaringBitmap,
+    /// Whom each arm is for where the arms are branches: disjoint sets, in the order of the arms. Without it the draw
+    /// decides.
+    pub branches: Option<&'a [RoaringBitmap]>,
     /// Who may be reached at all.
     pub friends: Friends<'a>,
     /// What LINE's monthly limit leaves.
@@ -166,8 +173,8 @@ pub fn decide(input: &Input<'_>, sends: &Sends) -> Decision {
 
 /// The order in which occurrences due together are decided: ascending by this. Higher priority first, then slug by
 /// code point (which UTF-8 keeps).
-pub fn precedence(campaign: &Campaign) -> (std::cmp::Reverse<u8>, &CampaignSlug) {
-    (std::cmp::Reverse(campaign.priority), &campaign.slug)
+pub fn precedence(dispatch: &Dispatch) -> (std::cmp::Reverse<u8>, &CampaignSlug) {
+    (std::cmp::Reverse(dispatch.priority), &dispatch.slug)
 }
 
 impl Decision {
@@ -178,12 +185,12 @@ impl Decision {
 
     /// What the freeze reserves, so that decisions after this one count it.
     pub fn reservation(&self, input: &Input<'_>, occurrence: OccurrenceId) -> Reservation {
-        let contents = input.campaign.variants.iter().zip(&self.variants);
+        let contents = input.dispatch.variants.iter().zip(&self.variants);
         Reservation {
             occurrence,
-            campaign: input.campaign.slug.clone(),
-            category: input.campaign.category.clone(),
-            capped: input.policy.is_capped(&input.campaign.category),
+            campaign: input.dispatch.slug.clone(),
+            category: input.dispatch.category.clone(),
+            capped: input.policy.is_capped(&input.dispatch.category),
             contents: contents.map(|(arm, (_, friends))| (arm.messages.content, friends.clone())).collect(),
         }
     }

@@ -6,10 +6,14 @@ use crate::domain::time::{Instant, Span};
 /// Whoever imports old history is to have a day to look at it before any of it is too old to be kept.
 const AFTER_IMPORT: Span = Span::from_hours(24);
 
+/// Ids of webhooks outlive the events that are still taken for them by so much: LINE's clock may be ahead, and an event
+/// may wait in the inbox.
+const SURE: Span = Span::from_hours(24);
+
 /// How long things are kept; `None` for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Which webhook events were applied, since they were.
+    /// Which webhook events were applied. Events older than this are not taken any more.
     pub webhook_ids: Option<Span>,
     /// Batches, strides and request ids, since their occurrence ended; at the longest as long as its sets.
     pub batches: Option<Span>,
@@ -42,7 +46,7 @@ impl Retention {
         let before = |kept: Option<Span>, least: Span| kept.map(|kept| now - kept.max(least));
         let sets = before(self.sets, lookback.sends);
         Cutoffs {
-            webhook_ids: before(self.webhook_ids, Span::ZERO),
+            webhook_ids: before(self.webhook_ids, Span::ZERO).map(|cutoff| cutoff - SURE),
             batches: before(self.batches, Span::ZERO).max(sets),
             events: before(self.events, lookback.events),
             sets,
@@ -77,7 +81,7 @@ mod tests {
         assert_eq!(cutoffs.events, Some(NOW - days(800)));
         assert_eq!(cutoffs.batches, Some(NOW - days(90)));
         let short = retention().cutoffs(&Lookback::default(), None, NOW);
-        assert_eq!((short.sets, short.webhook_ids), (Some(NOW - days(760)), Some(NOW - days(7))));
+        assert_eq!((short.sets, short.webhook_ids), (Some(NOW - days(760)), Some(NOW - days(8))));
     }
 
     #[test]

@@ -151,6 +151,15 @@ impl<'r> ValueTest<'r> {
     }
 }
 
+/// Whether a value passes all comparisons.
+pub fn passes(value: &Value, comparisons: &[Comparison]) -> bool {
+    let test = ValueTest::of_comparisons(comparisons, value.type_of());
+    match value {
+        Value::Text(text) => test.passes_text(text),
+        other => key_of(other).is_some_and(|key| test.passes_key(key)),
+    }
+}
+
 impl AttributeTest {
     /// Whether a friend without any value passes: only what asks for that.
     pub fn holds_without_value(&self) -> bool {

@@ -107,6 +107,17 @@ impl Blocks {
         self.0.is_empty()
     }
 
+    /// Whether the friend is in.
+    pub(super) fn contains(&self, friend: u32) -> bool {
+        let low = friend as u16;
+        self.0.get(&((friend >> 16) as u16)).is_some_and(|block| match block {
+            Block::Sparse(all) => all.contains(&low),
+            Block::Dense(words) => {
+                words.get(usize::from(low >> 6)).is_some_and(|word| word >> (low & 63) & 1 == 1)
+            }
+        })
+    }
+
     /// Removes the friends that are also in `other`, and returns them.
     pub(super) fn take(&mut self, other: &Blocks) -> Blocks {
         let mut taken = BTreeMap::new();

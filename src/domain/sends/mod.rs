@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use roaring::RoaringBitmap;
 
-use super::id::{CampaignSlug, CategoryName, OccurrenceId};
+use super::id::{CampaignSlug, CategoryName, FriendId, OccurrenceId};
 use super::lookback::Lookback;
 use super::message::ContentDigest;
 use super::policy::Cap;
@@ -240,6 +240,18 @@ impl Sends {
     /// effective instant lies in `(now − window, now]`; unsettled reservations count at every instant.
     pub fn got_content(&self, content: &ContentDigest, window: Span, now: Instant) -> RoaringBitmap {
         self.within(|kind| kind.content == *content, now - window, now)
+    }
+
+    /// What a friend got and counts, as far as it is here: campaign and effective instant, the oldest first.
+    pub fn of_friend(&self, friend: FriendId) -> Vec<(CampaignSlug, Instant)> {
+        let small = self.small.iter().filter(|entry| entry.friend == friend.0);
+        let small = small.map(|entry| (entry.effective, entry.kind));
+        let large = self.large.iter().filter(|(_, friends)| friends.contains(friend.0));
+        let large = large.map(|((effective, _, kind), _)| (*effective, *kind));
+        let mut all: Vec<_> = small.chain(large).collect();
+        all.sort_unstable();
+        let campaign = |kind: KindId| Some(self.kinds.get(kind.0 as usize)?.campaign.clone());
+        all.into_iter().filter_map(|(effective, kind)| Some((campaign(kind)?, effective))).collect()
     }
 
     /// The candidates without room under the cap for a delivery at `effective`, decided at `now`.

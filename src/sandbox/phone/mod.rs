@@ -63,7 +63,8 @@ fn one_chat(sandbox: &Sandbox, user: &str, wanted: Option<&str>, lang: Lang, now
     let (channel, friend) =
         candidates.find_map(|channel| Some((channel, sandbox.friend(&channel.id, &user)?)))?;
     let received = sandbox.received(&channel.id, &user).ok()?;
-    Some(chat(lang, sandbox.rules.zone, channel, &friend, &received))
+    let menu = sandbox.rich_menu(&channel.id, &user);
+    Some(chat(lang, sandbox.rules.zone, channel, (&friend, menu.as_deref()), &received))
 }
 
 impl Query {

@@ -36,7 +36,7 @@ pub(super) fn chat(
     lang: Lang,
     zone: Tz,
     channel: &ChannelReport,
-    friend: &SandboxFriend,
+    (friend, menu): (&SandboxFriend, Option<&str>),
     received: &[Received],
 ) -> String {
     let name = escape(&channel.name);
@@ -71,9 +71,10 @@ pub(super) fn chat(
     let content = format!(
         "<main class=\"stage\"><div class=\"phone\"><header><a href=\"/phone?lang={tag}\" aria-label=\"{back}\">‹</a>\
          <h1>{name}</h1></header><div class=\"chat\"><ol>{lines}</ol></div>\
-         <footer><span>Aa</span></footer></div>\
+         <footer><span>{menu}</span></footer></div>\
          <aside><h2>{who}</h2><p class=\"id\">{user}</p>{blocked}<p>{note}</p>\
          <p><a href=\"/phone?lang={tag}\">{back}</a> · <a href=\"?lang={other}&amp;channel={id}\">{other_name}</a></p></aside></main>",
+        menu = menu.map_or("Aa".to_owned(), |menu| format!("{} {}", lang.menu(), escape(menu))),
         tag = lang.tag(),
         back = lang.back(),
         who = escape(&shown_name(friend)),

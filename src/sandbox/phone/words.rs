@@ -75,6 +75,9 @@ impl Lang {
             "This is the sandbox: nothing is sent to the real LINE.",
         )
     }
+    pub(super) const fn menu(self) -> &'static str {
+        self.pick("リッチメニュー", "Rich menu")
+    }
     pub(super) const fn silent(self) -> &'static str {
         self.pick("通知なし", "silent")
     }

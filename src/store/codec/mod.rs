@@ -4,26 +4,33 @@
 //! U+0000 in a plain text becomes `␀`: PostgreSQL cannot hold it, and no identity depends on it (JSON columns keep
 //! it, escaped).
 
+mod drip;
 mod friend;
 mod journal;
 mod occurrence;
+mod outbox;
 mod sending;
 
 use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use super::{Halt, NewInbox, NewStray, StoreError};
+use super::{Halt, NewInbox, NewRelay, NewStray, StoreError};
 use crate::domain::friend::Miss;
+use crate::domain::id::StepName;
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 
+pub(super) use drip::{
+    DeferralCells, EnrollmentCells, EnrollmentKey, TagExpiryCells, ending_in, enrollment_key,
+};
 pub(super) use friend::FriendCells;
 pub(super) use journal::EntryCells;
 pub(super) use occurrence::{
     DeliveryCells, OccurrenceCells, PartedOccurrence, SentCells, VariantCells, exclusion_in, gather,
     outcome_in,
 };
+pub(super) use outbox::{OpenOutbox, OutboxCells};
 pub(super) use sending::{BatchCells, StrideCells};
 
 /// The columns of `inbox` after its id, in the order of the table: account, received_at, source, intakes. As JSON an
@@ -35,6 +42,17 @@ impl InboxCells {
     pub(super) fn of(row: &NewInbox) -> Result<Self, StoreError> {
         let intakes = json("inbox.intakes", &row.intakes)?;
         Ok(Self(row.account.0, row.received_at.as_millis(), text(&row.source).into_owned(), intakes))
+    }
+}
+
+/// The columns of `relay` after its id, in the order of the table: account, received_at, signature, body. As JSON an
+/// array.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(super) struct RelayCells(pub i64, pub i64, pub String, pub String);
+
+impl RelayCells {
+    pub(super) fn of(relay: NewRelay) -> Self {
+        Self(relay.account.0, relay.received_at.as_millis(), relay.signature, relay.body)
     }
 }
 
@@ -66,6 +84,19 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
 /// As [`text`], where there may be none.
 pub(super) fn text_or_none(value: Option<&String>) -> Option<Cow<'_, str>> {
     value.map(|value| text(value))
+}
+
+/// A step as a column holds it: empty for a campaign.
+pub(super) fn step(step: Option<&StepName>) -> &str {
+    step.map_or("", StepName::as_str)
+}
+
+/// A column as the step it is.
+pub(super) fn step_in(what: &str, text: &str) -> Result<Option<StepName>, StoreError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    StepName::parse(text).map(Some).map_err(|error| corrupt(what, error))
 }
 
 /// A count as a column holds it.

@@ -61,7 +61,7 @@ impl OccurrenceCells {
         Ok(Self {
             id: row.id.0,
             campaign: row.campaign.as_str().to_owned(),
-            step: super::text(&row.step).into_owned(),
+            step: super::step(row.step.as_ref()).to_owned(),
             due_at: row.due_at.as_millis(),
             run_kind: run_kind.to_owned(),
             run_number,
@@ -101,7 +101,7 @@ impl OccurrenceCells {
         Ok(OccurrenceRow {
             id: OccurrenceId(self.id),
             campaign: self.campaign.clone().try_into().map_err(|error| corrupt(what("campaign"), error))?,
-            step: self.step.clone(),
+            step: super::step_in(&what("step"), &self.step)?,
             due_at: instant(self.due_at),
             run,
             parent: self.parent.map(OccurrenceId),

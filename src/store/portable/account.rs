@@ -3,7 +3,7 @@
 use super::{Connection, failed};
 use crate::domain::id::{AccountId, AccountSlug, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{corrupt, digest, halt, halt_cells, instant, text};
+use crate::store::codec::{corrupt, digest, halt, halt_cells, instant, step, step_in};
 use crate::store::{AccountRow, CampaignRow, Halt, StoreError};
 
 statements! {
@@ -195,7 +195,7 @@ impl CampaignCells {
         let what = format!("campaign `{}`", self.campaign);
         Ok(CampaignRow {
             campaign: self.campaign.try_into().map_err(|error| corrupt(&what, error))?,
-            step: self.step,
+            step: step_in(&what, &self.step)?,
             schedule_digest: digest(&what, &self.schedule_digest)?,
             activated_at: instant(self.activated_at),
             last_planned_at: self.last_planned_at.map(instant),
@@ -227,7 +227,7 @@ pub(super) async fn set_campaign(
     let query = sqlx::query(SET_CAMPAIGN)
         .bind(account.0)
         .bind(row.campaign.as_str())
-        .bind(text(&row.step).into_owned())
+        .bind(step(row.step.as_ref()).to_owned())
         .bind(row.schedule_digest.as_slice())
         .bind(row.activated_at.as_millis())
         .bind(row.last_planned_at.map(Instant::as_millis))

@@ -2,7 +2,8 @@
 
 use super::occurrence::Move;
 use super::{
-    Connection, account, bulk, checkpoint, delivery, failed, forget_strays, lease, occurrence, prune, sending,
+    Connection, account, bulk, checkpoint, delivery, drip, failed, forget_strays, lease, occurrence, outbox,
+    prune, relayed, sending,
 };
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
@@ -20,8 +21,8 @@ pub(super) async fn apply(
     let id = fence.account;
     match write {
         Write::Entries(entries) => append(conn, id, entries).await,
-        Write::Known { kind, ids } => {
-            bulk::insert_known(conn, id, kind, ids, now).await.map_err(failed("remember what was applied"))
+        Write::Known(ids) => {
+            bulk::insert_known(conn, id, ids, now).await.map_err(failed("remember what was applied"))
         }
         Write::ConsumeInbox(rows) => consume(conn, id, rows).await,
         Write::Strays(strays) => {
@@ -55,10 +56,18 @@ pub(super) async fn apply(
             bulk::set_batches(conn, id, cells?).await.map_err(failed("write batches"))
         }
         Write::Deliveries { occurrence, sets } => delivery::set_deliveries(conn, id, *occurrence, sets).await,
+        Write::Relayed(rows) => relayed(conn, id, rows).await,
         Write::Prune(kind) => prune::prune(conn, fence, kind).await,
         Write::Quota(reading) => sending::set_quota(conn, id, reading).await,
         Write::Act(act) => sending::add_act(conn, id, act).await,
         Write::ClockAccepted => lease::accept_clock(conn, id, now).await,
+        Write::Enrollments(rows) => drip::set_enrollments(conn, id, rows).await,
+        Write::DropEnrollments(keys) => drip::drop_enrollments(conn, id, keys).await,
+        Write::Deferral(row) => drip::set_deferral(conn, id, row).await,
+        Write::TagExpiries(rows) => drip::set_tag_expiries(conn, id, rows).await,
+        Write::DropTagExpiries(keys) => drip::drop_tag_expiries(conn, id, keys).await,
+        Write::Outbox(rows) => outbox::set_outbox(conn, id, rows).await,
+        Write::DropOutbox(ids) => outbox::drop_outbox(conn, id, ids).await,
     }
 }
 

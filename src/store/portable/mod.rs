@@ -4,28 +4,40 @@
 //! Each adapter compiles this folder against its own `Connection` and adds its `bulk` statements: how many rows move
 //! at once is where the databases differ.
 
+mod access;
 mod account;
 mod apply;
 mod checkpoint;
 mod config;
 mod delivery;
+mod drip;
 mod inbox;
 mod lease;
 mod occurrence;
+mod outbox;
 mod prune;
+mod relay;
 mod sending;
 mod store;
 mod stray;
 
+use std::collections::BTreeMap;
+
+use access::{answered, append_once, create_token, revoke_token, token_by_id, tokens};
 use account::{account, accounts, campaigns, ensure_account};
 use apply::apply;
 use checkpoint::{checkpoint, checkpoint_chunks};
 use config::{activate, active_version, version};
 use delivery::{deliveries, exclusions, received, sent, tally};
+use drip::{
+    deferral, deferrals, enrollment_endings, enrollments_of, first_tag_expiry, step_totals, tag_expiries,
+};
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
+use outbox::{last_outbox, outbox, outbox_lanes};
 use prune::{journal_stretch, prunable};
+use relay::{relay_waiting, relayed, relays};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
 
@@ -35,14 +47,18 @@ use crate::store::StoreError;
 /// Every statement of this folder, by name.
 pub(super) fn all() -> Vec<(&'static str, &'static str)> {
     [
+        access::ALL,
         account::ALL,
         checkpoint::ALL,
         config::ALL,
         delivery::ALL,
+        drip::ALL,
         inbox::ALL,
         lease::ALL,
         occurrence::ALL,
+        outbox::ALL,
         prune::ALL,
+        relay::ALL,
         sending::ALL,
         stray::ALL,
     ]
@@ -52,4 +68,11 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
 /// The database refused a statement before the commit was sent.
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| StoreError::Failed { operation, source }
+}
+
+/// Of rows with the same key the last, in the order of the keys: one statement that meets a key twice is an error on
+/// PostgreSQL.
+fn last_of_each<'r, R, K: Ord>(rows: &'r [R], key: impl Fn(&'r R) -> K) -> Vec<&'r R> {
+    let by_key: BTreeMap<K, &R> = rows.iter().map(|row| (key(row), row)).collect();
+    by_key.into_values().collect()
 }

@@ -19,6 +19,12 @@ statements! {
     WEBHOOK_IDS = "DELETE FROM known WHERE account = $1 AND id IN (SELECT id FROM known WHERE account = $1 \
                    AND kind = 'webhook' AND at < $2 ORDER BY at LIMIT $3)";
     A_WEBHOOK_ID = "SELECT at FROM known WHERE account = $1 AND kind = 'webhook' AND at < $2 LIMIT 1";
+    API_ANSWERS = "DELETE FROM api_answer WHERE account = $1 AND key IN (SELECT key FROM api_answer \
+                   WHERE account = $1 AND at < $2 ORDER BY at LIMIT $3)";
+    AN_API_ANSWER = "SELECT at FROM api_answer WHERE account = $1 AND at < $2 LIMIT 1";
+    OUTBOX = "DELETE FROM outbox WHERE account = $1 AND id IN (SELECT id FROM outbox WHERE account = $1 \
+              AND given_up_at < $2 ORDER BY given_up_at LIMIT $3)";
+    IN_OUTBOX = "SELECT id FROM outbox WHERE account = $1 AND given_up_at < $2 LIMIT 1";
     ENDED = "SELECT id, campaign, matched + recipients FROM occurrence \
              WHERE account = $1 AND kept = $2 AND finished_at < $3 ORDER BY finished_at, id LIMIT $4";
     KEEP = "UPDATE occurrence SET kept = $3 WHERE account = $1 AND id = $2";
@@ -91,8 +97,16 @@ pub(super) async fn prunable(
                 query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
             }
             Prune::Merge(before) => unmerged(conn, account, *before).await?.is_some(),
+            Prune::ApiAnswers(before) => {
+                let query = sqlx::query(AN_API_ANSWER).bind(account.0).bind(before.as_millis());
+                query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
+            }
             Prune::WebhookIds(before) => {
                 let query = sqlx::query(A_WEBHOOK_ID).bind(account.0).bind(before.as_millis());
+                query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
+            }
+            Prune::Outbox(before) => {
+                let query = sqlx::query(IN_OUTBOX).bind(account.0).bind(before.as_millis());
                 query.fetch_optional(&mut *conn).await.map_err(failed(PRUNING))?.is_some()
             }
             Prune::Batches(before) => !ended(conn, account, WHOLE, *before, 1).await?.is_empty(),
@@ -115,8 +129,16 @@ pub(super) async fn prune(conn: &mut Connection, fence: &Fence, kind: &Prune) ->
             query.execute(conn).await.map(drop).map_err(failed(PRUNING))
         }
         Prune::Merge(before) => merge(conn, account, *before).await,
+        Prune::ApiAnswers(before) => {
+            let query = sqlx::query(API_ANSWERS).bind(account.0).bind(before.as_millis()).bind(IDS);
+            query.execute(conn).await.map(drop).map_err(failed(PRUNING))
+        }
         Prune::WebhookIds(before) => {
             let query = sqlx::query(WEBHOOK_IDS).bind(account.0).bind(before.as_millis()).bind(IDS);
+            query.execute(conn).await.map(drop).map_err(failed(PRUNING))
+        }
+        Prune::Outbox(before) => {
+            let query = sqlx::query(OUTBOX).bind(account.0).bind(before.as_millis()).bind(IDS);
             query.execute(conn).await.map(drop).map_err(failed(PRUNING))
         }
         Prune::Batches(before) => batches(conn, account, *before).await,

@@ -1,19 +1,25 @@
 //! The interface, method by method, over what each adapter provides: a way to read, a way to write in one
 //! transaction, a way to append.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use tokio::sync::mpsc;
 
 use super::{Backend, bulk, failed};
+use crate::domain::access::TokenId;
+use crate::domain::drip::{Ending, Enrollment};
 use crate::domain::effect::{DedupeId, Entry};
 use crate::domain::friend::Friend;
 use crate::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use crate::domain::outbox::Lane;
 use crate::domain::sends::Sent;
 use crate::domain::time::{Instant, Span};
-use crate::store::codec::{EntryCells, FriendCells, InboxCells};
+use crate::store::append::Rows;
+use crate::store::codec::{
+    EnrollmentCells, EntryCells, FriendCells, InboxCells, RelayCells, enrollment_key, instant, small,
+};
 use crate::store::*;
 
 /// A read on a connection of its own.
@@ -106,9 +112,52 @@ impl Store for Backend {
         read!(self, |conn| super::lease(conn, account).await)
     }
 
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
         let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
-        self.append(rows?).await
+        let relays = relays.into_iter().map(RelayCells::of).collect();
+        self.append(Rows { inbox: rows?, relays }).await
+    }
+
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let rows: Result<Vec<_>, _> = rows.iter().map(InboxCells::of).collect();
+        let (rows, answer) = (rows?, answer.clone());
+        write!(self, Priority::Acknowledge, "append to the inbox", |conn| {
+            super::append_once(conn, &rows, &answer).await
+        })
+    }
+
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        let key = key.to_owned();
+        read!(self, |conn| super::answered(conn, account, &key, now).await)
+    }
+
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        let new = new.clone();
+        write!(self, Priority::Freeze, "create a token", |conn| super::create_token(conn, &new).await)
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        read!(self, |conn| super::token_by_id(conn, id).await)
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        read!(self, |conn| super::tokens(conn).await)
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        let by = by.to_owned();
+        write!(self, Priority::Freeze, "revoke a token", |conn| {
+            super::revoke_token(conn, id, now, &by).await
+        })
     }
 
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
@@ -127,13 +176,22 @@ impl Store for Backend {
         read!(self, |conn| super::stray_count(conn, account).await)
     }
 
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        read!(self, |conn| super::relays(conn, account, limit).await)
+    }
+
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        read!(self, |conn| super::relay_waiting(conn, account).await)
+    }
+
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         let ids = ids.to_vec();
         // Where the applying transaction is about to insert, so that SQLite's one writer reads these pages once.
-        let known = write!(self, Priority::Fold, "look up what was applied", |conn| {
-            bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))
-        })?;
-        Ok(known.into_iter().collect())
+        write!(self, Priority::Fold, "look up what was applied", |conn| {
+            let known = bulk::known(conn, account, &ids).await.map_err(failed("look up what was applied"))?;
+            let known: HashSet<Vec<u8>> = known.into_iter().collect();
+            Ok(ids.into_iter().filter(|id| known.contains(id.digest.as_slice())).collect())
+        })
     }
 
     async fn commit(
@@ -332,6 +390,104 @@ impl Store for Backend {
 
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
         read!(self, |conn| super::acts(conn, account, limit).await)
+    }
+
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        // No slug is empty: this stands before every key.
+        let after = after.as_ref().map_or_else(Default::default, enrollment_key);
+        let rows = read!(self, |conn| {
+            let rows = bulk::drip::open_enrollments(conn, account, after, limit).await;
+            rows.map_err(failed("read the open enrollments"))
+        })?;
+        rows.into_iter().map(EnrollmentCells::read).collect()
+    }
+
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        read!(self, |conn| super::enrollments_of(conn, account, friend).await)
+    }
+
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError> {
+        let (drip, friends) = (drip.clone(), friends.to_vec());
+        let starts = read!(self, |conn| {
+            let starts = bulk::drip::last_starts(conn, account, &drip, &friends).await;
+            starts.map_err(failed("read when friends last started"))
+        })?;
+        let start = |(friend, at)| Ok((FriendId(small("enrollment.friend", friend)?), instant(at)));
+        starts.into_iter().map(start).collect()
+    }
+
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
+        read!(self, |conn| super::enrollment_endings(conn, account).await)
+    }
+
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        let drip = drip.clone();
+        read!(self, |conn| super::step_totals(conn, account, &drip).await)
+    }
+
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
+        read!(self, |conn| super::deferrals(conn, account).await)
+    }
+
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError> {
+        read!(self, |conn| super::deferral(conn, account, occurrence).await)
+    }
+
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError> {
+        read!(self, |conn| super::tag_expiries(conn, account, until, limit).await)
+    }
+
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError> {
+        read!(self, |conn| super::first_tag_expiry(conn, account).await)
+    }
+
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let lane = lane.clone();
+        read!(self, |conn| super::outbox(conn, account, &lane, now, limit).await)
+    }
+
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError> {
+        read!(self, |conn| super::outbox_lanes(conn, account).await)
+    }
+
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
+        read!(self, |conn| super::last_outbox(conn, account).await)
     }
 
     async fn close(&self) {

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use sqlx::postgres::PgPool;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 
 use super::bulk;
 use crate::store::StoreError;
-use crate::store::append::{APPEND, Append, rows, share, take_group};
-use crate::store::codec::InboxCells;
+use crate::store::append::{APPEND, Append, Rows, rows, share, take_group};
 
 /// A handle on the appending task.
 pub(super) struct Appender(mpsc::UnboundedSender<Append>);
@@ -20,7 +20,7 @@ impl Appender {
         Self(queue)
     }
 
-    pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+    pub(super) async fn append(&self, rows: Rows) -> Result<(), StoreError> {
         let (append, answer) = Append::new(rows);
         if self.0.send(append).is_err() {
             return Err(StoreError::Failed { operation: APPEND, source: sqlx::Error::WorkerCrashed });
@@ -46,11 +46,15 @@ async fn run(pool: PgPool, mut queue: mpsc::UnboundedReceiver<Append>) {
     }
 }
 
-/// One statement, which is its own transaction.
-async fn insert(pool: &PgPool, rows: &[InboxCells]) -> Result<(), StoreError> {
+/// One transaction; where there is one statement it is its own.
+async fn insert(pool: &PgPool, rows: &Rows) -> Result<(), StoreError> {
     let failed = |source| StoreError::Failed { operation: APPEND, source };
     let mut conn = pool.acquire().await.map_err(failed)?;
-    match bulk::insert_inbox(&mut conn, rows).await {
+    let inserted = match rows.relays.as_slice() {
+        [] => bulk::insert_inbox(&mut conn, &rows.inbox).await,
+        _ => insert_both(&mut conn, rows).await,
+    };
+    match inserted {
         Ok(()) => Ok(()),
         // The server's own refusal says that nothing is committed.
         Err(source @ sqlx::Error::Database(_)) => Err(StoreError::Failed { operation: APPEND, source }),
@@ -59,6 +63,13 @@ async fn insert(pool: &PgPool, rows: &[InboxCells]) -> Result<(), StoreError> {
             Err(StoreError::Lost { operation: APPEND, source })
         }
     }
+}
+
+async fn insert_both(conn: &mut PgConnection, rows: &Rows) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    bulk::insert_inbox(&mut tx, &rows.inbox).await?;
+    bulk::insert_relays(&mut tx, &rows.relays).await?;
+    tx.commit().await
 }
 
 /// Where the group is refused, each goes alone, so that one caller's rows cannot refuse another's.

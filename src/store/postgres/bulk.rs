@@ -1,20 +1,27 @@
 //! Many rows at once: each call is one statement, its columns one array each.
 
+pub(in crate::store) mod drip;
+pub(in crate::store) mod outbox;
+
 use sqlx::postgres::PgConnection;
 
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, RelayCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
     INSERT_INBOX = "INSERT INTO inbox (account, received_at, source, intakes) \
                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
     DELETE_INBOX = "DELETE FROM inbox WHERE account = $1 AND id = ANY($2)";
+    INSERT_RELAYS = "INSERT INTO relay (account, received_at, signature, body) \
+                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])";
+    DELETE_RELAYS = "DELETE FROM relay WHERE account = $1 AND id = ANY($2)";
     INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) \
                      SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::text[])";
-    INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, id, $2, $3 FROM unnest($4::bytea[]) AS u (id)";
+    INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, id, kind, $2 \
+                    FROM unnest($3::bytea[], $4::text[]) AS u (id, kind)";
     KNOWN = "SELECT id FROM known WHERE account = $1 AND id = ANY($2)";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
                       SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], \
@@ -79,6 +86,23 @@ pub(super) async fn delete_inbox(
     Ok(query.execute(conn).await?.rows_affected())
 }
 
+pub(super) async fn insert_relays(conn: &mut PgConnection, relays: &[RelayCells]) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(INSERT_RELAYS)
+        .bind(column(relays, |row| row.0))
+        .bind(column(relays, |row| row.1))
+        .bind(column(relays, |row| row.2.clone()))
+        .bind(column(relays, |row| row.3.clone()));
+    query.execute(conn).await.map(drop)
+}
+
+pub(super) async fn delete_relays(
+    conn: &mut PgConnection,
+    account: AccountId,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(DELETE_RELAYS).bind(account.0).bind(ids).execute(conn).await.map(drop)
+}
+
 pub(super) async fn insert_strays(
     conn: &mut PgConnection,
     account: AccountId,
@@ -98,15 +122,14 @@ pub(super) async fn insert_strays(
 pub(super) async fn insert_known(
     conn: &mut PgConnection,
     account: AccountId,
-    kind: &str,
     ids: &[DedupeId],
     now: Instant,
 ) -> Result<(), sqlx::Error> {
     let query = sqlx::query(INSERT_KNOWN)
         .bind(account.0)
-        .bind(kind)
         .bind(now.as_millis())
-        .bind(column(ids, |id| id.0.to_vec()));
+        .bind(column(ids, |id| id.digest.to_vec()))
+        .bind(column(ids, |id| id.kind.as_str()));
     query.execute(conn).await.map(drop)
 }
 
@@ -114,16 +137,9 @@ pub(super) async fn known(
     conn: &mut PgConnection,
     account: AccountId,
     ids: &[DedupeId],
-) -> Result<Vec<DedupeId>, sqlx::Error> {
-    let query = sqlx::query_as(KNOWN).bind(account.0).bind(column(ids, |id| id.0.to_vec()));
-    let found: Vec<(Vec<u8>,)> = query.fetch_all(conn).await?;
-    found
-        .into_iter()
-        .map(|(id,)| match <[u8; 16]>::try_from(id.as_slice()) {
-            Ok(id) => Ok(DedupeId(id)),
-            Err(error) => Err(sqlx::Error::Decode(Box::new(error))),
-        })
-        .collect()
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    let digests = column(ids, |id| id.digest.to_vec());
+    sqlx::query_scalar(KNOWN).bind(account.0).bind(digests).fetch_all(conn).await
 }
 
 pub(super) async fn insert_entries(

@@ -22,7 +22,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection as Connection, PgPool};
 
 use self::appender::Appender;
-use super::codec::InboxCells;
+use super::append::Rows;
 use super::{Priority, StoreError};
 use PgStore as Backend;
 
@@ -38,7 +38,7 @@ pub struct PgStore {
 
 /// Every statement of this adapter, by name: a test prepares each.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    [portable::all(), bulk::ALL.to_vec()].concat()
+    [portable::all(), bulk::ALL.to_vec(), bulk::drip::ALL.to_vec(), bulk::outbox::ALL.to_vec()].concat()
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -83,7 +83,7 @@ impl PgStore {
         task.await.map_err(|_| StoreError::Lost { operation, source: sqlx::Error::WorkerCrashed })?
     }
 
-    async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+    async fn append(&self, rows: Rows) -> Result<(), StoreError> {
         self.appender.append(rows).await
     }
 

@@ -1,12 +1,15 @@
 //! Many rows at once: each call crosses to SQLite's thread once, with all rows in one JSON value. Its elements are read
 //! as `jsonb_each` gives them, already parsed: by `json_each` each column would parse its row again.
 
+pub(in crate::store) mod drip;
+pub(in crate::store) mod outbox;
+
 use sqlx::sqlite::SqliteConnection;
 
 use crate::domain::effect::DedupeId;
 use crate::domain::id::{AccountId, FriendId, Seq};
 use crate::domain::time::Instant;
-use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, StrayCells};
+use crate::store::codec::{BatchCells, EntryCells, FriendCells, InboxCells, RelayCells, StrayCells};
 use crate::store::{CheckpointChunk, Fence};
 
 statements! {
@@ -15,10 +18,14 @@ statements! {
     INSERT_LONG = "INSERT INTO inbox (account, received_at, source, intakes) VALUES ($1, $2, $3, $4)";
     // The plus keeps the planner from walking all of the account's rows for the few ids.
     DELETE_INBOX = "DELETE FROM inbox WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
+    INSERT_RELAYS = "INSERT INTO relay (account, received_at, signature, body) SELECT value ->> 0, value ->> 1, \
+                     value ->> 2, value ->> 3 FROM jsonb_each($1)";
+    DELETE_RELAYS = "DELETE FROM relay WHERE +account = $1 AND id IN (SELECT value FROM json_each($2))";
     INSERT_STRAYS = "INSERT INTO stray (account, at, received_at, source, friends, intake) SELECT $1, $2, \
                      value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($3)";
-    INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value), $2, $3 FROM json_each($4)";
-    KNOWN = "SELECT hex(id) FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
+    INSERT_KNOWN = "INSERT INTO known (account, id, kind, at) SELECT $1, unhex(value ->> 0), value ->> 1, $2 \
+                    FROM jsonb_each($3)";
+    KNOWN = "SELECT id FROM known WHERE account = $1 AND id IN (SELECT unhex(value) FROM json_each($2))";
     INSERT_ENTRIES = "INSERT INTO journal (account, seq, friend, at, kind, name, value, event_id, properties) \
                       SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
                       value ->> 6, value ->> 7 FROM jsonb_each($2)";
@@ -103,6 +110,24 @@ pub(super) async fn delete_inbox(
     Ok(query.execute(conn).await?.rows_affected())
 }
 
+pub(super) async fn insert_relays(
+    conn: &mut SqliteConnection,
+    relays: &[RelayCells],
+) -> Result<(), sqlx::Error> {
+    if relays.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_RELAYS).bind(json(&relays)?).execute(conn).await.map(drop)
+}
+
+pub(super) async fn delete_relays(
+    conn: &mut SqliteConnection,
+    account: AccountId,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(DELETE_RELAYS).bind(account.0).bind(json(&ids)?).execute(conn).await.map(drop)
+}
+
 pub(super) async fn insert_strays(
     conn: &mut SqliteConnection,
     account: AccountId,
@@ -116,22 +141,19 @@ pub(super) async fn insert_strays(
 /// In the order of the table: neighbours are found on one page.
 fn in_order(ids: &[DedupeId]) -> Vec<DedupeId> {
     let mut ids = ids.to_vec();
-    ids.sort_unstable();
+    ids.sort_unstable_by_key(|id| id.digest);
     ids
 }
 
 pub(super) async fn insert_known(
     conn: &mut SqliteConnection,
     account: AccountId,
-    kind: &str,
     ids: &[DedupeId],
     now: Instant,
 ) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(INSERT_KNOWN)
-        .bind(account.0)
-        .bind(kind.to_owned())
-        .bind(now.as_millis())
-        .bind(json(&in_order(ids))?);
+    let row = |id: DedupeId| (hex::encode(id.digest), id.kind.as_str());
+    let rows: Vec<_> = in_order(ids).into_iter().map(row).collect();
+    let query = sqlx::query(INSERT_KNOWN).bind(account.0).bind(now.as_millis()).bind(json(&rows)?);
     query.execute(conn).await.map(drop)
 }
 
@@ -139,13 +161,9 @@ pub(super) async fn known(
     conn: &mut SqliteConnection,
     account: AccountId,
     ids: &[DedupeId],
-) -> Result<Vec<DedupeId>, sqlx::Error> {
-    let query = sqlx::query_as(KNOWN).bind(account.0).bind(json(&in_order(ids))?);
-    let found: Vec<(String,)> = query.fetch_all(conn).await?;
-    found
-        .into_iter()
-        .map(|(id,)| DedupeId::try_from(id).map_err(|error| sqlx::Error::Decode(Box::new(error))))
-        .collect()
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    let digests: Vec<String> = in_order(ids).into_iter().map(|id| hex::encode(id.digest)).collect();
+    sqlx::query_scalar(KNOWN).bind(account.0).bind(json(&digests)?).fetch_all(conn).await
 }
 
 pub(super) async fn insert_entries(

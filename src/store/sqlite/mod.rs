@@ -24,7 +24,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use SqliteStore as Backend;
 
-use super::codec::InboxCells;
+use super::append::Rows;
 use super::{Priority, StoreError, migrate};
 
 /// The migrations of this database.
@@ -38,7 +38,7 @@ pub struct SqliteStore {
 
 /// Every statement of this adapter, by name: a test prepares each.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    [portable::all(), bulk::ALL.to_vec()].concat()
+    [portable::all(), bulk::ALL.to_vec(), bulk::drip::ALL.to_vec(), bulk::outbox::ALL.to_vec()].concat()
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -74,7 +74,7 @@ impl SqliteStore {
         self.writer.run(priority, operation, body).await
     }
 
-    async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+    async fn append(&self, rows: Rows) -> Result<(), StoreError> {
         self.writer.append(rows).await
     }
 

@@ -140,6 +140,7 @@ fn class(priority: Priority) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::append::Rows;
     use crate::store::codec::InboxCells;
 
     fn step() -> Step {
@@ -147,7 +148,8 @@ mod tests {
     }
 
     fn append() -> Append {
-        Append::new(vec![InboxCells(1, 0, "import".into(), "[]".into())]).0
+        let row = InboxCells(1, 0, "import".into(), "[]".into());
+        Append::new(Rows { inbox: vec![row], ..Rows::default() }).0
     }
 
     #[test]

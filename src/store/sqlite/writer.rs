@@ -12,8 +12,7 @@ use tokio::sync::oneshot;
 
 use super::queue::{Health, Job, Queue, Step};
 use super::{bulk, connect};
-use crate::store::append::{APPEND, Append, rows, share};
-use crate::store::codec::InboxCells;
+use crate::store::append::{APPEND, Append, Rows, rows, share};
 use crate::store::{Priority, StoreError};
 
 /// A WAL that has grown by so much is checkpointed between two transactions even when others wait. Well above what
@@ -60,7 +59,7 @@ impl Writer {
     }
 
     /// Appends rows, in one transaction with whoever else is appending.
-    pub(super) async fn append(&self, rows: Vec<InboxCells>) -> Result<(), StoreError> {
+    pub(super) async fn append(&self, rows: Rows) -> Result<(), StoreError> {
         let (append, answer) = Append::new(rows);
         self.queue.append(append);
         answer.await.unwrap_or_else(|_| Err(lost(APPEND)))
@@ -220,11 +219,12 @@ fn refuse(job: Job) {
     }
 }
 
-async fn insert(conn: &mut SqliteConnection, rows: Vec<InboxCells>) -> (Result<(), StoreError>, Health) {
+async fn insert(conn: &mut SqliteConnection, rows: Rows) -> (Result<(), StoreError>, Health) {
     transaction(conn, APPEND, move |conn| {
         Box::pin(async move {
-            let inserted = bulk::insert_inbox(conn, &rows).await;
-            inserted.map_err(|source| StoreError::Failed { operation: APPEND, source })
+            let failed = |source| StoreError::Failed { operation: APPEND, source };
+            bulk::insert_inbox(conn, &rows.inbox).await.map_err(failed)?;
+            bulk::insert_relays(conn, &rows.relays).await.map_err(failed)
         })
     })
     .await
@@ -262,7 +262,7 @@ mod tests {
         assert!(matches!(defect, Err(StoreError::Lost { .. })), "{defect:?}");
         let next = writer.run(Priority::Fold, "test", |_| Box::pin(async { Ok(()) })).await;
         assert!(matches!(next, Err(StoreError::Lost { .. })), "{next:?}");
-        assert!(writer.append(vec![]).await.is_err());
+        assert!(writer.append(Rows::default()).await.is_err());
         writer.close().await;
     }
 }

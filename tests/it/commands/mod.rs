@@ -5,6 +5,7 @@ mod clock;
 mod imports;
 mod mistakes;
 mod service;
+mod systems;
 mod versions;
 
 use crate::support::shop::{Shop, user};

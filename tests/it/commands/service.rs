@@ -25,6 +25,7 @@ fn sending() -> Shop {
     for name in ["birthday", "winter-coupon", "gift-fair"] {
         shop.remove(&format!("campaigns/{name}.toml"));
     }
+    std::fs::remove_dir_all(shop.config().join("drips")).unwrap();
     shop.write("segments/tokyo-regulars.toml", "title = \"都内\"\ntag = \"member\"\n");
     shop.write("campaigns/once.toml", AT_ONCE);
     shop.ok(&["apply", "--yes"]);

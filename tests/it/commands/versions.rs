@@ -184,6 +184,17 @@ fn a_set_clock_never_meets_the_real_line() {
         assert_eq!(said.code, 1);
         text += &said.err;
     }
+    // Nor may a system of the shop's be told what never happened.
+    let crm = "\n[webhooks.crm]\nurl = \"https://crm.invalid/\"\nsecret = { file = \"secrets/crm\" }\n";
+    shop.write(
+        "haishin.toml",
+        &(real.replace("https://line.invalid", &format!("http://{}", shop.line)) + crm),
+    );
+    for lang in ["ja", "en"] {
+        let said = shop.run(&["--lang", lang, "apply", "--yes"]);
+        assert_eq!(said.code, 1);
+        text += &said.err;
+    }
     assert_eq!(running(&shop), 1);
     daemon.terminate();
     let shop = Shop::new();

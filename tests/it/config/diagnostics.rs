@@ -6,6 +6,7 @@ use haishin::config::{Severity, Source, parse};
 use haishin::domain::time::Span;
 use haishin::lang::Lang;
 
+use super::drip_fixtures as drips;
 use super::fixtures as files;
 use super::{campaign, check, now, rendered, shop};
 
@@ -37,10 +38,18 @@ fn topics() -> Vec<(&'static str, Source)> {
         ("several_accounts", files::several_accounts()),
         ("rate", shop(&[("haishin.toml", &format!("{}rate = \"off\"\n", super::MAIN))])),
         ("retention", files::retention()),
+        ("webhooks", files::webhooks()),
+        ("relays", files::relays()),
         ("later", files::later()),
         ("messages", files::messages()),
         ("message_rules", files::message_rules()),
         ("flex", files::flex()),
+        ("drip_keys", drips::keys()),
+        ("drip_starts", drips::starts()),
+        ("drip_endings", drips::endings()),
+        ("drip_steps", drips::steps()),
+        ("drip_contents", drips::contents()),
+        ("drip_whole", drips::whole()),
     ]
 }
 

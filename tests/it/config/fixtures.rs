@@ -50,7 +50,9 @@ pub fn files() -> Source {
         ("segment/vip.toml", "title = \"x\"\n"),
         ("atributes.toml", ""),
         ("notes/todo.toml", ""),
-        ("drips/trial.toml", ""),
+        ("drips/trial.toml", &super::drip("", "")),
+        ("drips/2026/trial.toml", &super::drip("", "")),
+        ("drips/winter.toml", &super::drip("", "")),
         ("campaigns/冬 の.toml", &campaign("")),
         ("campaigns/2026/winter.toml", &campaign("")),
         ("campaigns/winter.toml", &campaign("")),
@@ -199,15 +201,22 @@ pub fn rules() -> Source {
 
 /// 64 levels are fine, 65 are not, also where the last one is another segment's.
 pub fn depth() -> Source {
-    let nested = |levels: usize, leaf: &str| {
-        let rule = (2..levels).fold(leaf.to_owned(), |rule, _| format!("{{ not = {rule} }}"));
-        format!("title = \"t\"\nnot = {rule}\n")
+    let not = |levels: usize, leaf: &str| {
+        (1..levels).fold(leaf.to_owned(), |rule, _| format!("{{ not = {rule} }}"))
+    };
+    let nested = |levels: usize, leaf: &str| format!("title = \"t\"\nnot = {}\n", not(levels - 1, leaf));
+    let in_drip = |stop: usize, step: usize| {
+        let tag = "{ tag = \"member\" }";
+        super::drip(&format!("stop = {}", not(stop, tag)), &format!("audience = {}", not(step, tag)))
     };
     shop(&[
         ("segments/a-fine.toml", &nested(64, "{ tag = \"member\" }")),
         ("segments/b-deep.toml", &nested(65, "{ tag = \"member\" }")),
         ("segments/c-fine.toml", &nested(63, "{ segment = \"members\" }")),
         ("segments/d-deep.toml", &nested(64, "{ segment = \"members\" }")),
+        ("drips/e-fine.toml", &in_drip(64, 64)),
+        ("drips/f-deep.toml", &in_drip(65, 64)),
+        ("drips/g-deep.toml", &in_drip(64, 65)),
     ])
 }
 
@@ -271,6 +280,10 @@ pub fn arms() -> Source {
             &format!("{}\n[[message]]\ntype = \"text\"\ntext = \"x\"\n", arms(["", "", ""])),
         ),
         ("campaigns/e-none.toml", &with_messages("variant = []\n")),
+        (
+            "campaigns/f-letter.toml",
+            &arms(["", "", ""]).replace("name = \"v0\"", "name = \"b\"").replace("name = \"v1\"\n", ""),
+        ),
     ])
 }
 
@@ -319,6 +332,48 @@ pub fn accounts() -> Source {
     )])
 }
 
+pub fn webhooks() -> Source {
+    let main = "[webhooks.a]\n\
+                url = \"http://crm.example/hook\"\n\
+                secret = \"hunter2\"\n\
+                \n\
+                [webhooks.b]\n\
+                url = \"https://haishin:hunter2@crm.example/hook\"\n\
+                secret = { file = \"a\", env = \"b\" }\n\
+                \n\
+                [webhooks.c]\n\
+                url = \"crm.example\"\n\
+                token = \"hunter2\"\n\
+                \n\
+                [webhooks.\"d e\"]\n\
+                url = \"https://crm.example\"\n\
+                \n\
+                [webhooks.e]\n\
+                url = \"https://admin@crm.example\"\n\
+                secret = { env = \"\" }\n";
+    shop(&[("haishin.toml", &format!("webhook = {{}}\n{main}{}", super::MAIN))])
+}
+
+pub fn relays() -> Source {
+    let account = |n: u8, rest: &str| {
+        format!(
+            "[accounts.shop{n}]\nchannel_id = 200000000{n}\nchannel_secret = {{ env = \"S\" }}\n{rest}\n\n"
+        )
+    };
+    let relay = |n: u8, rest: &str| account(n, &format!("[accounts.shop{n}.relay]\n{rest}"));
+    let main = [
+        account(1, "former_secrets = { env = \"OLD\" }"),
+        account(2, "former_secrets = [\"8c570fa6dd201bb328f1c1eac23a96d8\"]"),
+        account(3, "former_secrets = [{ env = \"OLD\" }, { file = \"a\", env = \"b\" }]"),
+        account(4, "relay = \"https://bot.example\""),
+        relay(5, "url = \"http://bot.example/line\"\nreplies = \"bot\""),
+        relay(6, "url = \"bot.example\"\nreplys = \"relay\""),
+        relay(7, "url = \"https://haishin:hunter2@bot.example/\"\nreplies = \"haishin\""),
+        relay(8, "url = \"https://ボット.example/\"\nreplies = \"relay\""),
+    ];
+    shop(&[("haishin.toml", &main.concat())])
+}
+
 pub fn several_accounts() -> Source {
     let account = |slug: &str, zone: &str| {
         format!(
@@ -334,10 +389,7 @@ pub fn several_accounts() -> Source {
 
 pub fn later() -> Source {
     shop(&[
-        (
-            "campaigns/a.toml",
-            &campaign("sample = 3000\nwhen_capped = { defer = \"3d\" }\ndelivery = \"push\""),
-        ),
+        ("campaigns/a.toml", &campaign("delivery = \"push\"")),
         (
             "campaigns/b.toml",
             &with_messages(

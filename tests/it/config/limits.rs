@@ -242,7 +242,7 @@ async fn each_limit_is_met_and_missed_and_line_agrees() {
         let shown = || fits.chars().take(300).collect::<String>();
         let configuration =
             clean.configuration.unwrap_or_else(|| panic!("{}\n{:#?}", shown(), clean.diagnostics));
-        let messages = &configuration.campaigns["a"].variants[0].messages.json;
+        let messages = &configuration.campaigns["a"].dispatch.variants[0].messages.json;
         let validation = line.validate_multicast(messages).await.unwrap();
         assert!(matches!(validation, Validation::Valid), "{}\n{validation:?}", shown());
         let shown = too_much.chars().take(300).collect::<String>();

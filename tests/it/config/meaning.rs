@@ -1,6 +1,6 @@
 //! What the files mean once they are clean.
 
-use haishin::config::{Configuration, Rate, Source};
+use haishin::config::{Configuration, Rate, Relay, Replies, SecretSource, Source};
 use haishin::domain::campaign::Deadline;
 use haishin::domain::lookback::Lookback;
 use haishin::domain::schedule::When;
@@ -92,9 +92,9 @@ fn deadlines_and_bounds_include_a_bare_day() {
     };
     let at = "at = \"2026-12-04 18:00\"\n";
     let end = Some(Deadline::At(instant("2026-12-04T15:00:00Z")));
-    assert_eq!(campaign(&format!("{at}deadline = 2026-12-04")).deadline, end);
+    assert_eq!(campaign(&format!("{at}deadline = 2026-12-04")).dispatch.deadline, end);
     let after = Some(Deadline::After(Span::from_hours(3)));
-    assert_eq!(campaign(&format!("{at}deadline = \"3h\"")).deadline, after);
+    assert_eq!(campaign(&format!("{at}deadline = \"3h\"")).dispatch.deadline, after);
     let daily = campaign("every = \"day\"\nat = \"10:00\"\nfrom = 2026-12-10\nuntil = 2026-12-11");
     let due: Vec<String> = daily.schedule.when.after(super::now()).map(|at| at.to_string()).collect();
     assert_eq!(due, ["2026-12-10T01:00:00.000Z", "2026-12-11T01:00:00.000Z"]);
@@ -187,9 +187,27 @@ fn a_configuration_knows_how_far_it_looks_back() {
     assert!(asking.covers(&plain) && !plain.covers(&asking));
 }
 
+#[test]
+fn webhooks_say_where_and_with_which_secret() {
+    let main = |url: &str| format!("[webhooks.crm]\nurl = \"{url}\"\nsecret = {{ env = \"CRM\" }}\n{MAIN}");
+    let read = |url: &str| check(&shop(&[("haishin.toml", &main(url))])).configuration;
+    for url in ["https://crm.example", "http://127.0.0.1:9000/x?y#z", "http://localhost/x"] {
+        let crm = &read(url).unwrap().webhooks["crm"];
+        assert_eq!((crm.url.as_str(), &crm.secret), (url, &SecretSource::Env("CRM".to_owned())));
+    }
+    for url in
+        ["http://127.0.0.1:x@evil.example", "http://127.0.0.1.evil.example", "https://", "ftp://crm.example"]
+    {
+        assert!(read(url).is_none(), "{url}");
+    }
+    let long =
+        |length: usize| format!("https://crm.example/{}", "x".repeat(length - "https://crm.example/".len()));
+    assert!(read(&long(2_000)).is_some() && read(&long(2_001)).is_none());
+}
+
 fn set(messages: &str) -> haishin::domain::message::MessageSet {
     let source = shop(&[("campaigns/a.toml", &with_messages(messages))]);
-    clean(&source).campaigns["a"].variants[0].messages.clone()
+    clean(&source).campaigns["a"].dispatch.variants[0].messages.clone()
 }
 
 /// Every kind of message in LINE's own spelling, keys sorted.
@@ -253,4 +271,20 @@ fn numbers_of_an_account_may_be_quoted_or_not() {
     let quoted = clean(&shop(&[]));
     let bare = clean(&shop(&[("haishin.toml", &MAIN.replace("\"2000000001\"", "2000000001"))]));
     assert_eq!(quoted.accounts["koharu"].channel_id, bare.accounts["koharu"].channel_id);
+}
+
+#[test]
+fn a_relay_and_former_secrets_are_read() {
+    let rest = "former_secrets = [{ env = \"OLD\" }, { file = \"older\" }]\n[accounts.koharu.relay]\n\
+                url = \"http://127.0.0.1:9/line?shop=1\"\nreplies = \"relay\"\n";
+    let found = clean(&shop(&[("haishin.toml", &format!("{MAIN}{rest}"))]));
+    let account = found.accounts.values().next().unwrap();
+    let relay = Relay { url: "http://127.0.0.1:9/line?shop=1".into(), replies: Replies::Relay };
+    assert_eq!(account.relay, Some(relay));
+    let former = [SecretSource::Env("OLD".into()), SecretSource::File("older".into())];
+    let all: Vec<_> = account.credentials.webhook_secrets().skip(1).cloned().collect();
+    assert_eq!(all, former);
+    let plain = clean(&shop(&[]));
+    let account = plain.accounts.values().next().unwrap();
+    assert_eq!((&account.relay, account.credentials.webhook_secrets().count()), (&None, 1));
 }

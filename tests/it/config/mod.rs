@@ -1,6 +1,8 @@
 //! Configuration and `check`.
 
 mod diagnostics;
+mod drip_fixtures;
+mod drips;
 mod fixtures;
 mod limits;
 mod meaning;
@@ -63,6 +65,15 @@ fn scheduled(schedule: &str) -> String {
          text = \"こんにちは\"\n"
     )
 }
+
+/// A drip of one step, with these lines in front of it and in it.
+fn drip(lines: &str, step: &str) -> String {
+    let start = if lines.contains("start =") { "" } else { "start = { tag_added = \"体験\" }\n" };
+    format!("title = \"t\"\n{start}{lines}\n\n[[step]]\nname = \"a\"\n{step}\n{HELLO}")
+}
+
+/// The message of a drip's step.
+const HELLO: &str = "message = [{ type = \"text\", text = \"こんにちは\" }]\n";
 
 /// A campaign with these messages.
 fn with_messages(messages: &str) -> String {

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 36] = [
     "＝",
     "“",
     "」",
@@ -43,6 +43,8 @@ const PIECES: [&str; 34] = [
     "true",
     "\"off\"",
     "[schedule]",
+    "[[step]]",
+    "[[step.message]]",
 ];
 
 /// Cuts, doubles, swaps or inserts somewhere.

@@ -6,7 +6,7 @@ use std::path::Path;
 use haishin::config::{Format, Source, Style, check_report, parse, render};
 use haishin::lang::Lang;
 
-use super::{MAIN, MEMBERS, campaign, now};
+use super::{MAIN, MEMBERS, campaign, drip, now};
 
 fn write(directory: &Path, files: &[(&str, &str)]) {
     for (path, text) in files {
@@ -33,7 +33,61 @@ fn a_clean_directory_says_so() {
     assert_eq!(report(&files, Lang::En, plain), ("3 files, no problems\n".to_owned(), 0));
     let (json, code) = report(&files, Lang::En, Format::Json);
     assert_eq!(code, 0);
-    insta::assert_snapshot!(json, @r#"{"diagnostics":[],"errors":0,"hints":0,"ok":true,"warnings":0}"#);
+    insta::assert_snapshot!(json, @r#"{"diagnostics":[],"errors":0,"hints":0,"ok":true,"steps":[],"warnings":0}"#);
+}
+
+/// Drips with every kind of wait for a local time.
+fn drips() -> [(&'static str, String); 4] {
+    let step =
+        |name: &str, when: &str| format!("[[step]]\nname = \"{name}\"\n{when}\naction = {{ tag = \"x\" }}\n");
+    let label = [
+        step("at-once", ""),
+        step("elapsed", "after = \"3h\""),
+        step("coupon", "after = \"24h\"\nat = \"10:00\""),
+        step("evening", "after = \"36h\"\nat = [\"18:00\", \"20:30\"]"),
+        step("working-day", "day = 3\nat = \"10:00\"\non = [\"mon\", \"thu\", \"fri\"]"),
+        step(
+            "holidays",
+            "day = 9\nat = \"9:05\"\nexcept = [\"2026-12-29..2027-01-03\", \"jp-holidays\", \"sun\", 2027-01-05]",
+        ),
+    ];
+    let label = format!("title = \"体験のあと\"\nstart = {{ tag_added = \"体験\" }}\n{}", label.concat());
+    let birthday = format!(
+        "title = \"誕生日\"\nstart = {{ date = \"birthday\", every = \"year\", at = \"09:00\" }}\nagain = \"300d\"\n{}{}",
+        step("same-day", "at = \"12:00\""),
+        step("next-day", "day = 1\nat = \"12:00\"\non = \"sat\""),
+    );
+    let berlin = drip("zone = \"Europe/Berlin\"", "after = \"30min\"\nat = \"12:00\"");
+    let moved_never = drip("", "after = \"90min\"\nat = \"12:10\"\nexcept = 2020-01-01");
+    [
+        ("drips/birthday.toml", birthday),
+        ("drips/berlin.toml", berlin),
+        ("drips/label.toml", label),
+        ("drips/moved-never.toml", moved_never),
+    ]
+}
+
+#[test]
+fn check_says_what_local_times_of_steps_mean() {
+    let drips = drips();
+    let mut files = vec![("haishin.toml", MAIN), ("attributes.toml", super::ATTRIBUTES)];
+    files.extend(drips.iter().map(|(path, text)| (*path, text.as_str())));
+    let text = |lang| report(&files, lang, Format::Text(Style::Plain));
+    let ((ja, code), (en, _)) = (text(Lang::Ja), text(Lang::En));
+    assert_eq!(code, 0);
+    insta::assert_snapshot!("check_meanings", format!("{ja}\n{}\n\n{en}", "=".repeat(100)));
+    let (json, _) = report(&files, Lang::En, Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    insta::assert_snapshot!(json["steps"][3], @r#"{"drip":"label","examples":[{"due":"2026-12-05T10:00:00+09:00","start":"2026-12-04T09:00:00+09:00"},{"due":"2026-12-06T10:00:00+09:00","start":"2026-12-04T11:00:00+09:00"}],"means":"the first 10:00 from 24 hours (1 d) after the start on","step":"coupon"}"#);
+    let steps = json["steps"].as_array().unwrap().len();
+    assert_eq!((&json["hints"], &json["warnings"], steps), (&0.into(), &0.into(), 8), "they are no problems");
+
+    // What does not hold yet is not explained yet.
+    let broken = drip("again = \"x\"", "");
+    files.push(("drips/broken.toml", &broken));
+    let (en, code) = report(&files, Lang::En, Format::Text(Style::Plain));
+    assert_eq!(code, 1);
+    assert!(!en.contains("what the times"), "{en}");
 }
 
 #[test]

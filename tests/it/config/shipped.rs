@@ -4,9 +4,10 @@ use std::path::Path;
 
 use haishin::config::node::{self, DatabaseUrl};
 use haishin::config::{Configuration, Rate, SHIPPED, Source};
+use haishin::domain::drip::Content;
 use haishin::domain::policy::{CapWindow, Policy, Share};
 use haishin::domain::schedule::{IfMissed, When};
-use haishin::domain::time::Span;
+use haishin::domain::time::{Instant, Span};
 use haishin::lang::Lang;
 
 use super::{MAIN, campaign, check, rendered, shop};
@@ -85,8 +86,11 @@ fn a_file_with_an_account_only_has_the_defaults() {
     let kept = [kept.webhook_ids, kept.batches, kept.events, kept.sets].map(|span| span.unwrap().to_string());
     assert_eq!(kept, ["7d", "90d", "760d", "760d"]);
     let campaign = found.campaigns.values().next().unwrap();
-    assert_eq!(campaign.category.as_str(), "promotion");
-    assert_eq!((campaign.priority, campaign.holdout, campaign.notify), (50, Share::NONE, true));
+    assert_eq!(campaign.dispatch.category.as_str(), "promotion");
+    assert_eq!(
+        (campaign.dispatch.priority, campaign.dispatch.holdout, campaign.dispatch.notify),
+        (50, Share::NONE, true)
+    );
     assert_eq!(
         (campaign.schedule.if_missed, campaign.schedule.grace),
         (IfMissed::Latest, Span::from_hours(2))
@@ -116,23 +120,65 @@ fn the_demo_shop_sends_to_the_sandbox_only() {
     assert!(secret.is_ok());
 }
 
+/// Each example with what starts it, and its steps with their instants for a start at half past nine.
+#[test]
+fn the_example_drips_are_those_of_a_shop() {
+    let found = configuration(&source());
+    let start: Instant = "2026-12-04T09:30:00+09:00".to_owned().try_into().unwrap();
+    let mut out = String::new();
+    for drip in found.drips.values() {
+        out += &format!("{} {}: {:?}\n", drip.slug, drip.title, drip.start);
+        for step in &drip.steps {
+            let what = match &step.content {
+                Content::Send(dispatch) => {
+                    let arms: Vec<&str> = dispatch.variants.iter().map(|arm| arm.name.as_str()).collect();
+                    format!("{} {}", dispatch.category, arms.join("/"))
+                }
+                Content::Act(actions) => format!("{actions:?}"),
+            };
+            let due = step.timing.due(start).unwrap().rfc3339(drip.zone);
+            out += &format!("  {} {due} {what}\n", step.name);
+        }
+    }
+    insta::assert_snapshot!(out, @r#"
+    booking-reminder 焙煎教室のご案内: Date(DateStart { attribute: AttributeName("booking_at"), days: -7, yearly: false, at: TimeOfDay(1080) })
+      week-before 2026-12-04T09:30:00+09:00 service main
+      day-before 2026-12-10T18:00:00+09:00 service main
+    cart-abandonment カートの忘れもの: Event(Event { event: EventName("cart"), properties: [], count: None })
+      reminder 2026-12-04T12:30:00+09:00 followup main
+      shipping 2026-12-06T12:00:00+09:00 followup main
+    happy-birthday お誕生日おめでとう: Date(DateStart { attribute: AttributeName("birthday"), days: 0, yearly: true, at: TimeOfDay(600) })
+      greeting 2026-12-04T09:30:00+09:00 followup main
+    trial-coupon 体験後クーポン: TagAdded(TagName("体験"))
+      coupon 2026-12-05T10:00:00+09:00 followup main
+    welcome はじめての方へ: Followed
+      story 2026-12-05T12:00:00+09:00 followup main
+      recommend 2026-12-07T12:00:00+09:00 followup quiz/ranking
+      benefit 2026-12-11T12:00:00+09:00 followup member/guest
+      done 2026-12-04T09:30:00+09:00 [Tag { tag: TagName("welcome-done"), lasts: None }]
+    win-back おひさしぶりです: Date(DateStart { attribute: AttributeName("last_login"), days: 60, yearly: false, at: TimeOfDay(720) })
+      hello 2026-12-04T09:30:00+09:00 followup main
+      coupon 2026-12-11T12:00:00+09:00 followup main
+    "#);
+}
+
 #[test]
 fn the_demo_campaigns_are_the_design_s() {
     let found = configuration(&source());
     let winter = &found.campaigns["winter-coupon"];
     assert!(matches!(winter.schedule.when, When::Once(at) if at.to_string() == "2026-12-04T09:00:00.000Z"));
-    assert_eq!(winter.max_recipients, Some(3_000));
-    assert_eq!(winter.holdout.to_string(), "5%");
-    assert_eq!(winter.account.as_str(), "koharu");
-    insta::assert_snapshot!(winter.variants[0].messages.json, @r#"[{"text":"冬の新作が届きました☕ https://koharu.example/winter","type":"text"},{"couponId":"01KOHARUWINTER10","type":"coupon"}]"#);
+    assert_eq!(winter.dispatch.max_recipients, Some(3_000));
+    assert_eq!(winter.dispatch.holdout.to_string(), "5%");
+    assert_eq!(winter.dispatch.account.as_str(), "koharu");
+    insta::assert_snapshot!(winter.dispatch.variants[0].messages.json, @r#"[{"text":"冬の新作が届きました☕ https://koharu.example/winter","type":"text"},{"couponId":"01KOHARUWINTER10","type":"coupon"}]"#);
     let birthday = &found.campaigns["birthday"];
     let due = birthday.schedule.when.next_after(super::now()).unwrap();
     assert_eq!(due.to_string(), "2027-01-01T02:00:00.000Z");
     assert_eq!(
-        birthday.variants.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(),
+        birthday.dispatch.variants.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(),
         ["benefit", "gift"]
     );
     let fair = &found.campaigns["gift-fair"];
-    assert!(fair.reach_everyone);
-    assert_eq!(fair.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(2))));
+    assert!(fair.dispatch.reach_everyone);
+    assert_eq!(fair.dispatch.pace.map(|pace| (pace.friends, pace.per)), Some((200, Span::from_secs(2))));
 }

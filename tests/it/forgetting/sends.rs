@@ -194,7 +194,7 @@ impl World {
         let row = OccurrenceRow {
             id,
             campaign,
-            step: String::new(),
+            step: None,
             due_at: self.now,
             run,
             parent: None,

@@ -69,7 +69,7 @@ fn frozen(pace: Option<Pace>, recipients: u64) -> OccurrenceRow {
     OccurrenceRow {
         id: OccurrenceId(1),
         campaign: CampaignSlug::parse("gift").unwrap(),
-        step: String::new(),
+        step: None,
         due_at: START,
         run: RunKind::Scheduled(0),
         parent: None,

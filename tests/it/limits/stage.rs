@@ -12,6 +12,7 @@ use haishin::domain::time::{Instant, Span};
 use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, Event, Handle, Mode};
 use haishin::lang::Lang;
+use haishin::line::relay::HttpRelay;
 use haishin::protocol::{Answer, Command, Failure};
 use haishin::sandbox::{ChannelSettings, InProcess, Sandbox, Settings, UnknownIds};
 use haishin::store::{NewInbox, NewVersion, Store};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BEFORE, PLAIN};
 use crate::support::store::{Database, TestStore};
+use crate::support::systems::FakeSystems;
 use crate::support::world::{CHANNEL, user};
 
 const TOKEN: &str = "a-token-of-the-sandbox";
@@ -63,7 +65,9 @@ impl Stage {
         store.append_inbox(vec![row]).await.unwrap();
         let active = activate(store.as_ref(), campaign, now).await;
         let deps = Deps {
+            relay: Arc::new(HttpRelay::new().unwrap()),
             store,
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock: clock.clone(),
             turnstile: Arc::new(Turnstile::default()),
             state_dir: state.path().to_owned(),

@@ -54,7 +54,10 @@ fn freeze(rng: &mut StdRng, number: i64, now: Instant, caps: &[Cap], sends: &mut
     let (all, none) = ((0..FRIENDS).collect(), RoaringBitmap::new());
     let effective = now - Span::from_mins(*[0, 0, 1, 90].choose(rng).unwrap());
     let input = Input {
-        campaign: &campaign,
+        dispatch: &campaign,
+        grace: Span::from_hours(2),
+        missed: &RoaringBitmap::new(),
+        branches: None,
         policy: &policy,
         due: effective,
         effective,

@@ -11,7 +11,7 @@ fn share(text: &str) -> VariantShare {
     VariantShare::Share(Share::parse(text).unwrap())
 }
 
-fn three_arms() -> haishin::domain::campaign::Campaign {
+fn three_arms() -> haishin::domain::campaign::Dispatch {
     let mut campaign = campaign("winter-coupon");
     campaign.holdout = Share::parse("10%").unwrap();
     campaign.variants =
@@ -19,7 +19,7 @@ fn three_arms() -> haishin::domain::campaign::Campaign {
     campaign
 }
 
-fn draw_all(campaign: &haishin::domain::campaign::Campaign, friends: u32) -> Vec<Draw> {
+fn draw_all(campaign: &haishin::domain::campaign::Dispatch, friends: u32) -> Vec<Draw> {
     let draws = Draws::of(campaign);
     (0..friends).map(|friend| draws.draw(&user_of(FriendId(friend)).unwrap())).collect()
 }

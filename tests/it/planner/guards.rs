@@ -1,6 +1,6 @@
 //! Refusals, waits and warnings of a whole occurrence, each at its very edge.
 
-use haishin::domain::campaign::{Campaign, Deadline};
+use haishin::domain::campaign::{Deadline, Dispatch};
 use haishin::domain::delivery::Exclusion;
 use haishin::domain::plan::{
     Budget, Decision, Friends, Input, Quota, Reach, Refusal, Verdict, Wait, Warning, decide, precedence,
@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::{NOW, campaign, night, policy, user_of};
 
 struct Case {
-    campaign: Campaign,
+    campaign: Dispatch,
     policy: Policy,
     now: Instant,
     matched: u32,
@@ -36,7 +36,10 @@ impl Case {
             opted_out: &none,
         };
         let input = Input {
-            campaign: &self.campaign,
+            dispatch: &self.campaign,
+            grace: Span::from_hours(2),
+            missed: &RoaringBitmap::new(),
+            branches: None,
             policy: &self.policy,
             due: NOW,
             effective: NOW,
@@ -182,7 +185,7 @@ fn a_deadline_that_passes_in_the_night_refuses_at_once() {
 
 #[test]
 fn higher_priority_first_then_the_slug_by_code_point() {
-    let with = |slug: &str, priority| Campaign { priority, ..campaign(slug) };
+    let with = |slug: &str, priority| Dispatch { priority, ..campaign(slug) };
     let mut due = [with("b", 50), with("Z", 50), with("冬", 50), with("a", 50), with("z", 60), with("é", 50)];
     due.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
     assert_eq!(due.map(|campaign| campaign.slug.to_string()), ["z", "Z", "a", "b", "é", "冬"]);
@@ -193,7 +196,10 @@ fn a_friend_without_a_user_id_is_forgotten_already() {
     let (campaign, policy, none) = (campaign("spring"), policy(), RoaringBitmap::new());
     let all: RoaringBitmap = (0..10).collect();
     let input = Input {
-        campaign: &campaign,
+        dispatch: &campaign,
+        grace: Span::from_hours(2),
+        missed: &RoaringBitmap::new(),
+        branches: None,
         policy: &policy,
         due: NOW,
         effective: NOW,

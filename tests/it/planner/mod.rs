@@ -6,15 +6,11 @@ mod draws;
 mod guards;
 mod oracle;
 
-use std::sync::Arc;
-
-use haishin::domain::campaign::{Campaign, Variant, VariantShare};
+use haishin::domain::campaign::{Dispatch, Variant, VariantShare, WhenCapped};
 use haishin::domain::id::{AccountSlug, CampaignSlug, CategoryName, FriendId, UserId, VariantName};
 use haishin::domain::message::{ContentDigest, MessageSet};
 use haishin::domain::policy::{BlanketGuard, Category, Policy, QuietHours, QuotaPolicy, Share};
-use haishin::domain::schedule::{IfMissed, Schedule, When};
-use haishin::domain::segment::rule::Rule;
-use haishin::domain::time::{Instant, Span, Tz};
+use haishin::domain::time::{Instant, Tz};
 
 const NOW: Instant = Instant::from_millis(1_796_374_800_000); // 2026-12-04T18:00+09:00, a Friday
 
@@ -24,17 +20,14 @@ fn variant(name: &str, share: VariantShare, content: u8) -> Variant {
 }
 
 /// A campaign with one arm, due now, that nothing but the policy holds back.
-fn campaign(slug: &str) -> Campaign {
-    Campaign {
+fn campaign(slug: &str) -> Dispatch {
+    Dispatch {
         slug: CampaignSlug::parse(slug).unwrap(),
         title: slug.into(),
         account: AccountSlug::parse("koharu").unwrap(),
-        segment: None,
-        audience: Arc::new(Rule::All(Vec::new())),
+        step: None,
         category: category("promotion"),
         priority: 50,
-        schedule: Schedule { when: When::Once(NOW), if_missed: IfMissed::Latest, grace: Span::from_hours(2) },
-        rerun: 0,
         deadline: None,
         max_recipients: None,
         holdout: Share::NONE,
@@ -45,7 +38,8 @@ fn campaign(slug: &str) -> Campaign {
         variants: vec![variant("main", VariantShare::Equal, 0)],
         pace: None,
         notify: true,
-        draft: false,
+        sample: None,
+        when_capped: WhenCapped::Skip,
         opt_out: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::Datelike;
-use haishin::domain::campaign::{Campaign, VariantShare};
+use haishin::domain::campaign::{Dispatch, VariantShare, WhenCapped};
 use haishin::domain::delivery::Exclusion;
 use haishin::domain::id::{CampaignSlug, CategoryName, FriendId, OccurrenceId, UserId};
 use haishin::domain::message::ContentDigest;
@@ -38,6 +38,7 @@ struct Person {
     erased: bool,
     quarantined: bool,
     opted_out: bool,
+    missed: bool,
     history: Vec<Got>,
 }
 
@@ -46,7 +47,7 @@ struct World {
     people: BTreeMap<u32, Person>,
     sends: Sends,
     policy: Policy,
-    campaigns: Vec<Campaign>,
+    campaigns: Vec<Dispatch>,
     effective: Instant,
     now: Instant,
 }
@@ -66,8 +67,9 @@ impl World {
         let people = ids
             .into_iter()
             .map(|friend| {
-                let [following, erased, quarantined, opted_out] = [0.85, 0.06, 0.06, 0.08].map(&mut likely);
-                (friend, Person { following, erased, quarantined, opted_out, history: Vec::new() })
+                let [following, erased, quarantined, opted_out, missed] =
+                    [0.85, 0.06, 0.06, 0.08, 0.04].map(&mut likely);
+                (friend, Person { following, erased, quarantined, opted_out, missed, history: Vec::new() })
             })
             .collect();
         let effective = NOW + Span::from_millis(rng.random_range(0..3) * 12 * 3_600_000);
@@ -115,6 +117,11 @@ impl World {
             campaign.once = rng.random_bool(0.3).then(|| Span::from_hours(rng.random_range(1..100)));
             campaign.repeat_after = rng.random_bool(0.3).then(|| Span::from_hours(rng.random_range(1..20)));
             campaign.holdout = Share::parse(["0%", "0%", "20%", "70%"].choose(rng).unwrap()).unwrap();
+            campaign.sample = rng.random_bool(0.2).then(|| rng.random_range(1..10));
+            campaign.when_capped = match rng.random_bool(0.3) {
+                true => WhenCapped::Defer(Span::from_days(3)),
+                false => WhenCapped::Skip,
+            };
             let share = |text: &str| VariantShare::Share(Share::parse(text).unwrap());
             let shares = match rng.random_range(0..3) {
                 0 => vec![VariantShare::Equal],
@@ -173,31 +180,49 @@ impl World {
         self.sends.release(occurrence, &released);
     }
 
+    /// Now and then the arms are branches, which part everybody.
+    fn draw_branches(&mut self, arms: usize) -> Option<Vec<RoaringBitmap>> {
+        if self.rng.random_bool(0.7) {
+            return None;
+        }
+        let mut branches = vec![RoaringBitmap::new(); arms];
+        for friend in self.people.keys() {
+            branches[self.rng.random_range(0..arms)].insert(*friend);
+        }
+        Some(branches)
+    }
+
     fn set(&self, wanted: impl Fn(&Person) -> bool) -> RoaringBitmap {
         self.people.iter().filter(|(_, person)| wanted(person)).map(|(friend, _)| *friend).collect()
     }
 }
 
-/// The draw, written down once more from its documentation.
-fn drawn(campaign: &Campaign, friend: u32) -> (bool, usize) {
+/// A friend's 24 drawn bytes, written down once more from their documentation.
+fn number(campaign: &Dispatch, friend: u32, from: usize) -> u64 {
     let mut text = Vec::new();
     for part in ["haishin draw 1", campaign.account.as_str(), campaign.slug.as_str()] {
         text.extend((part.len() as u32).to_be_bytes());
         text.extend(part.as_bytes());
     }
     let digest = Sha256::digest([Sha256::digest(text).as_slice(), &user_of(friend).0].concat());
-    let number = |from: usize| u64::from_be_bytes(digest[from..from + 8].try_into().unwrap());
+    u64::from_be_bytes(digest[from..from + 8].try_into().unwrap())
+}
+
+/// Whether a friend is held out, and the arm drawn.
+fn drawn(campaign: &Dispatch, friend: u32) -> (bool, usize) {
+    let number = |from| number(campaign, friend, from);
     let millionth = |number: u64| (u128::from(number) * 1_000_000) >> 64;
     let held_out = millionth(number(0)) < u128::from(campaign.holdout.millionths());
     let mut end = 0u128;
     for (index, arm) in campaign.variants.iter().enumerate() {
-        match arm.share {
+        match &arm.share {
             VariantShare::Equal => {
                 return (
                     held_out,
                     ((u128::from(number(8)) * campaign.variants.len() as u128) >> 64) as usize,
                 );
             }
+            VariantShare::Branch(_) => unreachable!("branches are given as sets"),
             VariantShare::Share(share) => end += u128::from(share.millionths()),
         }
         if millionth(number(8)) < end {
@@ -207,9 +232,9 @@ fn drawn(campaign: &Campaign, friend: u32) -> (bool, usize) {
     unreachable!("shares sum to the whole");
 }
 
-/// What becomes of one friend: an exclusion or the index of a variant.
-fn fate(world: &World, campaign: &Campaign, friend: u32, person: &Person) -> Result<usize, Exclusion> {
-    let (held_out, arm) = drawn(campaign, friend);
+/// What becomes of one friend before anybody is sampled or held out: an exclusion, or not.
+fn fate(world: &World, campaign: &Dispatch, friend: u32, arm: usize) -> Result<(), Exclusion> {
+    let person = &world.people[&friend];
     let content = campaign.variants[arm].messages.content;
     let capped = world.policy.categories[&campaign.category].capped;
     let since = |got: &Got, span: Span| match got.effective {
@@ -232,6 +257,9 @@ fn fate(world: &World, campaign: &Campaign, friend: u32, person: &Person) -> Res
     if person.opted_out {
         return Err(Exclusion::OptedOut);
     }
+    if person.missed {
+        return Err(Exclusion::Missed);
+    }
     let got_content = |window| person.history.iter().any(|got| got.content == content && since(got, window));
     if same_content.is_some_and(got_content) {
         return Err(Exclusion::SameContent);
@@ -250,10 +278,43 @@ fn fate(world: &World, campaign: &Campaign, friend: u32, person: &Person) -> Res
                 && got.effective.is_none_or(|at| at <= world.now && in_window(cap, at, world.effective))
         });
         if holds(&campaign.category) && counted.count() >= cap.max as usize {
-            return Err(Exclusion::Capped { cap: cap.name.clone() });
+            let cap = cap.name.clone();
+            return Err(match campaign.when_capped {
+                WhenCapped::Skip => Exclusion::Capped { cap },
+                WhenCapped::Defer(_) => Exclusion::Deferred { cap },
+            });
         }
     }
-    if held_out { Err(Exclusion::Holdout) } else { Ok(arm) }
+    Ok(())
+}
+
+/// Each friend's arm, or why they get nothing.
+fn fates(
+    world: &World,
+    campaign: &Dispatch,
+    matched: &RoaringBitmap,
+    branches: Option<&[RoaringBitmap]>,
+) -> BTreeMap<u32, Result<usize, Exclusion>> {
+    let arm = |friend| match branches {
+        Some(branches) => branches.iter().position(|branch| branch.contains(friend)).unwrap(),
+        None => drawn(campaign, friend).1,
+    };
+    let mut fates: BTreeMap<_, _> = matched
+        .iter()
+        .map(|friend| (friend, fate(world, campaign, friend, arm(friend)).map(|()| arm(friend))))
+        .collect();
+    let mut left: Vec<u32> =
+        fates.iter().filter(|(_, fate)| fate.is_ok()).map(|(friend, _)| *friend).collect();
+    left.sort_by_key(|friend| (number(campaign, *friend, 16), *friend));
+    let sample = campaign.sample.map_or(usize::MAX, |sample| sample as usize);
+    for (place, friend) in left.into_iter().enumerate() {
+        if place >= sample {
+            fates.insert(friend, Err(Exclusion::NotSampled));
+        } else if drawn(campaign, friend).0 {
+            fates.insert(friend, Err(Exclusion::Holdout));
+        }
+    }
+    fates
 }
 
 fn in_window(cap: &Cap, at: Instant, effective: Instant) -> bool {
@@ -267,15 +328,20 @@ fn in_window(cap: &Cap, at: Instant, effective: Instant) -> bool {
 }
 
 /// Decides one campaign both ways, compares, and adds what was reserved to both histories.
-fn compare(world: &mut World, campaign: &Campaign, number: i64, seen: &mut BTreeMap<String, u64>) {
+fn compare(world: &mut World, campaign: &Dispatch, number: i64, seen: &mut BTreeMap<String, u64>) {
     let matched: RoaringBitmap =
         world.people.keys().copied().filter(|_| world.rng.random_bool(0.85)).collect();
     let (following, erased) = (world.set(|p| p.following), world.set(|p| p.erased));
+    let missed = world.set(|p| p.missed);
+    let branches = world.draw_branches(campaign.variants.len());
     let (quarantined, opted_out) = (world.set(|p| p.quarantined), world.set(|p| p.opted_out));
     let friends =
         Friends { following: &following, erased: &erased, quarantined: &quarantined, opted_out: &opted_out };
     let input = Input {
-        campaign,
+        dispatch: campaign,
+        grace: Span::from_hours(2),
+        missed: &missed,
+        branches: branches.as_deref(),
         policy: &world.policy,
         due: NOW,
         effective: world.effective,
@@ -289,8 +355,8 @@ fn compare(world: &mut World, campaign: &Campaign, number: i64, seen: &mut BTree
 
     let mut exclusions: BTreeMap<Exclusion, RoaringBitmap> = BTreeMap::new();
     let mut variants = vec![RoaringBitmap::new(); campaign.variants.len()];
-    for friend in &matched {
-        match fate(world, campaign, friend, &world.people[&friend]) {
+    for (friend, fate) in fates(world, campaign, &matched, branches.as_deref()) {
+        match fate {
             Ok(arm) => variants[arm].insert(friend),
             Err(reason) => exclusions.entry(reason).or_default().insert(friend),
         };
@@ -338,7 +404,10 @@ fn decisions_equal_a_reference_that_reads_histories() {
         "opted_out",
         "same_content",
         "once",
+        "missed",
         "capped",
+        "deferred",
+        "not_sampled",
         "holdout",
         "sent",
     ];

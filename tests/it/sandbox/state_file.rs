@@ -37,6 +37,26 @@ fn keys_deliveries_and_usage_survive_a_kill() {
     assert_eq!(open(&path).sandbox.audit().keys_taken_twice.len(), 1);
 }
 
+#[test]
+fn rich_menus_survive_a_kill_and_are_linked_to_friends_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("line.jsonl");
+    let change = |line: &Line, path: &str, body: Value| {
+        let headers = [("authorization", "Bearer token-1"), ("content-type", "application/json")];
+        line.reply("POST", path, &headers, body.to_string().as_bytes()).status
+    };
+    let (link, unlink) = ("/v2/bot/richmenu/bulk/link", "/v2/bot/richmenu/bulk/unlink");
+    // The ninth has blocked the account, the last is nobody it knows.
+    let users = [user(0), user(1), user(8), user(77)];
+    let line = open(&path);
+    assert_eq!(change(&line, link, json!({ "richMenuId": "richmenu-1", "userIds": users })), 202);
+    assert_eq!(change(&line, link, json!({ "richMenuId": "richmenu-2", "userIds": [user(1)] })), 202);
+    assert_eq!(change(&line, unlink, json!({ "userIds": [user(0)] })), 202);
+    drop(line);
+    assert_eq!(open(&path).sandbox.rich_menus("1").unwrap(), [(user(1), "richmenu-2".to_owned())].into());
+    assert!(open(&path).sandbox.rich_menus("2").unwrap().is_empty());
+}
+
 /// A kill may cut the file at any byte of its last line: what was answered is still there.
 #[test]
 fn a_torn_last_line_is_dropped_and_the_next_begins_anew() {

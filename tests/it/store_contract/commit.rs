@@ -3,7 +3,7 @@
 use haishin::domain::delivery::{OccurrenceState, Outcome};
 use haishin::domain::effect::DedupeId;
 use haishin::domain::friend::Friend;
-use haishin::domain::id::{FriendId, OccurrenceId, Seq, UserId, VersionId};
+use haishin::domain::id::{FriendId, OccurrenceId, Seq, StepName, UserId, VersionId};
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
 use haishin::domain::reason::Reason;
@@ -19,7 +19,7 @@ pub fn occurrence(id: i64, due_at: Instant) -> OccurrenceRow {
     OccurrenceRow {
         id: OccurrenceId(id),
         campaign: "winter-coupon".to_owned().try_into().unwrap(),
-        step: String::new(),
+        step: None,
         due_at,
         run: Run::Scheduled(0),
         parent: None,
@@ -81,6 +81,10 @@ fn moved(from: OccurrenceState, to: OccurrenceState) -> Write {
 
 /// One write of every kind, each valid after those before it.
 pub fn one_of_each(inbox: i64) -> Vec<Write> {
+    [sending(inbox), super::drips::one_of_each(), super::outbox::one_of_each()].concat()
+}
+
+fn sending(inbox: i64) -> Vec<Write> {
     let halt =
         Some(Halt {
             at: T0, by: "花子".into(), reason: Reason::Words { words: "配信を止める".into() }
@@ -102,7 +106,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
     };
     vec![
         Write::Entries(vec![tagged(1), tagged(2)]),
-        Write::Known { kind: "event".into(), ids: vec![DedupeId([9; 16])] },
+        Write::Known(vec![DedupeId::webhook("9")]),
         Write::ConsumeInbox(vec![inbox]),
         Write::Imported,
         Write::Fold { friends: vec![friend], folded_seq: Seq(1) },
@@ -112,7 +116,7 @@ pub fn one_of_each(inbox: i64) -> Vec<Write> {
         Write::AccountPaused(halt.clone()),
         Write::Campaign(CampaignRow {
             campaign: "winter-coupon".to_owned().try_into().unwrap(),
-            step: String::new(),
+            step: None,
             schedule_digest: [3; 32],
             activated_at: T0,
             last_planned_at: Some(T0),
@@ -180,9 +184,10 @@ async fn a_failing_write_anywhere_undoes_everything(#[case] database: Database) 
         assert!(matches!(failed, Err(StoreError::Corrupt { .. })), "{failed:?}");
         assert_eq!(dump(store, account).await, before, "at place {place}");
     }
-    assert!(store.known(account, &[DedupeId([9; 16])]).await.unwrap().is_empty());
+    assert!(store.known(account, &[DedupeId::webhook("9")]).await.unwrap().is_empty());
     store.commit(&mut fence, T0, Priority::Freeze, writes).await.unwrap();
-    assert_eq!(store.known(account, &[DedupeId([9; 16]), DedupeId([8; 16])]).await.unwrap().len(), 1);
+    let ids = [DedupeId::webhook("9"), DedupeId::webhook("8")];
+    assert_eq!(store.known(account, &ids).await.unwrap(), [ids[0]].into());
     assert_eq!(store.inbox_len(account).await.unwrap(), 0);
     assert_eq!(dump(&*test.reopen().await, account).await, dump(store, account).await);
 }
@@ -280,7 +285,7 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
         OccurrenceRow { id: OccurrenceId(4), run: Run::Scheduled(1), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(5), run: Run::Test(T0), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(6), child: 1, parent: Some(OccurrenceId(1)), ..again.clone() },
-        OccurrenceRow { id: OccurrenceId(7), step: "coupon".into(), ..again.clone() },
+        OccurrenceRow { id: OccurrenceId(7), step: StepName::parse("coupon").ok(), ..again.clone() },
         OccurrenceRow { id: OccurrenceId(8), campaign: "spring".to_owned().try_into().unwrap(), ..again },
     ];
     let writes = others.iter().cloned().map(freeze).collect();

@@ -107,12 +107,17 @@ async fn what_is_known_cannot_become_known_again(#[case] database: Database) {
     let store = &*test.store;
     let account = new_account(store, "a").await;
     let mut fence = granted(store, account, "n", T0).await;
-    let known = |ids: &[DedupeId]| vec![Write::Known { kind: "event".into(), ids: ids.to_vec() }];
+    let known = |ids: &[DedupeId]| vec![Write::Known(ids.to_vec())];
     let (a, b) = (DedupeId::of("event", b"a"), DedupeId::of("event", b"b"));
     store.commit(&mut fence, T0, Priority::Fold, known(&[a])).await.unwrap();
     let again = store.commit(&mut fence, T0, Priority::Fold, known(&[b, a])).await;
     assert!(matches!(again, Err(StoreError::Failed { .. })), "{again:?}");
     assert_eq!(store.known(account, &[a, b]).await.unwrap(), [a].into());
+
+    // One of another kind is another one.
+    let webhook = DedupeId::webhook("a");
+    store.commit(&mut fence, T0, Priority::Fold, known(&[webhook, b])).await.unwrap();
+    assert_eq!(store.known(account, &[a, b, webhook]).await.unwrap(), [a, b, webhook].into());
 }
 
 /// On PostgreSQL a row with a lower id may commit after one with a higher id was read and consumed.

@@ -31,7 +31,7 @@ async fn two_accounts_with_the_same_numbers_never_meet(#[case] database: Databas
     store.commit(&mut fence, T0, Priority::Fold, one_of_each(row_of_a)).await.unwrap();
     assert_eq!(dump(store, b).await, empty);
     assert_eq!(store.friends_by_id(b, &[FriendId(1)]).await.unwrap(), []);
-    assert!(store.known(b, &[DedupeId([9; 16])]).await.unwrap().is_empty());
+    assert!(store.known(b, &[DedupeId::webhook("9")]).await.unwrap().is_empty());
     assert_eq!(store.accepted_since(b, T0 - super::TEN).await.unwrap(), 0);
     assert_eq!(store.accepted_since(a, T0 - super::TEN).await.unwrap(), 347);
     assert_eq!(store.variants(b, OccurrenceId(1)).await.unwrap(), []);

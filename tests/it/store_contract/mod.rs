@@ -1,14 +1,18 @@
 //! What a store does, each behaviour on both databases.
 
+mod access;
 mod checkpoint;
 mod commit;
 mod configuration;
+mod drips;
 mod fence;
 mod inbox;
 mod isolation;
 mod lost;
 mod migration;
+mod outbox;
 mod prune;
+mod relay;
 mod rows;
 mod samples;
 mod schema;
@@ -88,5 +92,5 @@ async fn dump(store: &dyn Store, account: AccountId) -> String {
         text += &format!("{:#?}\n", store.strides(account, row.id).await.unwrap());
         text += &format!("{:#?}\n", store.batches(account, row.id).await.unwrap());
     }
-    text
+    text + &drips::dump(store, account).await + &outbox::dump(store, account).await
 }

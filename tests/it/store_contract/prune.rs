@@ -155,16 +155,45 @@ async fn a_stretch_of_the_journal_loses_states_and_old_events(#[case] database: 
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
 #[tokio::test]
+async fn answers_of_the_api_go_by_their_time(#[case] database: Database) {
+    let mut shop = Shop::new(database).await;
+    let other = new_account(shop.store(), "b").await;
+    let answer = |account, n: i64, days: i64| ApiAnswer {
+        account,
+        key: format!("key-{n}"),
+        request: [1; 32],
+        at: T0 + Span::from_days(days),
+        status: 202,
+        body: "{}".into(),
+    };
+    for n in 0..1_001 {
+        assert_eq!(shop.store().append_once(vec![], &answer(shop.account, n, 0)).await.unwrap(), None);
+    }
+    let young = answer(shop.account, 9_999, 1);
+    let others = answer(other, 1, 0);
+    for kept in [&young, &others] {
+        assert_eq!(shop.store().append_once(vec![], kept).await.unwrap(), None);
+    }
+    assert_eq!(shop.prune(Prune::ApiAnswers(T0)).await, 0, "answered at the instant itself");
+    assert_eq!(shop.prune(Prune::ApiAnswers(days(1))).await, 2, "1,000 a slice");
+    for kept in [young, others] {
+        let found = shop.store().answered(kept.account, &kept.key, T0).await.unwrap();
+        assert_eq!(found, Some(kept));
+    }
+    assert_eq!(shop.store().answered(shop.account, "key-1", T0).await.unwrap(), None);
+}
+
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
 async fn ids_of_webhooks_are_forgotten_by_age_and_no_others(#[case] database: Database) {
     const MANY: u32 = 1_001;
     let mut shop = Shop::new(database).await;
-    let id = |n: u32| DedupeId(u128::from(n).to_be_bytes());
-    let known = |kind: &str, ids: Vec<u32>| Write::Known {
-        kind: kind.into(),
-        ids: ids.into_iter().map(id).collect(),
-    };
-    shop.write(vec![known("webhook", (0..MANY).collect()), known("event", vec![5_000])]).await;
-    let all: Vec<DedupeId> = (0..=5_000).map(id).collect();
+    let webhooks: Vec<DedupeId> = (0..MANY).map(|n| DedupeId::webhook(&n.to_string())).collect();
+    let event = DedupeId::of("event", b"0");
+    shop.write(vec![Write::Known(webhooks.clone()), Write::Known(vec![event])]).await;
+    let all = [webhooks, vec![event]].concat();
     let (store, account) = (shop.test.store.clone(), shop.account);
     let left = async || store.known(account, &all).await.unwrap().len();
     assert_eq!(shop.prune(Prune::WebhookIds(T0)).await, 0, "applied at the instant itself");

@@ -18,7 +18,7 @@ use super::{T0, TEN, new_account, samples, sent};
 use crate::support::store::{Database, TestStore};
 
 /// Runs `check` on drawn values, each on an account of its own of one store.
-fn for_each<S: Strategy>(
+pub fn for_each<S: Strategy>(
     database: Database,
     strategy: S,
     check: impl AsyncFn(&dyn Store, AccountId, S::Value),
@@ -38,7 +38,7 @@ fn for_each<S: Strategy>(
     runtime.block_on(test.store.close());
 }
 
-async fn commit(store: &dyn Store, account: AccountId, writes: Vec<Write>) -> Result<(), StoreError> {
+pub async fn commit(store: &dyn Store, account: AccountId, writes: Vec<Write>) -> Result<(), StoreError> {
     let Claim::Granted { mut fence, .. } = store.claim(account, "n", T0, TEN).await.unwrap() else {
         panic!("held")
     };

@@ -1,16 +1,18 @@
 //! Strategies for everything the store keeps.
 
+pub mod drip;
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use haishin::domain::attribute::Value;
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
-use haishin::domain::effect::{DedupeId, Effect, Entry, Intake};
+use haishin::domain::effect::{DedupeId, DedupeKind, Effect, Entry, Intake};
 use haishin::domain::friend::{Friend, FriendRef, Miss, Status};
 use haishin::domain::id::{
-    AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq, TagName,
-    UserId, VariantName, VersionId,
+    AttributeName, CampaignSlug, CategoryName, EventName, FriendId, OccurrenceId, PropertyName, Seq,
+    StepName, TagName, UserId, VariantName, VersionId,
 };
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
@@ -121,7 +123,9 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 pub fn intakes() -> impl Strategy<Value = Vec<Intake>> {
-    let dedupe = option::of(any::<[u8; 16]>().prop_map(DedupeId));
+    let kind = prop_oneof![Just(DedupeKind::Event), Just(DedupeKind::Webhook)];
+    let dedupe = (kind, any::<[u8; 16]>()).prop_map(|(kind, digest)| DedupeId { kind, digest });
+    let dedupe = option::of(dedupe);
     vec((friend_ref(), instant(), effect(), dedupe), 0..5).prop_map(|intakes| {
         let intake = |(friend, at, effect, dedupe)| Intake { friend, at, effect, dedupe };
         intakes.into_iter().map(intake).collect()
@@ -217,7 +221,7 @@ pub fn halt() -> impl Strategy<Value = Halt> {
 pub fn campaign() -> impl Strategy<Value = CampaignRow> {
     (
         parsed::<CampaignSlug>(slug()),
-        text(),
+        option::of(parsed::<StepName>(slug())),
         any::<[u8; 32]>(),
         instant(),
         option::of(instant()),
@@ -248,7 +252,8 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 }
 
 pub fn occurrence_row() -> impl Strategy<Value = OccurrenceRow> {
-    let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), text(), instant(), run());
+    let step = option::of(parsed::<StepName>(slug()));
+    let identity = (1_i64..1_000_000, parsed::<CampaignSlug>(slug()), step, instant(), run());
     let family = (option::of(1_i64..1_000_000), any::<u32>(), 1_i64..1_000);
     let decision =
         (state(), option::of(reason()), detail(), parsed::<CategoryName>(slug()), any::<[bool; 3]>());

@@ -166,6 +166,14 @@ impl Shop {
         }
     }
 
+    /// Where the newest daemon that is ready serves HTTP.
+    pub fn http_address(&self) -> SocketAddr {
+        let log = self.log();
+        let ready = log.lines().rfind(|line| line.contains("ready version=")).expect("a daemon is ready");
+        let address = ready.split("address=").nth(1).expect("it says where").split_whitespace().next();
+        address.unwrap().trim_matches('"').parse().expect("an address")
+    }
+
     /// Everything its daemons have logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("daemon.log")).unwrap_or_default()

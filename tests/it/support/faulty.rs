@@ -1,13 +1,16 @@
 //! A store whose writes go wrong on demand: refused, lost on the way there or back, or stuck for as long as the test
 //! likes, as when the process is killed or suspended right there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use haishin::domain::access::TokenId;
+use haishin::domain::drip::{Ending, Enrollment};
 use haishin::domain::effect::{DedupeId, Entry};
 use haishin::domain::friend::Friend;
 use haishin::domain::id::{AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, VersionId};
+use haishin::domain::outbox::Lane;
 use haishin::domain::sends::Sent;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
@@ -58,6 +61,11 @@ impl Faulty {
         let at = script.writes + nth;
         script.mishaps.insert(at, mishap);
         self.released.send_replace(false);
+    }
+
+    /// How often was written so far.
+    pub fn writes(&self) -> u64 {
+        self.script.lock().unwrap().writes
     }
 
     /// What went wrong so far, and what it was that went wrong.
@@ -149,7 +157,7 @@ impl Drop for Stuck<'_> {
 fn name(write: &Write) -> &'static str {
     match write {
         Write::Entries(_) => "entries",
-        Write::Known { .. } => "known",
+        Write::Known(_) => "known",
         Write::ConsumeInbox(_) => "consume inbox",
         Write::Fold { .. } => "fold",
         Write::CheckpointChunks(_) => "checkpoint chunks",
@@ -164,12 +172,20 @@ fn name(write: &Write) -> &'static str {
         Write::Batches(_) => "batches",
         Write::Deliveries { .. } => "deliveries",
         Write::Imported => "imported",
+        Write::Relayed(_) => "relayed",
         Write::Prune(_) => "prune",
         Write::Quota(_) => "quota",
         Write::Act(_) => "act",
         Write::Strays(_) => "strays",
         Write::ForgetStrays(_) => "forget strays",
         Write::ClockAccepted => "clock accepted",
+        Write::Enrollments(_) => "enrollments",
+        Write::DropEnrollments(_) => "drop enrollments",
+        Write::Deferral(_) => "deferral",
+        Write::TagExpiries(_) => "tag expiries",
+        Write::DropTagExpiries(_) => "drop tag expiries",
+        Write::Outbox(_) => "outbox",
+        Write::DropOutbox(_) => "drop outbox",
     }
 }
 
@@ -223,14 +239,47 @@ impl Store for Faulty {
     async fn lease(&self, account: AccountId) -> Result<Option<LeaseRow>, StoreError> {
         self.inner.lease(account).await
     }
-    async fn append_inbox(&self, rows: Vec<NewInbox>) -> Result<(), StoreError> {
-        self.inner.append_inbox(rows).await
+    async fn append_webhooks(&self, rows: Vec<NewInbox>, relays: Vec<NewRelay>) -> Result<(), StoreError> {
+        self.write(vec!["append"], self.inner.append_webhooks(rows, relays)).await
+    }
+    async fn append_once(
+        &self,
+        rows: Vec<NewInbox>,
+        answer: &ApiAnswer,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.write(vec!["append"], self.inner.append_once(rows, answer)).await
+    }
+    async fn answered(
+        &self,
+        account: AccountId,
+        key: &str,
+        now: Instant,
+    ) -> Result<Option<ApiAnswer>, StoreError> {
+        self.inner.answered(account, key, now).await
+    }
+    async fn create_token(&self, new: &NewToken) -> Result<TokenId, StoreError> {
+        self.inner.create_token(new).await
+    }
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        self.inner.token(id).await
+    }
+    async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.inner.tokens().await
+    }
+    async fn revoke_token(&self, id: TokenId, now: Instant, by: &str) -> Result<bool, StoreError> {
+        self.inner.revoke_token(id, now, by).await
     }
     async fn inbox(&self, account: AccountId, limit: u32) -> Result<Vec<InboxRow>, StoreError> {
         self.inner.inbox(account, limit).await
     }
     async fn inbox_len(&self, account: AccountId) -> Result<u64, StoreError> {
         self.inner.inbox_len(account).await
+    }
+    async fn relays(&self, account: AccountId, limit: u32) -> Result<Vec<RelayRow>, StoreError> {
+        self.inner.relays(account, limit).await
+    }
+    async fn relay_waiting(&self, account: AccountId) -> Result<Waiting, StoreError> {
+        self.inner.relay_waiting(account).await
     }
     async fn known(&self, account: AccountId, ids: &[DedupeId]) -> Result<HashSet<DedupeId>, StoreError> {
         self.inner.known(account, ids).await
@@ -387,6 +436,78 @@ impl Store for Faulty {
     }
     async fn acts(&self, account: AccountId, limit: u32) -> Result<Vec<ActRow>, StoreError> {
         self.inner.acts(account, limit).await
+    }
+    async fn open_enrollments(
+        &self,
+        account: AccountId,
+        after: Option<(CampaignSlug, FriendId, Instant)>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        self.inner.open_enrollments(account, after, limit).await
+    }
+    async fn enrollments_of(
+        &self,
+        account: AccountId,
+        friend: FriendId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        self.inner.enrollments_of(account, friend).await
+    }
+    async fn last_starts(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+        friends: &[FriendId],
+    ) -> Result<HashMap<FriendId, Instant>, StoreError> {
+        self.inner.last_starts(account, drip, friends).await
+    }
+    async fn enrollment_endings(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(CampaignSlug, Ending, u64)>, StoreError> {
+        self.inner.enrollment_endings(account).await
+    }
+    async fn step_totals(
+        &self,
+        account: AccountId,
+        drip: &CampaignSlug,
+    ) -> Result<Vec<StepTotals>, StoreError> {
+        self.inner.step_totals(account, drip).await
+    }
+    async fn deferrals(&self, account: AccountId) -> Result<Vec<DeferralRow>, StoreError> {
+        self.inner.deferrals(account).await
+    }
+    async fn deferral(
+        &self,
+        account: AccountId,
+        occurrence: OccurrenceId,
+    ) -> Result<Option<DeferralRow>, StoreError> {
+        self.inner.deferral(account, occurrence).await
+    }
+    async fn tag_expiries(
+        &self,
+        account: AccountId,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<TagExpiry>, StoreError> {
+        self.inner.tag_expiries(account, until, limit).await
+    }
+    async fn first_tag_expiry(&self, account: AccountId) -> Result<Option<Instant>, StoreError> {
+        self.inner.first_tag_expiry(account).await
+    }
+    async fn outbox(
+        &self,
+        account: AccountId,
+        lane: &Lane,
+        now: Instant,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        self.inner.outbox(account, lane, now, limit).await
+    }
+    async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError> {
+        self.inner.outbox_lanes(account).await
+    }
+    async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
+        self.inner.last_outbox(account).await
     }
     async fn close(&self) {
         self.inner.close().await;

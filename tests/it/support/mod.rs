@@ -6,4 +6,5 @@ pub mod ledger;
 pub mod postgres;
 pub mod shop;
 pub mod store;
+pub mod systems;
 pub mod world;

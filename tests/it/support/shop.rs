@@ -111,6 +111,13 @@ impl Shop {
         self.write(name, &text.replacen(from, to, 1));
     }
 
+    /// Takes the shipped campaigns, drips and segments away.
+    pub fn remove_examples(&self) {
+        for folder in ["campaigns", "drips", "segments"] {
+            fs::remove_dir_all(self.config().join(folder)).unwrap();
+        }
+    }
+
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.config().join(name)).unwrap();
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use haishin::store::{self, Store};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 use super::postgres;
 
@@ -40,5 +41,35 @@ impl TestStore {
     /// The same database through another store, as another process would see it.
     pub async fn reopen(&self) -> Arc<dyn Store> {
         store::open(&self.url).await.unwrap()
+    }
+
+    /// Changes the database beside every store, as a person might.
+    pub async fn by_hand(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.url.strip_prefix("sqlite://") {
+            Some(path) => {
+                let mut conn = SqliteConnection::connect(path).await.unwrap();
+                conn.execute(sql).await.map(drop).unwrap();
+            }
+            None => {
+                let mut conn = PgConnection::connect(&self.url).await.unwrap();
+                conn.execute(sql).await.map(drop).unwrap();
+            }
+        }
+    }
+
+    /// The one text that a query finds beside every store.
+    pub async fn text(&self, sql: &str) -> String {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.url.strip_prefix("sqlite://") {
+            Some(path) => {
+                let mut conn = SqliteConnection::connect(path).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            }
+            None => {
+                let mut conn = PgConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            }
+        }
     }
 }

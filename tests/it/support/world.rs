@@ -15,6 +15,7 @@ use haishin::engine::turnstile::Turnstile;
 use haishin::engine::{Active, Ask, Deps, Engine, EngineError, Event, Handle, Mode};
 use haishin::lang::Lang;
 use haishin::line::Api;
+use haishin::line::relay::{HttpRelay, Relay};
 use haishin::protocol::{Answer, Command, Failure, Reply};
 use haishin::sandbox::{ChannelSettings, Endpoint, InProcess, RequestRecord, Sandbox, Settings, UnknownIds};
 use haishin::store::{NewInbox, NewVersion, Store};
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faulty::Faulty;
 use super::store::{Database, TestStore};
+use super::systems::FakeSystems;
 
 /// The channel of the account `shop`.
 pub const CHANNEL: &str = "2000000115";
@@ -42,7 +44,8 @@ pub struct Setup<'a> {
     pub now: &'a str,
     /// The beginning of `haishin.toml`.
     pub settings: &'a str,
-    /// Slug and file of each campaign; with several accounts each names its own.
+    /// Slug and file of each campaign, or name and text of any other file (`drips/welcome.toml`); with several accounts
+    /// each campaign names its own.
     pub campaigns: Vec<(String, String)>,
     /// Slug and followers of each account. The first followers of all are the same people.
     pub accounts: Vec<(&'a str, u32)>,
@@ -60,6 +63,9 @@ pub struct World {
     pub step: Span,
     /// The truth, without the faults an engine meets.
     pub test: TestStore,
+    relay: Arc<dyn Relay>,
+    /// The shop's own systems.
+    pub systems: Arc<FakeSystems>,
     active: Active,
     settings: String,
     state: tempfile::TempDir,
@@ -123,11 +129,13 @@ impl World {
         };
         let accounts = names.iter().map(account).collect();
         let mut world = Self {
+            systems: Arc::new(FakeSystems::new(clock.clone())),
             clock,
             sandbox,
             turnstile: Arc::default(),
             step: Span::from_millis(50),
             test,
+            relay: Arc::new(HttpRelay::new().unwrap()),
             active,
             settings: setup.settings.to_owned(),
             state,
@@ -167,8 +175,10 @@ impl World {
 
     fn deps(&self, account: &Account, holder: &str) -> Deps {
         Deps {
+            relay: self.relay.clone(),
             store: account.store.clone(),
             clock: self.clock.clone(),
+            systems: self.systems.clone(),
             turnstile: self.turnstile.clone(),
             state_dir: self.state.path().to_owned(),
             holder: holder.to_owned(),
@@ -241,7 +251,7 @@ impl World {
         &self.active
     }
 
-    /// Makes these campaigns, and no others, live for the only account.
+    /// Makes these campaigns and files, and no others, live for the only account.
     pub async fn apply(&mut self, campaigns: &[(&str, &str)]) {
         let files: Vec<(String, String)> =
             campaigns.iter().map(|(slug, text)| ((*slug).to_owned(), (*text).to_owned())).collect();
@@ -537,8 +547,14 @@ async fn activate(
     source.files.insert("haishin.toml".into(), main);
     let everybody = "title = \"everybody\"\nany = [{ status = \"following\" }, { status = \"blocked\" }]\n";
     source.files.insert("segments/everybody.toml".into(), everybody.into());
-    for (slug, text) in campaigns {
-        source.files.insert(format!("campaigns/{slug}.toml"), text.clone());
+    for (name, text) in campaigns {
+        // A file of another folder is named with it.
+        let file = match name.as_str() {
+            file if file.ends_with(".toml") => file.to_owned(),
+            path if path.contains('/') => format!("{path}.toml"),
+            slug => format!("campaigns/{slug}.toml"),
+        };
+        source.files.insert(file, text.clone());
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));

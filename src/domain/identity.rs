@@ -1,18 +1,18 @@
-//! What makes a second import of an event the same event: its `event_id`, else its content and which of the
-//! equal ones of its file it is (two equal purchases are two).
+//! What makes an event that comes a second time the same event: its `event_id`, else its content and which of the
+//! equal ones of its file or request it is (two equal purchases are two).
 
 use std::collections::HashMap;
 
-use crate::domain::attribute::Value;
-use crate::domain::effect::{DedupeId, Effect, Intake};
-use crate::domain::friend::FriendRef;
+use super::attribute::Value;
+use super::effect::{DedupeId, Effect, Intake};
+use super::friend::FriendRef;
 
-/// Tells the events of one file apart.
+/// Tells the events of one file or request apart.
 ///
 /// Keys are half a digest: where two different contents met in one, the later would only get a higher ordinal,
 /// the same one at each import, and its id still holds its whole content. So 20 bytes an event are enough.
 #[derive(Debug, Default)]
-pub(super) struct Identities {
+pub struct Identities {
     /// How many there were of each content without an id.
     seen: HashMap<u64, u32>,
     /// A digest of the content that each id first came with.
@@ -55,7 +55,8 @@ impl Identities {
 }
 
 /// Half of a digest, and a quarter more.
-fn halves(DedupeId([a, b, c, d, e, f, g, h, i, j, k, l, ..]): DedupeId) -> (u64, u32) {
+fn halves(id: DedupeId) -> (u64, u32) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = id.digest;
     (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
 }
 
