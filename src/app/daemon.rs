@@ -107,6 +107,7 @@ impl Daemon {
             tokio::spawn(watch(progress, notifier.clone(), every, shutdown.hard().clone()));
         }
         tell_difference(&self.paths, &running).await;
+        super::memory::give_back();
         notifier.ready();
         tracing::info!(version = %running.node.active().version, %address, "ready");
         ready(running.node.clone());

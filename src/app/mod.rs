@@ -1,6 +1,7 @@
 //! Composition root: the only place that knows concrete types.
 
 pub mod daemon;
+mod memory;
 mod told;
 
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use rand::Rng as _;
 use roaring::RoaringBitmap;
 
@@ -204,9 +203,10 @@ impl Engine {
         let open = open.into_iter();
         let strides: Vec<_> =
             open.filter_map(|run| run.next_stride(length.max(1), &clock, &user_of)).collect();
-        self.commit(Priority::Outcome, strides.iter().cloned().map(Write::Stride).collect()).await?;
-        for stride in &strides {
-            if let Some(run) = self.state.runs.get_mut(&stride.occurrence) {
+        let rows = strides.iter().map(|stride| Write::Stride(stride.row.clone())).collect();
+        self.commit(Priority::Outcome, rows).await?;
+        for stride in strides {
+            if let Some(run) = self.state.runs.get_mut(&stride.row.occurrence) {
                 run.stride_opened(stride);
             }
         }
@@ -237,9 +237,7 @@ impl Engine {
                     let leave = self.leave(id, clock.clone());
                     self.attempts.spawn(async move {
                         let attempt = match line.prepare().await {
-                            Ok(()) if leave.is_allowed(&timer.read()) => {
-                                line.multicast(key, Bytes::from(body)).await
-                            }
+                            Ok(()) if leave.is_allowed(&timer.read()) => line.multicast(key, body).await,
                             Ok(()) => Attempt::unanswered(LineAnswer::NeverSent),
                             Err(answer) => Attempt::unanswered(answer),
                         };

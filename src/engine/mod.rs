@@ -478,6 +478,10 @@ impl Claimed {
                 () = stop.cancelled(), if !engine.draining => Some(Event::Nudge),
             };
             engine.draining |= stop.is_cancelled();
+            if matches!(first, Some(Event::Attempt { .. })) {
+                // Answers come in bunches, and a turn of many costs little more than one of a few.
+                tokio::task::yield_now().await;
+            }
             let mut events: Vec<Event> = first.into_iter().collect();
             while let Ok(event) = queue.try_recv() {
                 events.push(event);

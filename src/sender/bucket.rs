@@ -42,11 +42,12 @@ impl Bucket {
         true
     }
 
-    /// How long until there is a token.
+    /// How long until there is a handful of tokens: what a fiftieth of a second gives, but at least one. Waking up
+    /// for each would cost more than the requests do.
     pub fn wait(&mut self, since_boot: Span) -> Span {
         let Some(rate) = self.rate else { return Span::ZERO };
         self.refill(rate, since_boot);
-        let missing = TOKEN - self.level;
+        let missing = (i64::from(rate) / 50).max(1) * TOKEN - self.level;
         let per_ms = i64::from(rate) * (TOKEN / 1_000);
         Span::from_millis((missing.max(0) + per_ms - 1) / per_ms)
     }
@@ -91,6 +92,9 @@ mod tests {
         let mut bucket = Bucket::new(Some(20), Span::ZERO);
         let wait = bucket.wait(Span::ZERO);
         assert!(bucket.take(wait));
+        let mut quick = Bucket::new(Some(200), Span::ZERO);
+        let wait = quick.wait(Span::ZERO);
+        assert_eq!((wait, (0..5).filter(|_| quick.take(wait)).count()), (Span::from_millis(20), 4));
         let mut open = Bucket::new(None, Span::ZERO);
         assert!((0..1_000).all(|_| open.take(Span::ZERO)));
     }

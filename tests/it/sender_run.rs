@@ -312,12 +312,12 @@ impl World {
         }
         let (clock, length) = (self.clock(), self.rng.random_range(1..=3));
         let Some(stride) = self.run.next_stride(length, &clock, &user_of) else { return };
-        self.ledger.strides.push(stride.clone());
+        self.ledger.strides.push(stride.row.clone());
         // A process may die between the commit and the first request.
         if self.rng.random_bool(0.05) {
             return self.restore();
         }
-        self.run.stride_opened(&stride);
+        self.run.stride_opened(stride);
     }
 
     fn send(&mut self) {
@@ -333,7 +333,7 @@ impl World {
                         Outcome::ALL.into_iter().find(|one| self.run.outcome_set(*one).contains(friend));
                     assert_eq!(ended, None, "friend {friend} is sent to after the end");
                 }
-                self.flights.push(Flight { batch, key, body });
+                self.flights.push(Flight { batch, key, body: body.to_vec() });
             }
         }
     }

@@ -9,7 +9,7 @@ mod draw;
 mod gates;
 mod guards;
 
-pub use batch::{BATCH_FRIENDS, BatchRange, batches, friends_of};
+pub use batch::{BATCH_FRIENDS, BatchRange, batches, friends_of, set_of};
 pub use draw::{Draw, Draws};
 pub use guards::Quota;
 

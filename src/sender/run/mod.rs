@@ -11,13 +11,14 @@ mod state;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
-use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
+use crate::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of, set_of};
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::line::{History, body_digest, multicast_body};
@@ -70,10 +71,18 @@ pub enum Next {
         /// Under which key.
         key: RetryKey,
         /// Its bytes, those of the durable digest.
-        body: Vec<u8>,
+        body: Bytes,
     },
     /// It must not be sent: these rows are to be committed instead.
     Stopped(Change),
+}
+
+/// A stride to make durable, and the bodies its digests were taken of.
+#[derive(Debug)]
+pub struct Stride {
+    /// What is written.
+    pub row: StrideRow,
+    bodies: Vec<Bytes>,
 }
 
 /// The dispatch of one occurrence.
@@ -139,7 +148,7 @@ impl Run {
     ) -> Self {
         let mut run = Self::new(row, channel_id, variants);
         for stride in strides {
-            run.stride_opened(stride);
+            run.open_stride(stride, Vec::new());
         }
         run.remember_ends(&batches, clock);
         for batch in batches {
@@ -236,7 +245,7 @@ impl Run {
 
     /// The next stride to open, when fewer than half a stride of untried batches is left; `length` batches is about
     /// a second of sending. A paced occurrence has one batch open at a time, from when the pace allows it.
-    pub fn next_stride(&self, length: u32, clock: &Reading, user_of: UserOf<'_>) -> Option<StrideRow> {
+    pub fn next_stride(&self, length: u32, clock: &Reading, user_of: UserOf<'_>) -> Option<Stride> {
         let count = self.batch_count();
         let untried = self.open.values().filter(|open| open.is_untried()).count();
         let enough = |batches: usize, limit: u32| batches > usize::try_from(limit).unwrap_or(usize::MAX);
@@ -252,26 +261,32 @@ impl Run {
             None => length.max(1),
         };
         let upto = self.mark.saturating_add(length).min(count);
-        let digests = (self.mark..upto).map(|n| body_digest(&self.body((n, 0), user_of))).collect();
-        Some(StrideRow {
+        let bodies: Vec<Bytes> = (self.mark..upto).map(|n| self.body((n, 0), user_of).into()).collect();
+        let row = StrideRow {
             occurrence: self.row.id,
             first: self.mark,
             upto,
             opened_at: clock.now,
             boot_id: clock.boot.boot_id.clone(),
             since_boot: clock.boot.since_boot,
-            digests,
-        })
+            digests: bodies.iter().map(|body| body_digest(body)).collect(),
+        };
+        Some(Stride { row, bodies })
     }
 
     /// The stride is durable: its batches may be tried.
-    pub fn stride_opened(&mut self, stride: &StrideRow) {
-        let opened =
-            Opened { at: stride.opened_at, boot_id: stride.boot_id.clone(), since_boot: stride.since_boot };
-        for (n, digest) in (stride.first..stride.upto).zip(&stride.digests) {
-            self.open.insert((n, 0), OpenBatch::new(None, None, opened.clone(), *digest));
+    pub fn stride_opened(&mut self, stride: Stride) {
+        self.open_stride(&stride.row, stride.bodies);
+    }
+
+    fn open_stride(&mut self, row: &StrideRow, bodies: Vec<Bytes>) {
+        let opened = Opened { at: row.opened_at, boot_id: row.boot_id.clone(), since_boot: row.since_boot };
+        let mut bodies = bodies.into_iter();
+        for (n, digest) in (row.first..row.upto).zip(&row.digests) {
+            let open = OpenBatch::new(None, None, opened.clone(), *digest);
+            self.open.insert((n, 0), OpenBatch { body: bodies.next(), ..open });
         }
-        self.mark = self.mark.max(stride.upto);
+        self.mark = self.mark.max(row.upto);
     }
 
     // ---- attempts ----------------------------------------------------------------------------------------------
@@ -279,17 +294,18 @@ impl Run {
     /// The next batch to attempt now, with its body and key; marks it as in flight. A body that differs from the
     /// durable digest is never sent: the batch ends as unknown (an upgrade in mid-send).
     pub fn next_attempt(&mut self, clock: &Reading, user_of: UserOf<'_>) -> Option<Next> {
-        let key = *self.open.iter().find(|(_, open)| open.is_ready(clock))?.0;
-        let body = self.body(key, user_of);
-        let digest = body_digest(&body);
-        let open = self.open.get(&key)?;
-        if open.digest != digest {
+        let (key, open) = self.open.iter_mut().find(|(_, open)| open.is_ready(clock))?;
+        let (key, digest) = (*key, open.digest);
+        let kept = open.body.take();
+        let is_kept = kept.is_some();
+        let body = kept.unwrap_or_else(|| self.body(key, user_of).into());
+        if !is_kept && body_digest(&body) != digest {
             let rows = vec![self.end(key, Outcome::Unknown, clock, None, Some(Reason::BodyChanged))?];
             return Some(Next::Stopped(Change { rows, consequences: Vec::new() }));
         }
+        let open = self.open.get_mut(&key)?;
         let batch = BatchIdentity { n: key.0, generation: key.1, parent: open.parent };
         let retry_key = RetryKey::derive(&self.identity, batch, &digest);
-        let open = self.open.get_mut(&key)?;
         open.in_flight = true;
         open.attempts = open.attempts.saturating_add(1);
         self.in_flight += 1;
@@ -395,7 +411,7 @@ impl Run {
     fn friends_of(&self, key: BatchKey) -> RoaringBitmap {
         match self.own_friends(key) {
             Some(friends) => friends.clone(),
-            None => self.frozen_friends(key.0).collect(),
+            None => self.frozen(key.0).map(|(friends, range)| set_of(friends, range)).unwrap_or_default(),
         }
     }
 
@@ -404,18 +420,20 @@ impl Run {
         self.open.get(&key)?.friends.as_ref()
     }
 
-    /// The friends of a frozen batch.
-    fn frozen_friends(&self, n: u32) -> impl Iterator<Item = u32> {
-        let range = self.range(n);
-        let frozen = range.and_then(|range| Some((&self.variants.get(range.variant)?.recipients, *range)));
-        frozen.into_iter().flat_map(|(recipients, range)| friends_of(recipients, range))
+    /// A frozen batch: its place in the friends of its arm.
+    fn frozen(&self, n: u32) -> Option<(&RoaringBitmap, BatchRange)> {
+        let range = *self.range(n)?;
+        Some((&self.variants.get(range.variant)?.recipients, range))
     }
 
     fn body(&self, key: BatchKey, user_of: UserOf<'_>) -> Vec<u8> {
         let user = |friend| user_of(FriendId(friend));
         let to: Vec<UserId> = match self.own_friends(key) {
             Some(friends) => friends.iter().filter_map(user).collect(),
-            None => self.frozen_friends(key.0).filter_map(user).collect(),
+            None => {
+                let frozen = self.frozen(key.0).into_iter();
+                frozen.flat_map(|(friends, range)| friends_of(friends, range)).filter_map(user).collect()
+            }
         };
         let variant = self.variant_of(key.0);
         let unit = variant.and_then(|variant| variant.unit.as_deref());

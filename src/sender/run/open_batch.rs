@@ -1,5 +1,6 @@
 //! A batch between its opening and its end.
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use crate::clock::Reading;
@@ -20,6 +21,8 @@ pub(super) struct OpenBatch {
     pub(super) parent: Option<u32>,
     pub(super) opened: Opened,
     pub(super) digest: [u8; 32],
+    /// The bytes the digest was taken of, for the first attempt; later ones write them anew and compare.
+    pub(super) body: Option<Bytes>,
     pub(super) attempts: u32,
     /// What the attempts so far prove.
     pub(super) history: History,
@@ -42,6 +45,7 @@ impl OpenBatch {
             parent,
             opened,
             digest,
+            body: None,
             attempts: 0,
             history: History::SurelyNotSent,
             in_flight: false,

@@ -244,10 +244,10 @@ impl World {
         if let Some(stride) = run.next_stride(length, &clock, &user_of) {
             self.test
                 .store
-                .commit(&mut self.fence, self.now, Priority::Outcome, vec![Write::Stride(stride.clone())])
+                .commit(&mut self.fence, self.now, Priority::Outcome, vec![Write::Stride(stride.row.clone())])
                 .await
                 .unwrap();
-            run.stride_opened(&stride);
+            run.stride_opened(stride);
         }
         while let Some(next) = self.state.runs.get_mut(&id).unwrap().next_attempt(&clock, &user_of) {
             let Next::Request { batch, .. } = next else { panic!("the bytes are the same") };

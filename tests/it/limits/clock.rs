@@ -157,7 +157,8 @@ fn a_key_of_unknown_age_is_not_used_again() {
     let variants = vec![arm(0, 0..1_000)];
     let mut run = Run::new(frozen(None, 1_000), "1".into(), variants.clone());
     let stride = run.next_stride(10, &reading("one", opened), &user_of).unwrap();
-    run.stride_opened(&stride);
+    let durable = stride.row.clone();
+    run.stride_opened(stride);
     for (boot, back, expired) in [
         ("one", Span::from_days(3), 0),
         ("two", Span::from_secs(60), 0),
@@ -167,7 +168,7 @@ fn a_key_of_unknown_age_is_not_used_again() {
         let clock = reading(boot, opened - back);
         let row = run.row.clone();
         let mut restored =
-            Run::restore(row, "1".into(), variants.clone(), std::slice::from_ref(&stride), vec![], &clock);
+            Run::restore(row, "1".into(), variants.clone(), std::slice::from_ref(&durable), vec![], &clock);
         restored.expire_keys(&clock);
         assert_eq!(restored.ended(Outcome::Unknown), expired, "{boot}, {back} back");
         assert_eq!(restored.has_ready(&clock), expired == 0);

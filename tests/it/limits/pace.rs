@@ -104,8 +104,8 @@ impl Life {
         while !self.run.is_done() {
             let clock = self.clock();
             if let Some(stride) = self.run.next_stride(100, &clock, &user_of) {
-                self.strides.push(stride.clone());
-                self.run.stride_opened(&stride);
+                self.strides.push(stride.row.clone());
+                self.run.stride_opened(stride);
             }
             match self.run.next_attempt(&clock, &user_of) {
                 Some(Next::Request { batch, .. }) => self.request(batch),
