@@ -1,6 +1,7 @@
 //! A real PostgreSQL of this test process: made in a temporary directory, run as an unprivileged user, reached over
 //! a Unix socket, gone with the process however that ends.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,9 +27,15 @@ wait $server
 rm -rf "$2"
 "#;
 
+/// What the directories of servers are called.
+const PREFIX: &str = "haishin-pg-";
+/// A file in each of them that its test process has locked for as long as it lives.
+const OWNER: &str = "owner";
+
 struct Server {
     directory: PathBuf,
     databases: AtomicU32,
+    _owner: File,
     /// Holds the writing end of the watchdog's pipe.
     _watchdog: Child,
 }
@@ -123,8 +130,9 @@ fn binaries() -> String {
 
 fn start() -> Server {
     let (binaries, run_as) = (binaries(), RunAs::choose());
-    let directory =
-        tempfile::Builder::new().prefix("haishin-pg-").tempdir().expect("a temporary directory").keep();
+    remove_leftovers(&std::env::temp_dir());
+    let directory = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a temporary directory").keep();
+    let owner = own(&directory);
     if let RunAs::User(user) = run_as {
         let status = Command::new("chown").arg(user).arg(&directory).status();
         assert!(status.is_ok_and(|status| status.success()), "chown of {}", directory.display());
@@ -149,7 +157,72 @@ fn start() -> Server {
         .spawn()
         .unwrap_or_else(|error| panic!("starting PostgreSQL: {error}; {REMEDY}"));
     wait_until_ready(&directory, &mut watchdog);
-    Server { directory, databases: AtomicU32::new(0), _watchdog: watchdog }
+    Server { directory, databases: AtomicU32::new(0), _owner: owner, _watchdog: watchdog }
+}
+
+/// Says for as long as the file is open that somebody needs the directory. It gets its name once it is locked: there is
+/// no moment at which another process would find it free.
+fn own(directory: &Path) -> File {
+    let unnamed = directory.join("owner.new");
+    let owner = File::create(&unnamed).expect("a file in our own directory");
+    owner.lock().expect("nobody else knows it");
+    fs::rename(unnamed, directory.join(OWNER)).expect("a name in our own directory");
+    owner
+}
+
+/// Removes what earlier test processes left behind that were killed together with their watchdogs. Should a server of
+/// theirs still run, it ends by itself within a minute once its files are gone.
+fn remove_leftovers(temporary: &Path) {
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(PREFIX) && is_left_behind(&entry.path()) {
+            // Somebody else's, or being removed by somebody else: not ours to worry about.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether nobody needs a server's directory any more. One without an owner's file is of a process that made none, or
+/// is about to; what there is in it then has to say that there was a server, and that it is gone.
+fn is_left_behind(directory: &Path) -> bool {
+    match File::open(directory.join(OWNER)) {
+        Ok(owner) => owner.try_lock().is_ok(),
+        Err(_) => {
+            let Ok(lock) = fs::read_to_string(directory.join("data/postmaster.pid")) else { return false };
+            let process = lock.lines().next().unwrap_or_default();
+            let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            !String::from_utf8_lossy(&command).contains(&*directory.to_string_lossy())
+        }
+    }
+}
+
+#[test]
+fn what_nobody_needs_any_more_is_removed_and_nothing_else() {
+    let temporary = tempfile::tempdir().unwrap();
+    let make = |name: &str, process: Option<u32>| {
+        let directory = temporary.path().join(name);
+        fs::create_dir_all(directory.join("data")).unwrap();
+        if let Some(process) = process {
+            fs::write(directory.join("data/postmaster.pid"), format!("{process}\n")).unwrap();
+        }
+        directory
+    };
+    // This process is there, but no server of that directory; no process has the highest number.
+    let [ours, killed, being_made, older, other] = [
+        ("haishin-pg-ours", Some(std::process::id())),
+        ("haishin-pg-killed", Some(std::process::id())),
+        ("haishin-pg-being-made", None),
+        ("haishin-pg-older", Some(u32::MAX)),
+        ("other", Some(u32::MAX)),
+    ]
+    .map(|(name, process)| make(name, process));
+    let (_held, gone) = (own(&ours), own(&killed));
+    drop(gone);
+    remove_leftovers(temporary.path());
+    assert_eq!(
+        [ours, killed, being_made, older, other].map(|directory| directory.exists()),
+        [true, false, true, false, true]
+    );
 }
 
 /// The server says when it is ready, on the same stream as everything it warns of later.
