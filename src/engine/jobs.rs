@@ -61,7 +61,7 @@ impl Engine {
             jobs.push((key, Job::TakeUp(parent)));
         }
         for (due, friends) in self.state.ways.due_by(now, |drip| self.is_paused(drip)) {
-            if self.step_waits(&due, &friends, now).is_none() {
+            if self.step_waits(&due, now).is_none() {
                 let (priority, place) = self.step_precedence(&due);
                 jobs.push(((priority, due.drip.clone(), 1, place), Job::Step(due, friends)));
             }
@@ -85,7 +85,7 @@ impl Engine {
             return Some(first);
         }
         let due = self.state.ways.due_by(now, |drip| self.is_paused(drip));
-        let held = due.iter().filter_map(|(due, friends)| self.step_waits(due, friends, now)).min();
+        let held = due.keys().filter_map(|due| self.step_waits(due, now)).min();
         // What comes next lies behind those that are held up.
         held.into_iter().chain(self.state.ways.next_due_after(now)).min()
     }

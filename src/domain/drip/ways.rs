@@ -1,6 +1,7 @@
 //! All ways of an account that are not over, in memory: by drip and friend, and in the order in which they are due.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use roaring::RoaringBitmap;
 
@@ -23,7 +24,11 @@ pub struct DueStep {
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
     by_drip: BTreeMap<CampaignSlug, BTreeMap<u32, Enrollment>>,
-    due: BTreeSet<(Instant, CampaignSlug, u32)>,
+    /// Who is due when, by step. Dues are whole minutes: what a night holds up is some hundreds of sets, however many
+    /// friends are in them, and is looked through each time something starts.
+    due: BTreeMap<Instant, BTreeMap<DueStep, RoaringBitmap>>,
+    /// How many that are.
+    due_count: usize,
     starting: Vec<Enrollment>,
     versions: BTreeMap<VersionId, u64>,
 }
@@ -41,8 +46,9 @@ impl Ways {
         if !way.is_open() {
             return;
         }
-        if let Standing::Due { at, .. } = way.standing {
-            self.due.insert((at, way.drip.clone(), way.friend.0));
+        if let Some((at, step)) = due_step(&way) {
+            self.due.entry(at).or_default().entry(step).or_default().insert(way.friend.0);
+            self.due_count += 1;
         }
         self.count(way.version, 1);
         self.by_drip.entry(way.drip.clone()).or_default().insert(way.friend.0, way);
@@ -55,11 +61,23 @@ impl Ways {
         if ways.is_empty() {
             self.by_drip.remove(drip);
         }
-        if let Standing::Due { at, .. } = way.standing {
-            self.due.remove(&(at, way.drip.clone(), friend.0));
+        if let Some((at, step)) = due_step(&way) {
+            self.take_due(at, &step, friend);
         }
         self.uncount(way.version);
         Some(way)
+    }
+
+    fn take_due(&mut self, at: Instant, step: &DueStep, friend: FriendId) {
+        let Some(steps) = self.due.get_mut(&at) else { return };
+        let Some(friends) = steps.get_mut(step) else { return };
+        self.due_count -= usize::from(friends.remove(friend.0));
+        if friends.is_empty() {
+            steps.remove(step);
+        }
+        if steps.is_empty() {
+            self.due.remove(&at);
+        }
     }
 
     /// A start that was looked at.
@@ -115,17 +133,23 @@ impl Ways {
     /// How many are due at some step, now or later, and how many wait for room under a cap.
     pub fn standings(&self) -> (usize, usize) {
         let open: usize = self.by_drip.values().map(BTreeMap::len).sum();
-        (self.due.len(), open.saturating_sub(self.due.len()))
+        (self.due_count, open.saturating_sub(self.due_count))
     }
 
     /// When the first step is due.
     pub fn first_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _, _)| *at)
+        self.due.first_key_value().map(|(at, _)| *at)
     }
 
     /// When the first step is due that is not yet at `now`.
     pub fn next_due_after(&self, now: Instant) -> Option<Instant> {
-        self.due.iter().map(|(at, _, _)| *at).find(|at| *at > now)
+        self.due.range((Bound::Excluded(now), Bound::Unbounded)).next().map(|(at, _)| *at)
+    }
+
+    /// The latest instant up to `now` at which somebody is due at a step.
+    pub fn last_due_by(&self, now: Instant, step: &DueStep) -> Option<Instant> {
+        let mut due = self.due.range(..=now).rev();
+        due.find(|(_, steps)| steps.contains_key(step)).map(|(at, _)| *at)
     }
 
     /// Who is due at which step by `now`, unless their drip is held up.
@@ -134,24 +158,25 @@ impl Ways {
         now: Instant,
         held: impl Fn(&CampaignSlug) -> bool,
     ) -> BTreeMap<DueStep, RoaringBitmap> {
-        let mut steps: BTreeMap<DueStep, RoaringBitmap> = BTreeMap::new();
-        let due = self.due.iter().take_while(|(at, _, _)| *at <= now);
-        for (_, drip, friend) in due.filter(|(_, drip, _)| !held(drip)) {
-            let Some(way) = self.get(drip, FriendId(*friend)) else { continue };
-            let Standing::Due { step, .. } = &way.standing else { continue };
-            let step = DueStep { drip: drip.clone(), version: way.version, step: step.clone() };
-            steps.entry(step).or_default().insert(*friend);
+        let mut due: BTreeMap<DueStep, RoaringBitmap> = BTreeMap::new();
+        for (step, friends) in self.due.range(..=now).flat_map(|(_, steps)| steps) {
+            if !held(&step.drip) {
+                *due.entry(step.clone()).or_default() |= friends;
+            }
         }
-        steps
+        due
     }
 
-    /// The friends who wait for room under a cap since this occurrence.
+    /// Those of these friends who wait for room under a cap since this occurrence.
     pub fn waiting_for<'a>(
         &'a self,
         drip: &CampaignSlug,
         occurrence: OccurrenceId,
+        friends: &'a RoaringBitmap,
     ) -> impl Iterator<Item = &'a Enrollment> {
-        self.of(drip).filter(move |way| {
+        let ways = self.by_drip.get(drip);
+        let ways = friends.iter().filter_map(move |friend| ways?.get(&friend));
+        ways.filter(move |way| {
             matches!(way.standing, Standing::Waiting { occurrence: waits, .. } if waits == occurrence)
         })
     }
@@ -165,6 +190,84 @@ impl Ways {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.versions.remove(&version);
+            }
+        }
+    }
+}
+
+/// At which step a way is due, and when.
+fn due_step(way: &Enrollment) -> Option<(Instant, DueStep)> {
+    let Standing::Due { step, at } = &way.standing else { return None };
+    Some((*at, DueStep { drip: way.drip.clone(), version: way.version, step: step.clone() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DRIPS: [&str; 2] = ["cart", "trial"];
+
+    fn way(friend: u32, drip: usize, version: i64, step: u8, stands: u8, minute: i64) -> Enrollment {
+        let slug = CampaignSlug::parse(DRIPS[drip]).unwrap();
+        let (started, at) = (Instant::from_millis(0), Instant::from_millis(minute * 60_000));
+        let mut way = Enrollment::starting(slug, FriendId(friend), started, VersionId(version));
+        let step = StepName::parse(&format!("step{step}")).unwrap();
+        way.standing = match stands {
+            0 => Standing::Waiting { step, occurrence: OccurrenceId(minute) },
+            1 => Standing::Ended { how: super::super::Ending::Finished, at },
+            _ => Standing::Due { step, at },
+        };
+        way
+    }
+
+    proptest! {
+        #[test]
+        fn who_is_due_is_what_one_sees_looking_at_every_way(
+            changes in prop::collection::vec((0..6u32, 0..2usize, 1..3i64, 0..2u8, 0..5u8, 0..5i64), 0..40),
+            now in 0..5i64,
+            held in 0..3usize,
+        ) {
+            let (mut ways, mut plain) = (Ways::default(), BTreeMap::new());
+            for (friend, drip, version, step, stands, minute) in changes {
+                let way = way(friend, drip, version, step, stands, minute);
+                ways.put(way.clone());
+                plain.insert((drip, friend), way);
+            }
+            plain.retain(|_, way| way.is_open());
+            let now = Instant::from_millis(now * 60_000);
+            let dues: Vec<(Instant, DueStep, u32)> = plain
+                .values()
+                .filter_map(|way| due_step(way).map(|(at, step)| (at, step, way.friend.0)))
+                .collect();
+            let is_held = |drip: &CampaignSlug| DRIPS.get(held).is_some_and(|held| drip.as_str() == *held);
+            let (mut by, mut last) = (BTreeMap::<DueStep, RoaringBitmap>::new(), BTreeMap::new());
+            for (at, step, friend) in dues.iter().filter(|(at, ..)| *at <= now) {
+                if !is_held(&step.drip) {
+                    by.entry(step.clone()).or_default().insert(*friend);
+                }
+                let latest = last.entry(step.clone()).or_insert(*at);
+                *latest = (*latest).max(*at);
+            }
+            prop_assert_eq!(ways.due_by(now, is_held), by);
+            for (step, at) in &last {
+                prop_assert_eq!(ways.last_due_by(now, step), Some(*at));
+            }
+            prop_assert_eq!(ways.first_due(), dues.iter().map(|(at, ..)| *at).min());
+            let next = dues.iter().map(|(at, ..)| *at).filter(|at| *at > now).min();
+            prop_assert_eq!(ways.next_due_after(now), next);
+            prop_assert_eq!(ways.standings(), (dues.len(), plain.len() - dues.len()));
+            let friends = RoaringBitmap::from_iter([0, 2, 4]);
+            for (drip, slug) in DRIPS.into_iter().enumerate() {
+                let slug = CampaignSlug::parse(slug).unwrap();
+                let found: Vec<_> = ways.waiting_for(&slug, OccurrenceId(2), &friends).cloned().collect();
+                let waits = |way: &&Enrollment| {
+                    matches!(way.standing, Standing::Waiting { occurrence: OccurrenceId(2), .. })
+                };
+                let theirs = plain.iter().filter(|((of, friend), _)| *of == drip && friend % 2 == 0);
+                let theirs: Vec<_> = theirs.map(|(_, way)| way).filter(waits).cloned().collect();
+                prop_assert_eq!(found, theirs);
             }
         }
     }

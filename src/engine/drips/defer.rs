@@ -76,7 +76,7 @@ impl Engine {
         let open = self.state.deferrals.values().filter(|one| !self.is_paused(&one.campaign));
         open.map(move |one| {
             let at = (one.looked_at + LOOK).min(one.until);
-            let end = self.quiet_end(one, now).filter(|_| at <= now);
+            let end = if at <= now { self.quiet_end(one, now) } else { None };
             (end.unwrap_or(at), one.occurrence)
         })
     }
@@ -221,8 +221,8 @@ impl Engine {
     /// The ways of those whose wait in a drip is over go on.
     fn settle_ways(&mut self, deferral: &DeferralRow, over: &RoaringBitmap, now: Instant) -> Option<Write> {
         deferral.step.as_ref()?;
-        let waiting = self.state.ways.waiting_for(&deferral.campaign, deferral.occurrence);
-        let mut ways: Vec<Enrollment> = waiting.filter(|way| over.contains(way.friend.0)).cloned().collect();
+        let waiting = self.state.ways.waiting_for(&deferral.campaign, deferral.occurrence, over);
+        let mut ways: Vec<Enrollment> = waiting.cloned().collect();
         for way in &mut ways {
             // A way may have gone over to another version while it waited.
             match self.configuration_of(way.version).drips.get(&way.drip) {

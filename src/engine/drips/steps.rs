@@ -39,6 +39,16 @@ impl Party {
         self.ways.into_values().collect()
     }
 
+    /// The latest minute at which one of those who take part was due.
+    fn latest_due(&self) -> Option<Instant> {
+        let ways = self.part.iter().filter_map(|friend| self.ways.get(&friend));
+        let dues = ways.filter_map(|way| match &way.standing {
+            Standing::Due { at, .. } => Some(*at),
+            _ => None,
+        });
+        dues.max()
+    }
+
     fn pass_by(&mut self, friends: &RoaringBitmap, drip: &Drip) {
         for friend in friends {
             if let Some(way) = self.ways.get_mut(&friend) {
@@ -61,19 +71,14 @@ impl Party {
 impl Engine {
     /// Until when a step that is due cannot be looked at: quiet hours bind it, or the minute its occurrence would go
     /// by is still to come. `None` when it can be now.
-    pub(in crate::engine) fn step_waits(
-        &self,
-        due: &DueStep,
-        friends: &RoaringBitmap,
-        now: Instant,
-    ) -> Option<Instant> {
+    pub(in crate::engine) fn step_waits(&self, due: &DueStep, now: Instant) -> Option<Instant> {
         let configuration = self.configuration_of(due.version);
         let dispatch = configuration.drips.get(&due.drip)?.step(&due.step)?.dispatch()?;
         let policy = &configuration.accounts.get(&self.slug)?.policy;
         let quiet = policy.quiet_hours_for(&dispatch.category, dispatch.immediate);
         let quiet = quiet.filter(|quiet| quiet.is_quiet(now)).map(|quiet| quiet.end_after(now));
-        let ways = friends.iter().filter_map(|friend| self.state.ways.get(&due.drip, FriendId(friend)));
-        let minute = self.occurrence_at(due, ways).filter(|minute| *minute > now);
+        let latest = self.state.ways.last_due_by(now, due);
+        let minute = latest.map(|latest| self.occurrence_at(due, latest)).filter(|minute| *minute > now);
         quiet.max(minute)
     }
 
@@ -176,8 +181,8 @@ impl Engine {
         };
         let quiet_hours = policy.quiet_hours_for(&dispatch.category, dispatch.immediate);
         let delay = Delay { quiet_hours, up_since: self.up_since(&drip.slug) };
-        let part = party.part.iter().filter_map(|friend| party.ways.get(&friend));
-        let Some(due_at) = self.occurrence_at(due, part) else { return Ok(false) };
+        let Some(latest) = party.latest_due() else { return Ok(false) };
+        let due_at = self.occurrence_at(due, latest);
         let group = Group {
             friends: party.part.clone(),
             missed: missed(drip, &party, delay, now),
@@ -218,21 +223,12 @@ impl Engine {
         Ok(())
     }
 
-    /// The due instant the occurrence of these goes by: the latest minute at which one of them was due, or the one
-    /// after the step's last occurrence. `None` where none of them is due.
-    fn occurrence_at<'a>(
-        &self,
-        due: &DueStep,
-        ways: impl Iterator<Item = &'a Enrollment>,
-    ) -> Option<Instant> {
-        let dues = ways.filter_map(|way| match &way.standing {
-            Standing::Due { at, .. } => Some(*at),
-            _ => None,
-        });
-        let latest = dues.max()?;
+    /// The due instant an occurrence goes by: the latest minute at which one of its friends was due, or the one after
+    /// the step's last occurrence.
+    fn occurrence_at(&self, due: &DueStep, latest: Instant) -> Instant {
         let row = self.state.steps.get(&(due.drip.clone(), due.step.clone()));
         let planned = row.and_then(|row| row.last_planned_at);
-        Some(planned.map_or(latest, |planned| latest.max(planned + MINUTE)))
+        planned.map_or(latest, |planned| latest.max(planned + MINUTE))
     }
 
     /// The step's row with `at` as its last planned instant.
