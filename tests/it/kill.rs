@@ -11,16 +11,15 @@ use haishin::domain::friend::Status;
 use haishin::domain::id::{OccurrenceId, TagName, UserId};
 use haishin::domain::time::{Instant, Span};
 use haishin::protocol::Command;
-use haishin::sandbox::{Endpoint, Fault, FaultKind, RequestRecord, Sandbox, Settings};
-use haishin::store;
+use haishin::sandbox::{Endpoint, RequestRecord, Sandbox, Settings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::daemon::{CHANNEL, Daemon, Line, Shop, at, until};
-use crate::support::ledger::{Entry, Ledger, users};
+use crate::support::daemon::{self, CHANNEL, Daemon, Line, Shop, at, until};
+use crate::support::ledger::Entry;
 use crate::support::store::Database;
 
 const FRIENDS: u32 = 100_000;
@@ -86,8 +85,6 @@ message = [{ type = "text", text = "a receipt" }]
     ),
 ];
 
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 fn user(n: u32) -> UserId {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&n.to_be_bytes());
@@ -110,13 +107,6 @@ const fn is_member(n: u32) -> bool {
 
 const fn is_fan(n: u32) -> bool {
     n.is_multiple_of(3)
-}
-
-/// Lost before and after accepting, and slow, so that there always are requests under way to be killed.
-fn faults() -> Vec<Fault> {
-    let slow = [50, 100, 150, 200, 250, 300].map(|ms| Fault::with_probability(FaultKind::Slow { ms }, 0.25));
-    let lost = [FaultKind::LostBefore, FaultKind::LostAfter].map(|kind| Fault::with_probability(kind, 0.1));
-    lost.into_iter().chain(slow).collect()
 }
 
 struct Proof {
@@ -145,8 +135,7 @@ async fn killed_again_and_again_everybody_gets_it_exactly_once(
     #[case] database: Database,
     #[case] seed: u64,
 ) {
-    // One database after the other: each is to be killed among requests, not while it waits for a processor.
-    let _alone = ALONE.lock().await;
+    let _alone = daemon::alone().await;
     let mut proof = Proof::prepare(database, seed).await;
     proof.kill_and_kill_again(&mut StdRng::seed_from_u64(seed)).await;
     proof.check().await;
@@ -177,7 +166,7 @@ impl Proof {
         let before = at("2026-12-04T17:00:00+09:00");
         shop.stock(before, &friends(before)).await;
         let sandbox = Line::sandbox(|settings: &mut Settings| {
-            settings.faults = faults();
+            settings.faults = Line::rough();
             settings.seed = seed;
         });
         let clock = Arc::new(SetClock::new(at("2026-12-04T17:59:58+09:00"), 1));
@@ -261,7 +250,7 @@ impl Proof {
     /// The books while nobody runs: they add up, what was frozen stays as it was, and LINE was asked for nobody who was
     /// not in an open batch.
     async fn look_at_the_books(&mut self) {
-        let ledger = self.ledger().await;
+        let ledger = self.shop.ledger().await;
         let (mut accepted, mut opened) = (0, 0);
         for one in &ledger.occurrences {
             let now = one.outcomes().get(&Outcome::Accepted).map_or(0, RoaringBitmap::len);
@@ -277,22 +266,6 @@ impl Proof {
         let delivered = self.sandbox.totals().messages;
         assert!(accepted <= delivered && delivered <= opened, "{accepted} ≤ {delivered} ≤ {opened}");
         self.figures.before_the_last_freeze += u32::from(ledger.occurrences.len() < CAMPAIGNS.len());
-    }
-
-    async fn ledger(&self) -> Ledger {
-        let store = store::open(&self.shop.url).await.unwrap();
-        let account = store.accounts().await.unwrap()[0].id;
-        let ledger = Ledger::read(store.as_ref(), account).await;
-        store.close().await;
-        ledger
-    }
-
-    async fn users(&self) -> BTreeMap<u32, UserId> {
-        let store = store::open(&self.shop.url).await.unwrap();
-        let account = store.accounts().await.unwrap()[0].id;
-        let users = users(store.as_ref(), account).await;
-        store.close().await;
-        users
     }
 
     async fn finish(&self) {
@@ -328,7 +301,7 @@ impl Proof {
         assert_eq!(audit.keys_taken_twice, []);
         assert_eq!(audit.without_key, 0);
 
-        let (ledger, users) = (self.ledger().await, self.users().await);
+        let (ledger, users) = (self.shop.ledger().await, self.shop.users().await);
         assert!(ledger.occurrences.iter().all(|one| one.row.state == OccurrenceState::Finished));
         let one = |slug: &str| -> &Entry {
             let mut found = ledger.of(slug);

@@ -17,6 +17,7 @@ mod http_health;
 mod import_csv;
 mod isolation;
 mod kill;
+mod kill_events;
 mod lifecycle;
 mod limits;
 mod line_http;

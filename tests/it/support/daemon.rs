@@ -1,6 +1,6 @@
 //! A shop on disk, the real daemon that serves it, and the real command line that asks it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,15 +11,17 @@ use std::time::Duration;
 use haishin::clock::Clock;
 use haishin::control::client::Conversation;
 use haishin::domain::effect::Intake;
+use haishin::domain::id::{AccountId, UserId};
 use haishin::domain::time::Instant;
 use haishin::lang::Lang;
 use haishin::protocol::{Command, Reply, Request};
-use haishin::sandbox::{self, ChannelSettings, Sandbox, Settings, UnknownIds};
-use haishin::store::{self, NewInbox};
+use haishin::sandbox::{self, ChannelSettings, Fault, FaultKind, Sandbox, Settings, UnknownIds};
+use haishin::store::{self, NewInbox, Store};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::ledger::{self, Ledger};
 use super::postgres;
 use super::store::Database;
 
@@ -30,6 +32,12 @@ pub const SECRET: &str = "a-secret-of-the-sandbox";
 
 /// Much longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Held by a test whose daemon is to be killed at its work, not while it waits for a processor: one of them at a time.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}
 
 /// Asks until there is an answer.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
@@ -54,6 +62,8 @@ pub struct Shop {
     directory: tempfile::TempDir,
     /// The database, as the store opens it.
     pub url: String,
+    /// How fast the clocks of its daemons run.
+    pub speed: u32,
 }
 
 impl Shop {
@@ -70,7 +80,7 @@ impl Shop {
                 (url.clone(), url)
             }
         };
-        let shop = Self { directory, url };
+        let shop = Self { directory, url, speed: 1 };
         shop.write("channel-secret", SECRET);
         shop.write(
             "haishin.toml",
@@ -135,6 +145,7 @@ impl Shop {
         let child = self
             .haishin()
             .args(["run", "--clock", &now.rfc3339(chrono_tz::Asia::Tokyo)])
+            .args(["--speed", &self.speed.to_string()])
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
@@ -164,6 +175,29 @@ impl Shop {
                 Reply::Terms(_) | Reply::Rows(_) | Reply::Taken(_) => {}
             }
         }
+    }
+
+    /// The database, and the number of the only account in it. To be closed by whoever opened it.
+    pub async fn store(&self) -> (Arc<dyn Store>, AccountId) {
+        let store = store::open(&self.url).await.unwrap();
+        let account = store.accounts().await.unwrap()[0].id;
+        (store, account)
+    }
+
+    /// The books as they lie in the database.
+    pub async fn ledger(&self) -> Ledger {
+        let (store, account) = self.store().await;
+        let ledger = Ledger::read(store.as_ref(), account).await;
+        store.close().await;
+        ledger
+    }
+
+    /// Who its friends are, by dense id.
+    pub async fn users(&self) -> BTreeMap<u32, UserId> {
+        let (store, account) = self.store().await;
+        let users = ledger::users(store.as_ref(), account).await;
+        store.close().await;
+        users
     }
 
     /// Where the newest daemon that is ready serves HTTP.
@@ -271,6 +305,16 @@ impl Line {
         let mut settings = Settings::new(vec![channel]);
         settle(&mut settings);
         Arc::new(Sandbox::new(settings).unwrap())
+    }
+
+    /// A network that loses requests before LINE accepts them and after, and is slow, so that there always are some
+    /// under way.
+    pub fn rough() -> Vec<Fault> {
+        let slow = [50, 100, 150, 200, 250, 300];
+        let slow = slow.map(|ms| Fault::with_probability(FaultKind::Slow { ms }, 0.25));
+        let lost =
+            [FaultKind::LostBefore, FaultKind::LostAfter].map(|kind| Fault::with_probability(kind, 0.1));
+        lost.into_iter().chain(slow).collect()
     }
 
     /// Serves until the guard is dropped.
