@@ -1,5 +1,6 @@
 //! Drips: friends start, go through steps, wait for room and end, each step once, whatever happens meanwhile.
 
+mod day;
 mod deferral;
 mod flagship;
 mod model;
