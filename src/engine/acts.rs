@@ -109,7 +109,8 @@ impl Engine {
         writes.push(self.act(by, "start", self.slug.as_str(), choice));
         if accepted {
             let detail = format!("{} -> {now}", self.state.seen_at);
-            writes.extend([Write::ClockAccepted, self.act(by, "accept-clock", self.slug.as_str(), &detail)]);
+            let act = self.act(by, "accept-clock", self.slug.as_str(), &detail);
+            writes.extend([Write::ClockAccepted, Write::Grace, act]);
         }
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = None;

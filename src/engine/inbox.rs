@@ -60,9 +60,9 @@ impl Engine {
         if !strays.is_empty() {
             writes.push(Write::Strays(strays));
         }
-        writes.extend(imported.map(|_| Write::Imported));
+        writes.extend(imported.map(|_| Write::Grace));
         self.commit(Priority::Fold, writes).await?;
-        self.state.row.imported_at = imported.or(self.state.row.imported_at);
+        self.state.row.grace_from = imported.or(self.state.row.grace_from);
         self.count_applied(applied);
         self.count_strays(astray);
         self.gauge_inbox(self.deps.store.inbox_len(self.account).await?);

@@ -258,6 +258,8 @@ pub struct Engine {
     up_since: Instant,
     /// When the planner last looked.
     looked_at: Instant,
+    /// Whether the wall clock has leapt ahead.
+    leaps: went_back::Leaps,
     quota: quota::Desk,
     /// Questions that are answered when LINE's numbers have come.
     deferred: Vec<Ask>,
@@ -331,6 +333,7 @@ impl Engine {
             bucket: Bucket::new(rate, clock.boot.since_boot),
             up_since: clock.now,
             looked_at: clock.now,
+            leaps: went_back::Leaps::since(seen_at, &clock),
             leased: clock,
             deps,
             account,

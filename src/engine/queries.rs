@@ -20,7 +20,7 @@ use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
 /// Due instants listed when no end is named.
-const NEXT: usize = 100;
+const NEXT: usize = 10;
 /// The most due instants one answer lists.
 const MOST_INSTANTS: usize = 100_000;
 

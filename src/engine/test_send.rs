@@ -101,7 +101,9 @@ impl Engine {
                 format!("テスト送信 #{id} を {friends} 人へ送ります。結果: haishin occurrence show {id}")
             }
             Lang::En => {
-                format!("test send #{id} goes to {friends} friends. Result: haishin occurrence show {id}")
+                format!(
+                    "test send #{id} goes out, recipients: {friends}. Result: haishin occurrence show {id}"
+                )
             }
         };
         Ok(Ok(Answer { text, json: json!({ "occurrence": id, "friends": friends }), exit: 0 }))

@@ -1,7 +1,7 @@
 //! A database or a clock that went back in time: the account stands still until a person has looked, or time has
 //! caught up (protocol §2).
 
-use crate::clock::CLOCK_BEHIND;
+use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
@@ -13,6 +13,35 @@ use super::{Engine, quota};
 
 /// While the clock is behind, it is said again this often.
 const TELL_AGAIN: Span = Span::from_mins(1);
+
+/// A wall clock that ran ahead by more than this has leapt, or nobody was here for so long.
+const LEAP: Span = Span::from_days(2);
+
+/// Watches for a wall clock that leaps ahead: right or wrong, what seems old by it may be young.
+#[derive(Debug)]
+pub(super) struct Leaps {
+    last: Reading,
+    /// By how much it leapt, until somebody has dealt with it.
+    pub(super) leapt: Option<Span>,
+}
+
+impl Leaps {
+    /// Begins at a claim, with the latest instant the database had seen before it.
+    pub(super) fn since(seen_at: Option<Instant>, clock: &Reading) -> Self {
+        let ahead = seen_at.map(|seen| clock.now - seen);
+        Self { last: clock.clone(), leapt: ahead.filter(|ahead| *ahead > LEAP) }
+    }
+
+    /// Within one process, so within one boot.
+    fn watch(&mut self, clock: &Reading) {
+        let last = std::mem::replace(&mut self.last, clock.clone());
+        let passed = clock.boot.since_boot.as_millis().saturating_sub(last.boot.since_boot.as_millis());
+        let ahead = Span::from_millis((clock.now - last.now).as_millis().saturating_sub(passed));
+        if ahead > LEAP {
+            self.leapt = Some(ahead);
+        }
+    }
+}
 
 impl Engine {
     /// A database behind the ticket, or behind what this process saw committed, went back in time: the account stands
@@ -56,6 +85,7 @@ impl Engine {
     /// Says loudly that the clock is behind: at once, and every minute for as long as it is.
     pub(super) fn watch_clock(&mut self) {
         let clock = self.deps.clock.read();
+        self.leaps.watch(&clock);
         let since = clock.boot.since_boot;
         if !self.clock_behind(clock.now) {
             if self.told_behind.take().is_some() {

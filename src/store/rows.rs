@@ -80,8 +80,8 @@ pub struct AccountRow {
     pub folded_seq: Seq,
     /// The last journal entry.
     pub journal_seq: Seq,
-    /// When an import was last applied.
-    pub imported_at: Option<Instant>,
+    /// For a day from here nothing is too old to be kept: an import was applied, or the clock leapt.
+    pub grace_from: Option<Instant>,
     /// The emergency brake (`stop`).
     pub stopped: Option<Halt>,
     /// Paused by a guard: 401, 403, three rejected batches in a row.
@@ -543,8 +543,8 @@ pub enum Write {
     Strays(Vec<NewStray>),
     /// Strays up to this number were dealt with.
     ForgetStrays(i64),
-    /// An import was applied: nothing is too old to be kept for a while.
-    Imported,
+    /// An import was applied, or the clock leapt: nothing is too old to be kept for a while.
+    Grace,
     /// Friend rows with everything up to `folded_seq`; an older fold than the stored one is refused as corrupt.
     Fold {
         /// Whole rows, replacing those there.

@@ -3,8 +3,9 @@
 use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
 
-/// Whoever imports old history is to have a day to look at it before any of it is too old to be kept.
-const AFTER_IMPORT: Span = Span::from_hours(24);
+/// For so long nothing is too old to be kept: whoever imports old history is to have time to look at it, and whoever has
+/// a clock that leapt, to put it right.
+const GRACE: Span = Span::from_hours(24);
 
 /// Ids of webhooks outlive the events that are still taken for them by so much: LINE's clock may be ahead, and an event
 /// may wait in the inbox.
@@ -38,9 +39,9 @@ pub struct Cutoffs {
 
 impl Retention {
     /// What is too old at `now`. Nothing that a window of the configuration still looks at ever is; and nothing is in
-    /// the first day after an import.
-    pub fn cutoffs(&self, lookback: &Lookback, imported_at: Option<Instant>, now: Instant) -> Cutoffs {
-        if imported_at.is_some_and(|at| now - at < AFTER_IMPORT) {
+    /// the first day from `grace_from` on: an import, or a leap of the clock.
+    pub fn cutoffs(&self, lookback: &Lookback, grace_from: Option<Instant>, now: Instant) -> Cutoffs {
+        if grace_from.is_some_and(|at| now - at < GRACE) {
             return Cutoffs::default();
         }
         let before = |kept: Option<Span>, least: Span| kept.map(|kept| now - kept.max(least));
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_old_for_a_day_after_an_import() {
+    fn nothing_is_too_old_for_a_day_after_an_import_or_a_leap() {
         let cutoffs = |hours: i64| {
             let imported = Some(NOW - Span::from_hours(hours));
             retention().cutoffs(&Lookback::default(), imported, NOW)

@@ -9,13 +9,13 @@ use crate::store::{AccountRow, CampaignRow, Halt, StoreError};
 statements! {
     FIND = "SELECT id, slug, channel_id FROM account WHERE slug = $1 OR channel_id = $2";
     CREATE = "INSERT INTO account (slug, channel_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    ACCOUNTS = "SELECT id, slug, channel_id, folded_seq, journal_seq, imported_at, stopped_at, stopped_by, \
+    ACCOUNTS = "SELECT id, slug, channel_id, folded_seq, journal_seq, grace_from, stopped_at, stopped_by, \
                 stopped_reason, paused_at, paused_by, paused_reason FROM account ORDER BY id";
-    ACCOUNT = "SELECT id, slug, channel_id, folded_seq, journal_seq, imported_at, stopped_at, stopped_by, \
+    ACCOUNT = "SELECT id, slug, channel_id, folded_seq, journal_seq, grace_from, stopped_at, stopped_by, \
                stopped_reason, paused_at, paused_by, paused_reason FROM account WHERE id = $1";
     STOP = "UPDATE account SET stopped_at = $2, stopped_by = $3, stopped_reason = $4 WHERE id = $1";
     PAUSE = "UPDATE account SET paused_at = $2, paused_by = $3, paused_reason = $4 WHERE id = $1";
-    IMPORTED = "UPDATE account SET imported_at = $2 WHERE id = $1";
+    GRACE = "UPDATE account SET grace_from = $2 WHERE id = $1";
     NUMBER_ON = "UPDATE account SET journal_seq = $3 WHERE id = $1 AND journal_seq = $2";
     FOLD_ON = "UPDATE account SET folded_seq = $2 WHERE id = $1 AND folded_seq <= $2 AND journal_seq >= $2";
     SEQS = "SELECT folded_seq, journal_seq FROM account WHERE id = $1";
@@ -37,7 +37,7 @@ struct AccountCells {
     channel_id: String,
     folded_seq: i64,
     journal_seq: i64,
-    imported_at: Option<i64>,
+    grace_from: Option<i64>,
     stopped_at: Option<i64>,
     stopped_by: Option<String>,
     stopped_reason: Option<String>,
@@ -54,7 +54,7 @@ impl AccountCells {
             channel_id: self.channel_id,
             folded_seq: Seq(self.folded_seq),
             journal_seq: Seq(self.journal_seq),
-            imported_at: self.imported_at.map(instant),
+            grace_from: self.grace_from.map(instant),
             stopped: halt(self.stopped_at, self.stopped_by, self.stopped_reason),
             paused: halt(self.paused_at, self.paused_by, self.paused_reason),
         })
@@ -135,13 +135,9 @@ pub(super) async fn pause(
     set_halt(conn, PAUSE, account, halt).await
 }
 
-pub(super) async fn imported(
-    conn: &mut Connection,
-    account: AccountId,
-    now: Instant,
-) -> Result<(), StoreError> {
-    let query = sqlx::query(IMPORTED).bind(account.0).bind(now.as_millis());
-    query.execute(conn).await.map(drop).map_err(failed("note an import"))
+pub(super) async fn grace(conn: &mut Connection, account: AccountId, now: Instant) -> Result<(), StoreError> {
+    let query = sqlx::query(GRACE).bind(account.0).bind(now.as_millis());
+    query.execute(conn).await.map(drop).map_err(failed("note since when nothing is too old"))
 }
 
 async fn seqs(conn: &mut Connection, account: AccountId) -> Result<(i64, i64), StoreError> {

@@ -30,7 +30,7 @@ pub(super) async fn apply(
             bulk::insert_strays(conn, id, now, cells?).await.map_err(failed("keep what named no friend"))
         }
         Write::ForgetStrays(upto) => forget_strays(conn, id, *upto).await,
-        Write::Imported => account::imported(conn, id, now).await,
+        Write::Grace => account::grace(conn, id, now).await,
         Write::Fold { friends, folded_seq } => fold(conn, id, friends, *folded_seq).await,
         Write::CheckpointChunks(chunks) => checkpoint::write_chunks(conn, fence, chunks).await,
         Write::CheckpointManifest(Some(seq)) => checkpoint::complete(conn, fence, *seq).await,

@@ -2,6 +2,7 @@
 
 use haishin::clock::{BootTime, Clock, Reading};
 use haishin::domain::delivery::Outcome;
+use haishin::domain::id::OccurrenceId;
 use haishin::domain::time::{Instant, Span};
 use haishin::protocol::{Command, DueChoice};
 use haishin::sandbox::{Fault, FaultKind};
@@ -93,6 +94,44 @@ async fn what_a_wrong_clock_sent_counts_in_caps() {
         let decided = stage.done(preview(now)).await;
         assert_eq!(decided["decisions"][0]["recipients"], 0, "{decided}");
     }
+}
+
+/// Everything is three years old for an hour. Nothing is forgotten, so that caps hold again by the right clock; what is
+/// still old a day later goes.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[tokio::test]
+async fn a_clock_that_leaps_ahead_makes_nobody_forget(#[case] database: Database) {
+    let mut stage = Stage::new(database, &campaign(""), 20).await;
+    stage.until_books(&json!({ "accepted": 20 })).await;
+    let right = stage.clock.now();
+    // Some turns before, some after.
+    let goes_by = async |stage: &Stage, span| {
+        stage.pass(Span::from_secs(1)).await;
+        stage.clock.advance(span);
+        stage.pass(Span::from_secs(1)).await;
+    };
+    let sets = async |stage: &Stage| {
+        let sets = stage.store().deliveries(stage.account, OccurrenceId(1)).await.unwrap();
+        sets.iter().map(|set| set.friends.len()).sum::<u64>()
+    };
+    stage.clock.jump(right + Span::from_days(3 * 365));
+    goes_by(&stage, Span::from_hours(1)).await;
+    stage.kill().await;
+    goes_by(&stage, Span::from_hours(1)).await;
+    assert_eq!(sets(&stage).await, 20);
+    stage.clock.jump(right + Span::from_hours(2));
+    stage.done(accept(Some(DueChoice::Skip))).await;
+    let preview = Command::CampaignPreview { campaigns: vec![slug("gift")], now: None, friends: false };
+    let decided = stage.done(preview).await;
+    assert_eq!(decided["decisions"][0]["recipients"], 0, "{decided}");
+    // The years are real this time.
+    stage.clock.jump(right + Span::from_days(3 * 365));
+    goes_by(&stage, Span::from_hours(1)).await;
+    assert_eq!(sets(&stage).await, 20);
+    stage.clock.advance(Span::from_hours(25));
+    stage.until("what is old goes", async || (sets(&stage).await == 0).then_some(())).await;
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ fn sending(inbox: i64) -> Vec<Write> {
         Write::Entries(vec![tagged(1), tagged(2)]),
         Write::Known(vec![DedupeId::webhook("9")]),
         Write::ConsumeInbox(vec![inbox]),
-        Write::Imported,
+        Write::Grace,
         Write::Fold { friends: vec![friend], folded_seq: Seq(1) },
         Write::CheckpointChunks(vec![chunk]),
         Write::CheckpointManifest(Some(Seq(2))),

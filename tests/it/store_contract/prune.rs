@@ -350,12 +350,12 @@ async fn the_first_kind_that_finds_something_is_told(#[case] database: Database)
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
 #[tokio::test]
-async fn an_import_is_noted_with_its_instant(#[case] database: Database) {
+async fn a_grace_is_noted_with_its_instant(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
     let (store, account) = (shop.test.store.clone(), shop.account);
-    let noted = async || store.account(account).await.unwrap().unwrap().imported_at;
+    let noted = async || store.account(account).await.unwrap().unwrap().grace_from;
     assert_eq!(noted().await, None);
-    shop.write(vec![Write::Imported]).await;
+    shop.write(vec![Write::Grace]).await;
     assert_eq!(noted().await, Some(T0));
 }
 

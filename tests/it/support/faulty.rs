@@ -171,7 +171,7 @@ fn name(write: &Write) -> &'static str {
         Write::Stride(_) => "stride",
         Write::Batches(_) => "batches",
         Write::Deliveries { .. } => "deliveries",
-        Write::Imported => "imported",
+        Write::Grace => "grace",
         Write::Relayed(_) => "relayed",
         Write::Prune(_) => "prune",
         Write::Quota(_) => "quota",
