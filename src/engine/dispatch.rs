@@ -53,7 +53,7 @@ impl Leave {
 
 /// What one turn's answers come to, before it is committed.
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     /// The last word on each batch: one statement may say it only once.
     rows: BTreeMap<(OccurrenceId, BatchKey), BatchRow>,
     writes: Vec<Write>,
@@ -73,13 +73,14 @@ impl Engine {
         let mut heard = Heard::default();
         for (occurrence, batch, attempt) in attempts {
             let jitter = self.rng.random::<f64>();
-            let index = &self.state.index;
+            let (index, leaving) = (&self.state.index, &self.state.leaving);
+            let user_of = |friend| leaving.user(index, friend);
             let Some(run) = self.state.runs.get_mut(&occurrence) else { continue };
             tracing::debug!(
                 account = %self.slug, campaign = %run.row.campaign, occurrence = %occurrence, batch = batch.0,
                 answer = attempt.answer.as_str(), request_id = attempt.request_id.as_deref(), "answered"
             );
-            let change = run.heard(batch, &attempt, &clock, jitter, &|friend| index.user(friend));
+            let change = run.heard(batch, &attempt, &clock, jitter, &user_of);
             heard.take(run, change);
         }
         self.wind_up(&clock, &mut heard);
@@ -106,6 +107,7 @@ impl Engine {
         }
         self.count(&heard);
         self.state.runs.retain(|_, run| run.row.finished_at.is_none());
+        self.forget_who_left();
         if heard.ask_quota {
             self.doubt_quota(&clock);
         }
@@ -114,7 +116,7 @@ impl Engine {
     }
 
     /// Tells the sends and the metrics what was settled, all of a turn's batches at once.
-    fn count(&mut self, heard: &Heard) {
+    pub(super) fn count(&mut self, heard: &Heard) {
         let mut settled: BTreeMap<(OccurrenceId, Outcome, Instant), RoaringBitmap> = BTreeMap::new();
         for row in heard.rows.values() {
             let Some(run) = self.state.runs.get(&row.occurrence) else { continue };
@@ -195,8 +197,8 @@ impl Engine {
     pub(super) async fn open_strides(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
         let rate = self.rate().unwrap_or(UNLIMITED_STRIDE);
-        let index = &self.state.index;
-        let user_of = |friend| index.user(friend);
+        let (index, leaving) = (&self.state.index, &self.state.leaving);
+        let user_of = |friend| leaving.user(index, friend);
         let open: Vec<&Run> = self.state.runs.values().filter(|run| self.gate(run, &clock)).collect();
         // They share the rate, so together their strides are a second of sending.
         let length = rate / u32::try_from(open.len()).unwrap_or(u32::MAX).max(1);
@@ -226,9 +228,10 @@ impl Engine {
             }
             started += 1;
             self.rotation = Some(id);
-            let index = &self.state.index;
+            let (index, leaving) = (&self.state.index, &self.state.leaving);
+            let user_of = |friend| leaving.user(index, friend);
             let Some(run) = self.state.runs.get_mut(&id) else { break };
-            match run.next_attempt(&clock, &|friend| index.user(friend)) {
+            match run.next_attempt(&clock, &user_of) {
                 None => break,
                 Some(Next::Stopped(change)) => changed.take(run, change),
                 Some(Next::Request { batch, key, body }) => {
@@ -328,12 +331,12 @@ impl Heard {
         }
     }
 
-    fn add(&mut self, rows: Vec<BatchRow>) {
+    pub(super) fn add(&mut self, rows: Vec<BatchRow>) {
         self.rows.extend(rows.into_iter().map(|row| ((row.occurrence, (row.n, row.generation)), row)));
     }
 
     /// What is to be committed: the batches of all answers at once, then what follows from them.
-    fn writes(&mut self) -> Vec<Write> {
+    pub(super) fn writes(&mut self) -> Vec<Write> {
         let rows: Vec<BatchRow> = self.rows.values().cloned().collect();
         let batches = (!rows.is_empty()).then_some(Write::Batches(rows));
         batches.into_iter().chain(std::mem::take(&mut self.writes)).collect()

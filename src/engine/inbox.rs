@@ -61,7 +61,10 @@ impl Engine {
             writes.push(Write::Strays(strays));
         }
         writes.extend(imported.map(|_| Write::Grace));
+        let mut cut = self.cut_out(&entries);
+        writes.extend(cut.writes());
         self.commit(Priority::Fold, writes).await?;
+        self.count(&cut);
         self.state.row.grace_from = imported.or(self.state.row.grace_from);
         self.count_applied(applied);
         self.count_strays(astray);

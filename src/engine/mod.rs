@@ -11,6 +11,7 @@ mod decide;
 mod dispatch;
 mod drips;
 mod due;
+mod erasure;
 mod export;
 mod freeze;
 mod inbox;
@@ -421,8 +422,10 @@ impl Engine {
             return Err(StoreError::Fenced { account: self.account.0 });
         };
         self.fence = fence;
+        let leaving = std::mem::take(&mut self.state.leaving);
         self.state =
             State::load(self.deps.store.as_ref(), self.account, &self.lookback, &clock, seen_at).await?;
+        self.state.leaving = leaving;
         self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
         // A commit that failed is no downtime: what falls due in that moment is not missed.

@@ -30,6 +30,17 @@ const PAGE: u32 = 20_000;
 /// Pages that are read ahead of whoever takes them in.
 const AHEAD: usize = 2;
 
+/// The user ids of friends who are erased and still needed.
+#[derive(Debug, Default)]
+pub struct Leaving(pub BTreeMap<FriendId, UserId>);
+
+impl Leaving {
+    /// Who a friend is at LINE, erased or not.
+    pub fn user(&self, index: &Index, friend: FriendId) -> Option<UserId> {
+        index.user(friend).or_else(|| self.0.get(&friend).copied())
+    }
+}
+
 /// One account's state.
 #[derive(Debug)]
 pub struct State {
@@ -55,6 +66,8 @@ pub struct State {
     pub last_outbox: i64,
     /// Occurrences that can still change.
     pub runs: BTreeMap<OccurrenceId, Run>,
+    /// Erased friends whom a batch in doubt still holds.
+    pub leaving: Leaving,
     /// The number the next occurrence gets.
     pub next_occurrence: i64,
     /// LINE's numbers as last read.
@@ -108,6 +121,7 @@ impl State {
             outbox: lanes.into_iter().map(Backlog::of).collect(),
             last_outbox: store.last_outbox(account).await?,
             runs,
+            leaving: Leaving::default(),
             next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),
             quota: store.quota(account).await?.into_iter().next(),
             seen_at,

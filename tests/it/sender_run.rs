@@ -209,9 +209,7 @@ fn whatever_happens_nobody_gets_it_twice_and_the_books_add_up() {
     println!("{seen:?}");
     assert!(seen.crashes > HISTORIES / 2 && seen.with_flights > HISTORIES / 10, "{seen:?}");
     assert!(seen.quarantined > 100 && seen.generations > 100 && seen.resumed > 30, "{seen:?}");
-    for outcome in
-        [Outcome::Accepted, Outcome::Rejected, Outcome::Unknown, Outcome::Cancelled, Outcome::Expired]
-    {
+    for outcome in Outcome::ALL {
         assert!(seen.outcomes.get(&outcome).is_some_and(|count| *count > 100), "{outcome:?}: {seen:?}");
     }
 }
@@ -273,6 +271,9 @@ impl World {
     }
 
     fn step(&mut self, seen: &mut Seen) {
+        if self.rng.random_bool(0.05) {
+            return self.erase();
+        }
         match self.rng.random_range(0..100) {
             0..25 => self.open_stride(),
             25..50 => self.send(),
@@ -295,6 +296,20 @@ impl World {
                 self.persist(rows);
             }
             _ => {}
+        }
+    }
+
+    /// Somebody is erased: not sent to any more where that was never tried, and as sure of their outcome where it was.
+    fn erase(&mut self) {
+        let Some(friend) = self.everybody.select(self.rng.random_range(0..8)).map(FriendId) else { return };
+        let before = self.run.outcome_set(Outcome::Erased).contains(friend.0);
+        let rows = self.run.erase(friend, &self.clock(), &user_of);
+        let gone = self.run.outcome_set(Outcome::Erased).contains(friend.0);
+        assert_eq!(rows.is_empty(), gone == before, "{rows:?}");
+        assert!(!gone || !self.run.holds(friend));
+        self.persist(rows);
+        if self.rng.random_bool(0.2) {
+            self.restore();
         }
     }
 
@@ -480,7 +495,7 @@ impl World {
         }
         let rejected = self.run.outcome_set(Outcome::Rejected);
         assert!(rejected.is_disjoint(&self.doubted), "a refusal after doubt is no rejection");
-        for surely_not in [Outcome::Rejected, Outcome::Cancelled, Outcome::Expired] {
+        for surely_not in [Outcome::Rejected, Outcome::Cancelled, Outcome::Expired, Outcome::Erased] {
             for friend in &self.run.outcome_set(surely_not) {
                 assert_eq!(self.line.received.get(&friend), None, "{surely_not:?}, yet delivered: {friend}");
             }

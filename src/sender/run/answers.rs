@@ -169,10 +169,7 @@ impl Run {
 
     /// The key is spent; the batch's friends go on under others.
     fn superseded(&self, key: BatchKey, open: &OpenBatch, clock: &Reading, attempt: &Attempt) -> BatchRow {
-        let count = open
-            .friends
-            .as_ref()
-            .map_or_else(|| self.range(key.0).map_or(0, |range| u64::from(range.len)), RoaringBitmap::len);
+        let count = open.friends.as_ref().map_or_else(|| self.friends_of(key).len(), RoaringBitmap::len);
         let mut row = open.row(self.row.id, key, count);
         row.ended = Some(ended(
             BatchEnding::Superseded,

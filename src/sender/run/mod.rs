@@ -6,6 +6,7 @@
 
 mod answers;
 mod ended;
+mod erased;
 mod open_batch;
 mod state;
 
@@ -98,6 +99,8 @@ pub struct Run {
     /// Child to the batch it was cut from; a parent's number is always the smaller one.
     parents: BTreeMap<u32, u32>,
     open: BTreeMap<BatchKey, OpenBatch>,
+    /// Friends who were erased before their frozen batch opened: it goes out without them.
+    left_out: RoaringBitmap,
     /// With the instants they count at.
     outcomes: BTreeMap<(Outcome, Instant), RoaringBitmap>,
     in_flight: usize,
@@ -130,6 +133,7 @@ impl Run {
             next_child,
             parents: BTreeMap::new(),
             open: BTreeMap::new(),
+            left_out: RoaringBitmap::new(),
             outcomes: BTreeMap::new(),
             in_flight: 0,
             guards: Guards::default(),
@@ -151,6 +155,12 @@ impl Run {
             run.open_stride(stride, Vec::new());
         }
         run.remember_ends(&batches, clock);
+        let erased = batches.iter().filter(|batch| {
+            batch.ended.as_ref().is_some_and(|end| end.how == BatchEnding::Outcome(Outcome::Erased))
+        });
+        run.left_out = erased
+            .filter_map(|batch| batch.friends.as_ref())
+            .fold(RoaringBitmap::new(), |all, one| all | one);
         for batch in batches {
             run.next_child = run.next_child.max(batch.n.saturating_add(1));
             if let Some(parent) = batch.parent.filter(|parent| *parent < batch.n) {
@@ -173,6 +183,7 @@ impl Run {
                 (None, None) => {}
             }
         }
+        run.close_empty();
         for open in run.open.values_mut() {
             open.history = History::PossiblySent;
         }
@@ -287,6 +298,20 @@ impl Run {
             self.open.insert((n, 0), OpenBatch { body: bodies.next(), ..open });
         }
         self.mark = self.mark.max(row.upto);
+        self.close_empty();
+    }
+
+    /// A frozen batch of which everybody was erased before it opened has nobody to go to.
+    fn close_empty(&mut self) {
+        if self.left_out.is_empty() {
+            return;
+        }
+        let open: Vec<BatchKey> = self.open.keys().copied().collect();
+        for key in open {
+            if self.friends_of(key).is_empty() {
+                self.open.remove(&key);
+            }
+        }
     }
 
     // ---- attempts ----------------------------------------------------------------------------------------------
@@ -411,7 +436,10 @@ impl Run {
     fn friends_of(&self, key: BatchKey) -> RoaringBitmap {
         match self.own_friends(key) {
             Some(friends) => friends.clone(),
-            None => self.frozen(key.0).map(|(friends, range)| set_of(friends, range)).unwrap_or_default(),
+            None => {
+                let frozen = self.frozen(key.0).map(|(friends, range)| set_of(friends, range));
+                frozen.unwrap_or_default() - &self.left_out
+            }
         }
     }
 
@@ -432,7 +460,8 @@ impl Run {
             Some(friends) => friends.iter().filter_map(user).collect(),
             None => {
                 let frozen = self.frozen(key.0).into_iter();
-                frozen.flat_map(|(friends, range)| friends_of(friends, range)).filter_map(user).collect()
+                let friends = frozen.flat_map(|(friends, range)| friends_of(friends, range));
+                friends.filter(|friend| !self.left_out.contains(*friend)).filter_map(user).collect()
             }
         };
         let variant = self.variant_of(key.0);

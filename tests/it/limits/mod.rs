@@ -1,6 +1,7 @@
 //! Every limit of sending reached once, and what people do about it.
 
 mod clock;
+mod erased;
 mod guards;
 mod lost;
 mod pace;
@@ -39,7 +40,7 @@ async fn gift(more: &str, friends: u8) -> World {
 
 /// The outcomes of some counts that are not zero.
 fn outcomes(counts: &Value) -> Value {
-    let names = ["accepted", "rejected", "unknown", "cancelled", "expired", "not_yet_sent"];
+    let names = ["accepted", "rejected", "unknown", "cancelled", "expired", "erased", "not_yet_sent"];
     let some = names.into_iter().filter(|name| counts[name] != 0);
     some.map(|name| (name.to_owned(), counts[name].clone())).collect::<serde_json::Map<_, _>>().into()
 }
