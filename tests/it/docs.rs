@@ -211,12 +211,13 @@ fn links(page: &str) -> Vec<&str> {
 }
 
 /// What headings are called in links.
-fn anchors(page: &str) -> BTreeSet<String> {
-    let headings = page.lines().filter(|line| line.starts_with('#'));
-    let slug = |heading: &str| {
-        let words = heading.trim_start_matches('#').trim().to_lowercase();
-        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>()
-    };
-    headings.map(slug).collect()
+pub(crate) fn anchors(page: &str) -> BTreeSet<String> {
+    page.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+/// What one heading is called.
+pub(crate) fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }

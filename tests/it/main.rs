@@ -1,6 +1,7 @@
 //! The one integration-test binary: everything haishin promises, from outside.
 
 mod accounts;
+mod alerts;
 mod api;
 mod architecture;
 mod commands;

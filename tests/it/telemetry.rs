@@ -103,7 +103,7 @@ fn the_documentation_has_every_field_and_metric_and_no_other() {
 }
 
 /// All of the program's source files.
-fn sources() -> Vec<(PathBuf, String)> {
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
     let (mut sources, mut folders) = (Vec::new(), vec![project("src")]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
