@@ -13,6 +13,7 @@ mod docs;
 mod drips;
 mod due;
 mod forgetting;
+mod guarantees;
 mod hillstrom;
 mod http_health;
 mod import_csv;
