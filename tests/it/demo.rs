@@ -180,6 +180,20 @@ fn one_command_tells_a_story_whose_numbers_add_up() {
     assert_eq!(numbers(balance), [matched, exclusions, recipients, 0, 0], "{balance}");
     assert!(balance.ends_with('✓'));
 
+    // The README shows what its reader will see, and the translation the same figures.
+    let shown = |page: &str| {
+        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        let lines = page.lines().skip_while(|line| !line.starts_with("18:00 冬の"));
+        lines.take_while(|line| *line != "```").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (english, japanese) = (shown("README.md"), shown("README.ja.md"));
+    assert_eq!(english.len(), 9);
+    for line in &english {
+        assert!(text.contains(line), "README.md shows other figures than the demo: {line}\n{text}");
+    }
+    let figures = |lines: &[String]| lines.iter().map(|line| numbers(line)).collect::<Vec<_>>();
+    assert_eq!(figures(&english), figures(&japanese));
+
     // The ledger says the same to a command, on the demo's clock: what is to come still is.
     let occurrence = line_of(&text, coupon, "haishin occurrence show");
     let show = demo.ask(&["occurrence", "show", &numbers(occurrence)[0].to_string()]);
