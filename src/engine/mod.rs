@@ -16,6 +16,7 @@ mod export;
 mod freeze;
 mod inbox;
 mod jobs;
+mod lease;
 mod look_up;
 mod measures;
 mod numbering;
@@ -59,7 +60,7 @@ use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
 use crate::sender::run::BatchKey;
-use crate::store::{Claim, Fence, InboxRow, Priority, Store, StoreError, Write};
+use crate::store::{Claim, Fence, InboxRow, Store, StoreError};
 use crate::systems::Systems;
 use crate::text::Told;
 use state::State;
@@ -402,77 +403,17 @@ impl Engine {
     fn config(&self) -> Option<&Account> {
         self.active.configuration.accounts.get(&self.slug)
     }
-
-    async fn commit(&mut self, priority: Priority, writes: Vec<Write>) -> Result<(), StoreError> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let now = self.deps.clock.now();
-        self.deps.store.commit(&mut self.fence, now, priority, writes).await?;
-        self.committed = Some(self.fence.seq);
-        self.state.seen_at = self.state.seen_at.max(now);
-        Ok(())
-    }
-
-    /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
-    async fn reload(&mut self) -> Result<(), StoreError> {
-        let clock = self.deps.clock.read();
-        let claim = self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
-        let Claim::Granted { fence, seen_at } = claim else {
-            return Err(StoreError::Fenced { account: self.account.0 });
-        };
-        self.fence = fence;
-        let leaving = std::mem::take(&mut self.state.leaving);
-        self.state =
-            State::load(self.deps.store.as_ref(), self.account, &self.lookback, &clock, seen_at).await?;
-        self.state.leaving = leaving;
-        self.checkpointing = checkpoint::Checkpointing::since(self.state.checkpoint);
-        self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
-        // A commit that failed is no downtime: what falls due in that moment is not missed.
-        if self.lease_age(&clock).as_millis() >= LEASE.as_millis() {
-            self.up_since = clock.now;
-        }
-        self.looked_at = clock.now;
-        self.leased = clock;
-        self.next_due = None;
-        self.scheduled = None;
-        self.inbox.clear();
-        self.outbox.forget();
-        // An answer about the quota may have been lost with the turn, and with it what waited for it.
-        self.quota = quota::Desk::default();
-        self.deferred.clear();
-        let _ = self.events.try_send(Event::Nudge);
-        self.check_history().await
-    }
-
-    fn lease_age(&self, clock: &Reading) -> Span {
-        clock.age(self.leased.now, &self.leased.boot.boot_id, self.leased.boot.since_boot)
-    }
-
-    /// Whether the lease surely still holds for a request about to leave.
-    fn lease_is_safe(&self, clock: &Reading) -> bool {
-        self.lease_age(clock).as_millis() < LEASE.as_millis() - LEASE_MARGIN.as_millis()
-    }
-
-    async fn renew_if_due(&mut self) -> Result<(), StoreError> {
-        let clock = self.deps.clock.read();
-        let age = self.lease_age(&clock);
-        if age < RENEW && age >= Span::ZERO {
-            return Ok(());
-        }
-        self.deps.store.renew(&mut self.fence, clock.now, LEASE).await?;
-        self.committed = Some(self.fence.seq);
-        self.state.seen_at = self.state.seen_at.max(clock.now);
-        self.leased = clock;
-        Ok(())
-    }
 }
 
 impl Claimed {
     /// Serves until told to stop, then drains what is in flight and gives the lease up.
     pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
         let Claimed { mut engine, handle: _handle, mut queue } = self;
+        // In this order: what tells a database that went back is the number of the claim.
         if let Err(error) = engine.check_history().await {
+            engine.recover(error, &stop).await;
+        }
+        if let Err(error) = engine.note_leap().await {
             engine.recover(error, &stop).await;
         }
         loop {
@@ -578,30 +519,6 @@ impl Engine {
     /// Requests a second. Where the account is gone from the configuration, what is open finishes at the rate it had.
     fn rate(&self) -> Option<u32> {
         self.config().map_or(self.bucket.rate(), |config| config.rate.per_second())
-    }
-
-    /// After a failure: wait, claim again, reload; for as long as it takes.
-    async fn recover(&mut self, error: StoreError, stop: &CancellationToken) {
-        tracing::error!(account = %self.slug, error = &error as &dyn std::error::Error, "the account reloads from the database");
-        while let Err(error) = self.reload().await {
-            if stop.is_cancelled() {
-                return;
-            }
-            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "claiming again in a second");
-            self.deps.clock.sleep(RECLAIM).await;
-        }
-    }
-
-    async fn hand_over(&mut self) {
-        if self.deps.mode == Mode::Daemon
-            && let Err(error) = self.checkpoint_now().await
-        {
-            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "no checkpoint was written: the next start is slower");
-            return;
-        }
-        if let Err(error) = self.deps.store.release(&mut self.fence, self.deps.clock.now()).await {
-            tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "the lease was not given up and will expire");
-        }
     }
 
     /// How long the loop may sleep.

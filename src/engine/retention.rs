@@ -146,12 +146,7 @@ impl Engine {
         if self.deps.mode != Mode::Daemon || self.draining || self.clock_behind(clock.now) {
             return Ok(());
         }
-        if let Some(ahead) = self.leaps.leapt {
-            self.commit(Priority::Fold, vec![Write::Grace]).await?;
-            self.state.row.grace_from = Some(clock.now);
-            self.leaps.leapt = None;
-            tracing::warn!(account = %self.slug, now = %clock.now, seen = %(clock.now - ahead), "the clock is far ahead of what was seen last: for a day nothing is too old to be kept");
-        }
+        self.note_leap().await?;
         let seen = clock.now - self.lookback.sends;
         if seen - self.state.sends.since() >= LOOK_AGAIN {
             self.state.sends_mut().forget_before(seen);

@@ -102,6 +102,18 @@ impl Engine {
         }
     }
 
+    /// A leap is noted before anything that is old by it can go: at a start before the first turn, since the claim has
+    /// already moved what was seen last.
+    pub(super) async fn note_leap(&mut self) -> Result<(), StoreError> {
+        let Some(ahead) = self.leaps.leapt else { return Ok(()) };
+        let now = self.deps.clock.now();
+        self.commit(Priority::Fold, vec![Write::Grace]).await?;
+        self.state.row.grace_from = Some(now);
+        self.leaps.leapt = None;
+        tracing::warn!(account = %self.slug, %now, seen = %(now - ahead), "the clock is far ahead of what was seen last: for a day nothing is too old to be kept");
+        Ok(())
+    }
+
     /// What memory holds by the clock that was, the truth tells by the one that is.
     pub(super) async fn read_anew_on_this_clock(&mut self) -> Result<(), StoreError> {
         self.resumed.clear();

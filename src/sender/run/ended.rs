@@ -45,7 +45,9 @@ impl Run {
     pub(super) fn saw_end(&mut self, row: &BatchRow, clock: &Reading) {
         let Some(end) = &row.ended else { return };
         self.guards.saw(end);
-        self.paced(Ended { at: clock.boot.since_boot, friends: row.friend_count }, clock);
+        if was_on_its_way(end) {
+            self.paced(Ended { at: clock.boot.since_boot, friends: row.friend_count }, clock);
+        }
     }
 
     /// Takes the ends of an earlier process into account.
@@ -58,6 +60,9 @@ impl Run {
         for (end, friends) in ends {
             if end.at >= began {
                 self.guards.saw(end);
+            }
+            if !was_on_its_way(end) {
+                continue;
             }
             // An end that lies ahead of the clock is one of just now.
             let age = (clock.now - end.at).max(Span::ZERO);
@@ -89,5 +94,13 @@ impl Run {
             together > u64::from(pace.friends)
         });
         Some(too_many.map_or(spread, |other| spread.max(add(other.at, pace.per))))
+    }
+}
+
+/// Whether somebody may have got something: not where an erased friend was taken out of a batch that was never tried.
+fn was_on_its_way(end: &BatchEnd) -> bool {
+    match end.how {
+        BatchEnding::Outcome(outcome) => outcome != Outcome::Erased,
+        BatchEnding::Superseded => end.detail.is_some(),
     }
 }

@@ -1,15 +1,20 @@
 //! Friends who are erased while a message is on its way to them.
 
+use haishin::clock::{BootTime, Reading};
+use haishin::domain::campaign::Pace;
 use haishin::domain::effect::{Effect, Intake};
+use haishin::domain::id::FriendId;
 use haishin::domain::time::Span;
+use haishin::line::{Answer, Attempt};
 use haishin::protocol::Command;
 use haishin::sandbox::{Fault, FaultKind};
+use haishin::sender::run::{Next, Run};
 use haishin::store::NewInbox;
 use rstest::rstest;
 use serde_json::json;
 
 use super::stage::Stage;
-use super::{SLOWLY, campaign};
+use super::{SLOWLY, START, arm, campaign, frozen, user_of};
 use crate::support::store::Database;
 use crate::support::world::user;
 
@@ -61,4 +66,31 @@ async fn a_batch_in_doubt_is_retried_as_it_was(#[case] database: Database) {
     stage.sandbox.set_faults(vec![]);
     stage.until_books(&json!({ "accepted": 20 })).await;
     assert_eq!(stage.sandbox.totals().messages, 20);
+}
+
+/// A quarter of an hour lies between batches, however many are erased in it, also after a restart.
+#[test]
+fn who_is_erased_moves_no_pace() {
+    let pace = Pace { friends: 2_000, per: Span::from_hours(1) };
+    let (row, variants) = (frozen(Some(pace), 2_000), vec![arm(0, 0..2_000)]);
+    let after = |since_boot: Span| Reading {
+        now: START + since_boot,
+        boot: BootTime { boot_id: "one".into(), since_boot },
+    };
+    let mut run = Run::new(row.clone(), "1".into(), variants.clone());
+    let (began, later) = (after(Span::from_hours(1)), after(Span::from_mins(61)));
+    let stride = run.next_stride(1, &began, &user_of).unwrap();
+    let strides = [stride.row.clone()];
+    run.stride_opened(stride);
+    let Some(Next::Request { batch, .. }) = run.next_attempt(&began, &user_of) else {
+        panic!("nothing to send")
+    };
+    let taken = Attempt { answer: Answer::Accepted, request_id: None, retry_after: None };
+    let mut batches = run.heard(batch, &taken, &began, 0.5, &user_of).rows;
+    let next = run.paced_until();
+    assert_eq!(next, Some(Span::from_mins(75)));
+    batches.extend(run.erase(FriendId(700), &later, &user_of));
+    assert_eq!(run.paced_until(), next);
+    let run = Run::restore(row, "1".into(), variants, &strides, batches, &later);
+    assert_eq!(run.paced_until(), next);
 }
