@@ -1,4 +1,5 @@
-//! The store: one interface of business steps, one adapter for each database, one conformance suite for both.
+//! The store: one interface of business steps, one adapter for each database and one in memory for simulations, one
+//! conformance suite for all.
 //!
 //! Truth lives here. An owner changes it through [`Store::commit`] alone: one fenced transaction of [`Write`]s, all
 //! or nothing, so "decide, persist, then act" is the only way to write. Everything else reads, appends to the
@@ -11,6 +12,7 @@
 mod statements;
 mod append;
 mod codec;
+pub mod memory;
 mod migrate;
 mod open;
 pub mod postgres;

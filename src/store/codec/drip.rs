@@ -9,7 +9,7 @@ use crate::domain::time::Instant;
 use crate::store::{DeferralRow, StoreError, TagExpiry};
 
 /// The columns of `enrollment` after the account, in the order of the table. As JSON an array.
-#[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
 pub(in crate::store) struct EnrollmentCells(
     pub String,
     pub i64,
@@ -171,7 +171,7 @@ impl DeferralCells {
 }
 
 /// The columns of `tag_expiry` after the account, in the order of the table. As JSON an array.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 pub(in crate::store) struct TagExpiryCells(pub i64, pub String, pub i64, pub i64);
 
 impl TagExpiryCells {

@@ -12,7 +12,7 @@ use crate::domain::time::Instant;
 use crate::store::StoreError;
 
 /// The columns of `friend` after the account, in the order of the table. As JSON an array.
-#[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
 pub(in crate::store) struct FriendCells(
     pub i64,
     pub Option<String>,

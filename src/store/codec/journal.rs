@@ -14,7 +14,7 @@ use crate::domain::time::Instant;
 use crate::store::StoreError;
 
 /// The columns of `journal` after the account, in the order of the table. As JSON an array.
-#[derive(Debug, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
 pub(in crate::store) struct EntryCells(
     pub i64,
     pub i64,

@@ -11,7 +11,7 @@ use crate::domain::time::{Instant, Span};
 use crate::store::{DeliverySet, OccurrenceRow, Part, StoreError, VariantRow};
 
 /// The columns of `occurrence` after the account.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(in crate::store) struct OccurrenceCells {
     pub id: i64,
     pub campaign: String,
@@ -186,7 +186,7 @@ impl DeliveryCells {
 }
 
 /// The columns of `delivery` that make a past send.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(in crate::store) struct SentCells {
     pub occurrence: i64,
     pub campaign: String,

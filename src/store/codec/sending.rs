@@ -42,7 +42,7 @@ impl StrideCells {
 }
 
 /// The columns of `batch` after the account, in the order of the table.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(in crate::store) struct BatchCells {
     pub occurrence: i64,
     pub n: i64,
