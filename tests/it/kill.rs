@@ -128,15 +128,20 @@ struct Figures {
 }
 
 #[rstest]
-#[case::sqlite(Database::Sqlite, 1)]
-#[case::postgres(Database::Postgres, 2)]
+#[case::sqlite(Database::Sqlite, 1, false)]
+#[case::power_loss(Database::Sqlite, 3, true)]
+#[case::postgres(Database::Postgres, 2, false)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_everybody_gets_it_exactly_once(
     #[case] database: Database,
     #[case] seed: u64,
+    #[case] loses_power: bool,
 ) {
     let _alone = daemon::alone().await;
     let mut proof = Proof::prepare(database, seed).await;
+    if loses_power {
+        proof.shop.on_power();
+    }
     proof.kill_and_kill_again(&mut StdRng::seed_from_u64(seed)).await;
     proof.check().await;
     let totals = proof.sandbox.totals();

@@ -127,16 +127,18 @@ struct Proof {
 }
 
 #[rstest]
-#[case::sqlite(Database::Sqlite, 1)]
-#[case::postgres(Database::Postgres, 2)]
+#[case::sqlite(Database::Sqlite, 1, false)]
+#[case::power_loss(Database::Sqlite, 3, true)]
+#[case::postgres(Database::Postgres, 2, false)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_happens_once_and_so_does_each_step(
     #[case] database: Database,
     #[case] seed: u64,
+    #[case] loses_power: bool,
 ) {
     let _alone = daemon::alone().await;
-    println!("{database:?}, seed {seed}");
-    let mut proof = Proof::prepare(database, seed).await;
+    println!("{database:?}, seed {seed}, the disk loses its power: {loses_power}");
+    let mut proof = Proof::prepare(database, seed, loses_power).await;
     proof.kill_and_kill_again(&mut StdRng::seed_from_u64(seed)).await;
     let told = proof.finish().await;
     proof.tell_figures(&told);
@@ -150,10 +152,13 @@ fn read(figure: &AtomicU64) -> u64 {
 }
 
 impl Proof {
-    async fn prepare(database: Database, seed: u64) -> Self {
+    async fn prepare(database: Database, seed: u64, loses_power: bool) -> Self {
         let line = Line::bind().await;
         let mut shop = Shop::new(database, line.address, SETTINGS).await;
         shop.speed = SPEED;
+        if loses_power {
+            shop.on_power();
+        }
         shop.write("attributes.toml", "points = \"integer\"\n");
         for (slug, text) in DRIPS {
             let head = format!("title = \"{slug}\"\ncategory = \"service\"\nreach = \"everyone\"");

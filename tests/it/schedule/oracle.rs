@@ -270,3 +270,52 @@ fn recurrences_equal_an_oracle_that_walks_the_clock() {
         "too many cases without any due instant: {busy} of {cases} are busy, {fired} fired"
     );
 }
+
+/// Zones that change their clocks at midnight, at night, by half an hour, by two hours, in Ramadan, on either half of
+/// the earth, and some that do not.
+const TWENTY: [&str; 20] = [
+    "Africa/Cairo",
+    "Africa/Casablanca",
+    "America/Asuncion",
+    "America/Havana",
+    "America/New_York",
+    "America/Nuuk",
+    "America/Santiago",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Asia/Beirut",
+    "Asia/Gaza",
+    "Asia/Jerusalem",
+    "Asia/Tokyo",
+    "Atlantic/Azores",
+    "Australia/Lord_Howe",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/Dublin",
+    "Pacific/Auckland",
+    "Pacific/Chatham",
+];
+
+/// The days of ten years on which a zone's clock is changed.
+fn changes(zone_name: &str) -> Vec<NaiveDate> {
+    use chrono::Offset as _;
+    let zone = zone(zone_name);
+    let offset = |at: Instant| at.in_zone(zone).offset().fix();
+    let first = Instant::try_from("2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let hours = (0..10 * 365 * 24).map(|hour| first + Span::from_hours(hour));
+    hours.filter(|at| offset(*at) != offset(*at + Span::from_hours(1))).map(|at| at.utc().date_naive()).collect()
+}
+
+#[test]
+fn ten_years_of_changed_clocks_in_twenty_zones_equal_the_oracle() {
+    let mut rng = StdRng::seed_from_u64(20_261_130);
+    let (mut days, mut fired) = (0, 0);
+    for zone in TWENTY {
+        for day in changes(zone) {
+            let window = Window::around(zone, day, 2);
+            days += 1;
+            fired += (0..4).map(|_| compare(&mut rng, &window)).sum::<usize>();
+        }
+    }
+    assert!(days > 300 && fired > days, "{days} changes, {fired} instants");
+}

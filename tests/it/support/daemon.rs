@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ledger::{self, Ledger};
 use super::postgres;
+use super::power::Power;
 use super::store::Database;
 
 /// The channel of every test shop.
@@ -64,6 +65,8 @@ pub struct Shop {
     pub url: String,
     /// How fast the clocks of its daemons run.
     pub speed: u32,
+    /// The disk below its daemons, where that is not the machine's: a kill is a power loss then.
+    pub power: Option<Arc<Power>>,
 }
 
 impl Shop {
@@ -80,7 +83,7 @@ impl Shop {
                 (url.clone(), url)
             }
         };
-        let shop = Self { directory, url, speed: 1 };
+        let shop = Self { directory, url, speed: 1, power: None };
         shop.write("channel-secret", SECRET);
         shop.write(
             "haishin.toml",
@@ -92,6 +95,12 @@ impl Shop {
             ),
         );
         shop
+    }
+
+    /// From now on its daemons run on a disk that can lose its power.
+    pub fn on_power(&mut self) -> Arc<Power> {
+        let power = Arc::new(Power::below(&self.directory.path().join("state")));
+        self.power.insert(power).clone()
     }
 
     /// Writes a file of the configuration.
@@ -142,8 +151,11 @@ impl Shop {
     pub fn start(&self, now: Instant) -> Daemon {
         let log = self.directory.path().join("daemon.log");
         let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = self
-            .haishin()
+        let mut command = self.haishin();
+        if let Some(power) = &self.power {
+            power.put_below(&mut command);
+        }
+        let child = command
             .args(["run", "--clock", &now.rfc3339(chrono_tz::Asia::Tokyo)])
             .args(["--speed", &self.speed.to_string()])
             .stdin(Stdio::null())
@@ -151,7 +163,7 @@ impl Shop {
             .stderr(out)
             .spawn()
             .expect("the daemon starts");
-        Daemon { child, log }
+        Daemon { child, log, power: self.power.clone() }
     }
 
     /// What a command answers with `--json`; `None` when it failed, as it does while no daemon listens.
@@ -242,12 +254,16 @@ impl Shop {
 pub struct Daemon {
     child: Child,
     log: PathBuf,
+    power: Option<Arc<Power>>,
 }
 
 impl Daemon {
-    /// SIGKILL; returns when the process is gone.
+    /// SIGKILL; returns when the process is gone, and on a disk that can lose its power with all that was not synced.
     pub fn kill(mut self) {
         self.end();
+        if let Some(power) = &self.power {
+            power.lose();
+        }
     }
 
     /// SIGTERM; returns when the process has drained.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use haishin::domain::access::TokenId;
@@ -36,9 +37,16 @@ pub enum Mishap {
 pub struct Faulty {
     inner: Arc<dyn Store>,
     script: Mutex<Script>,
+    /// How long a write is on its way, there and back.
+    delays: Option<Mutex<Box<dyn FnMut() -> Duration + Send>>>,
+    /// What becomes of a transaction's writes.
+    tampering: Option<Mutex<Tampering>>,
+    forgets_sent: bool,
     stuck: watch::Sender<usize>,
     released: watch::Sender<bool>,
 }
+
+type Tampering = Box<dyn FnMut(Vec<Write>) -> Vec<Write> + Send>;
 
 #[derive(Default)]
 struct Script {
@@ -52,7 +60,37 @@ struct Script {
 impl Faulty {
     pub fn over(inner: Arc<dyn Store>) -> Self {
         let (stuck, released) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { inner, script: Mutex::default(), stuck, released }
+        let (delays, tampering, forgets_sent) = (None, None, false);
+        Self { inner, script: Mutex::default(), delays, tampering, forgets_sent, stuck, released }
+    }
+
+    /// Each write takes so long on its way there, and back.
+    pub fn slow(mut self, delays: impl FnMut() -> Duration + Send + 'static) -> Self {
+        self.delays = Some(Mutex::new(Box::new(delays)));
+        self
+    }
+
+    /// A store with a bug: in what it makes of writes, or in that it forgets past sends.
+    pub fn broken(
+        mut self,
+        writes: Option<impl FnMut(Vec<Write>) -> Vec<Write> + Send + 'static>,
+        forgets_sent: bool,
+    ) -> Self {
+        self.tampering = writes.map(|writes| Mutex::new(Box::new(writes) as Tampering));
+        self.forgets_sent = forgets_sent;
+        self
+    }
+
+    /// No further write goes wrong, and none that went wrong still hangs.
+    pub fn calm(&self) {
+        self.script.lock().unwrap().mishaps.clear();
+        self.release();
+    }
+
+    async fn on_its_way(&self) {
+        let Some(delays) = &self.delays else { return };
+        let delay = (delays.lock().unwrap())();
+        tokio::time::sleep(delay).await;
     }
 
     /// The `nth` write from now on, counted from 1, goes wrong.
@@ -101,8 +139,13 @@ impl Faulty {
     ) -> Result<T, StoreError> {
         const OPERATION: &str = "write, which this test does not want";
         let source = || sqlx::Error::PoolTimedOut;
+        self.on_its_way().await;
         match self.next(what) {
-            None => act.await,
+            None => {
+                let written = act.await;
+                self.on_its_way().await;
+                written
+            }
             Some(Mishap::Refused) => Err(StoreError::Failed { operation: OPERATION, source: source() }),
             Some(Mishap::LostBefore) => Err(StoreError::Lost { operation: OPERATION, source: source() }),
             Some(Mishap::LostAfter) => {
@@ -292,6 +335,10 @@ impl Store for Faulty {
         writes: Vec<Write>,
     ) -> Result<(), StoreError> {
         let (what, mut copy) = (writes.iter().map(name).collect(), fence.clone());
+        let writes = match &self.tampering {
+            Some(tampering) => (tampering.lock().unwrap())(writes),
+            None => writes,
+        };
         self.write(what, self.inner.commit(&mut copy, now, priority, writes)).await?;
         *fence = copy;
         Ok(())
@@ -386,6 +433,9 @@ impl Store for Faulty {
         filter: SentFilter,
         pages: mpsc::Sender<Vec<Sent>>,
     ) -> Result<(), StoreError> {
+        if self.forgets_sent {
+            return Ok(());
+        }
         self.inner.sent(account, filter, pages).await
     }
     async fn received(

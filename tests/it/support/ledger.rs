@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use haishin::domain::delivery::{Exclusion, Outcome};
 use haishin::domain::id::{AccountId, UserId};
 use haishin::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
-use haishin::store::{BatchEnding, BatchRow, OccurrenceFilter, OccurrenceRow, Store, StrideRow, VariantRow};
+use haishin::store::{BatchEnding, BatchRow, DeliverySet, OccurrenceFilter, OccurrenceRow, Store, StrideRow, VariantRow};
 use roaring::RoaringBitmap;
 
 /// One account's books.
@@ -21,6 +21,8 @@ pub struct Entry {
     pub exclusions: BTreeMap<Exclusion, RoaringBitmap>,
     /// As written when it ended.
     pub ended: BTreeMap<Outcome, RoaringBitmap>,
+    /// The same by arm and instant.
+    pub sets: Vec<DeliverySet>,
     pub strides: Vec<StrideRow>,
     pub batches: Vec<BatchRow>,
 }
@@ -58,15 +60,17 @@ impl Entry {
         for set in store.exclusions(account, row.id).await.unwrap() {
             assert_eq!(exclusions.insert(set.exclusion, set.friends), None);
         }
-        for set in store.deliveries(account, row.id).await.unwrap() {
+        let sets = store.deliveries(account, row.id).await.unwrap();
+        for set in &sets {
             let all: &mut RoaringBitmap = ended.entry(set.outcome).or_default();
             assert!(all.is_disjoint(&set.friends), "nobody ended twice");
-            *all |= set.friends;
+            *all |= &set.friends;
         }
         Self {
             arms: store.variants(account, row.id).await.unwrap(),
             exclusions,
             ended,
+            sets,
             strides: store.strides(account, row.id).await.unwrap(),
             batches: store.batches(account, row.id).await.unwrap(),
             row,
@@ -118,8 +122,18 @@ impl Entry {
     fn friends(&self, batch: &BatchRow, ranges: &[BatchRange]) -> RoaringBitmap {
         batch.friends.clone().unwrap_or_else(|| {
             let range = ranges[batch.n as usize];
-            friends_of(&self.arms[range.variant].recipients, range).collect()
+            let friends: RoaringBitmap = friends_of(&self.arms[range.variant].recipients, range).collect();
+            friends - self.taken_out()
         })
+    }
+
+    /// Who was erased before their batch was tried has a row of their own.
+    fn taken_out(&self) -> RoaringBitmap {
+        let erased = |batch: &&BatchRow| {
+            batch.ended.as_ref().is_some_and(|end| end.how == BatchEnding::Outcome(Outcome::Erased))
+        };
+        let own = self.batches.iter().filter(erased).filter_map(|batch| batch.friends.as_ref());
+        own.fold(RoaringBitmap::new(), |all, one| all | one)
     }
 
     fn check(&self) {

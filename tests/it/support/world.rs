@@ -516,11 +516,11 @@ fn channel(slug: &str) -> String {
     format!("2000000{:03}", slug.as_bytes()[0])
 }
 
-fn token(channel: &str) -> String {
+pub fn token(channel: &str) -> String {
     format!("a-token-of-{channel}")
 }
 
-fn channel_settings(slug: &str, channel: &str) -> ChannelSettings {
+pub fn channel_settings(slug: &str, channel: &str) -> ChannelSettings {
     ChannelSettings {
         access_token: Some(token(channel)),
         unknown_ids: UnknownIds::Befriend,
@@ -529,7 +529,7 @@ fn channel_settings(slug: &str, channel: &str) -> ChannelSettings {
 }
 
 /// Makes the world's accounts with these campaigns live.
-async fn activate(
+pub async fn activate(
     store: &dyn Store,
     (settings, campaigns): (&str, &[(String, String)]),
     accounts: &[(&str, &str)],
@@ -557,7 +557,10 @@ async fn activate(
         source.files.insert(file, text.clone());
     }
     let checked = config::parse(&source, now);
-    let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    let configuration = checked.configuration.unwrap_or_else(|| {
+        let wrong: Vec<_> = checked.diagnostics.iter().filter(|one| one.severity() == config::problem::Severity::Error).collect();
+        panic!("{wrong:#?}")
+    });
     let new = NewVersion {
         digest: source.digest(),
         files: source.files,
