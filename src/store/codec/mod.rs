@@ -1,4 +1,4 @@
-//! Rows as the databases hold them and back: one place for both adapters.
+//! Rows as the databases hold them and back: one place for all adapters.
 //!
 //! Instants are integer milliseconds, sets the portable roaring format, everything with inner structure JSON text.
 //! U+0000 in a plain text becomes `␀`: PostgreSQL cannot hold it, and no identity depends on it (JSON columns keep

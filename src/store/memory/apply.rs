@@ -6,7 +6,7 @@ use super::{account, checkpoint, delivery, drip, inbox, lease, occurrence, outbo
 use crate::domain::time::Instant;
 use crate::store::{Fence, StoreError, Write};
 
-/// Writes to the account's own rows; those that fence, count or prune across tables are in [`apply`].
+/// One write.
 pub(super) fn apply(data: &mut Data, fence: &Fence, now: Instant, write: &Write) -> Result<(), StoreError> {
     let id = fence.account;
     match write {

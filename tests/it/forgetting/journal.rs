@@ -153,6 +153,7 @@ impl<'t> History<'t> {
                 let mut conn = SqliteConnection::connect(&self.test.url).await.unwrap();
                 sqlx::query(how).bind(data).execute(&mut conn).await.unwrap();
             }
+            Database::Memory => unreachable!("a store in memory takes no SQL"),
             Database::Postgres => {
                 let mut conn = PgConnection::connect(&self.test.url).await.unwrap();
                 sqlx::query(how).bind(data).execute(&mut conn).await.unwrap();

@@ -23,6 +23,7 @@ fn token(account: Option<AccountId>, name: &str) -> NewToken {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_token_is_what_was_stored_until_it_is_revoked(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -72,6 +73,7 @@ async fn sources(store: &dyn Store, account: AccountId) -> Vec<String> {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn what_has_a_key_is_appended_once_while_it_is_remembered(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -105,6 +107,7 @@ async fn what_has_a_key_is_appended_once_while_it_is_remembered(#[case] database
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_equal_requests_at_once_one_is_appended(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -33,6 +33,7 @@ async fn first(store: &dyn Store, account: AccountId) -> (Fence, Vec<CheckpointC
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn only_dirty_chunks_are_rewritten_and_count_with_the_manifest(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -61,6 +62,7 @@ async fn only_dirty_chunks_are_rewritten_and_count_with_the_manifest(#[case] dat
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn an_unfinished_checkpoint_is_pruned_by_the_next_owner(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -84,6 +86,7 @@ async fn an_unfinished_checkpoint_is_pruned_by_the_next_owner(#[case] database: 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn an_abandoned_checkpoint_is_forgotten(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -119,6 +122,7 @@ async fn a_torn_checkpoint_is_none(#[case] database: Database) {
                 let mut conn = sqlx::SqliteConnection::connect(path).await.unwrap();
                 sqlx::query(damage).execute(&mut conn).await.unwrap();
             }
+            Database::Memory => unreachable!("a store in memory takes no SQL"),
             Database::Postgres => {
                 let mut conn = sqlx::PgConnection::connect(&test.url).await.unwrap();
                 sqlx::query(damage).execute(&mut conn).await.unwrap();

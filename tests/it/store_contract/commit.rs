@@ -165,6 +165,7 @@ async fn append(store: &dyn Store, account: haishin::domain::id::AccountId) -> i
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_failing_write_anywhere_undoes_everything(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -195,6 +196,7 @@ async fn a_failing_write_anywhere_undoes_everything(#[case] database: Database) 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn the_journal_takes_no_gap_and_no_number_twice(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -219,6 +221,7 @@ async fn the_journal_takes_no_gap_and_no_number_twice(#[case] database: Database
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_fold_never_goes_back_and_never_past_the_journal(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -248,6 +251,7 @@ async fn a_fold_never_goes_back_and_never_past_the_journal(#[case] database: Dat
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_user_id_belongs_to_one_friend_that_is_not_erased(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -269,6 +273,7 @@ async fn a_user_id_belongs_to_one_friend_that_is_not_erased(#[case] database: Da
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn each_due_instant_is_frozen_once(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -303,6 +308,7 @@ async fn each_due_instant_is_frozen_once(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn an_occurrence_moves_on_only_from_where_it_stands(#[case] database: Database) {
     use OccurrenceState::*;
@@ -338,6 +344,7 @@ async fn an_occurrence_moves_on_only_from_where_it_stands(#[case] database: Data
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn an_occurrence_is_open_until_its_last_outcome(#[case] database: Database) {
     use OccurrenceState::*;
@@ -372,6 +379,7 @@ async fn an_occurrence_is_open_until_its_last_outcome(#[case] database: Database
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn the_last_run_of_a_campaign_is_found_by_its_number(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -399,6 +407,7 @@ async fn the_last_run_of_a_campaign_is_found_by_its_number(#[case] database: Dat
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn our_own_count_begins_after_the_reading(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -432,6 +441,7 @@ const TEN_SECONDS: Span = super::TEN;
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_million_friends_freeze_in_one_transaction(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -17,6 +17,7 @@ fn files(n: u8) -> NewVersion {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_version_goes_live_only_over_the_one_the_person_saw(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -45,6 +46,7 @@ async fn a_version_goes_live_only_over_the_one_the_person_saw(#[case] database: 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_activations_at_once_one_wins(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -64,6 +66,7 @@ async fn of_activations_at_once_one_wins(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slug_and_its_channel_stay_together(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -96,6 +96,7 @@ async fn open_in_pages(store: &dyn Store, account: AccountId, limit: u32) -> Vec
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn enrollments(#[case] database: Database) {
     let drawn = vec((samples::enrollments(), samples::enrollment_keys()), 1..4);
     for_each(database, drawn, async |store, account, commits| {
@@ -149,6 +150,7 @@ fn enrollments(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn deferrals(#[case] database: Database) {
     for_each(database, samples::deferrals(), async |store, account, rows| {
         let model: BTreeMap<_, _> = rows.iter().map(|row| (row.occurrence, row.clone())).collect();
@@ -166,6 +168,7 @@ fn deferrals(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn tag_expiries(#[case] database: Database) {
     let drawn = vec((samples::tag_expiries(), samples::tag_keys()), 1..3);
     for_each(database, drawn, async |store, account, commits| {
@@ -192,6 +195,7 @@ fn tag_expiries(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_hundred_thousand_friends_start_and_end_in_one_transaction_each(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -13,6 +13,7 @@ use crate::support::store::{Database, TestStore};
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_lease_is_held_until_it_expires_and_the_old_fence_ends(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -39,6 +40,7 @@ async fn a_lease_is_held_until_it_expires_and_the_old_fence_ends(#[case] databas
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn renewing_extends_and_releasing_frees_at_once(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -67,6 +69,7 @@ async fn renewing_extends_and_releasing_frees_at_once(#[case] database: Database
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_restart_takes_over_its_own_lease_at_once(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -82,6 +85,7 @@ async fn a_restart_takes_over_its_own_lease_at_once(#[case] database: Database) 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_stale_number_or_a_foreign_token_writes_nothing(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -103,6 +107,7 @@ async fn a_stale_number_or_a_foreign_token_writes_nothing(#[case] database: Data
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn the_latest_instant_seen_never_goes_back(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -122,6 +127,7 @@ async fn the_latest_instant_seen_never_goes_back(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owners_with_interleaved_commits_never_mix(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -170,6 +176,7 @@ async fn owners_with_interleaved_commits_never_mix(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_clock_set_back_is_accepted_by_an_act_of_the_owner(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -21,6 +21,7 @@ async fn sources(store: &dyn Store, account: AccountId) -> Vec<String> {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_at_once_all_arrive_once(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -46,6 +47,7 @@ async fn appends_at_once_all_arrive_once(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_row_is_consumed_once_and_only_with_what_it_says(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -69,6 +71,7 @@ async fn a_row_is_consumed_once_and_only_with_what_it_says(#[case] database: Dat
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_slice_ends_by_its_bytes(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -101,6 +104,7 @@ async fn a_slice_ends_by_its_bytes(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn what_is_known_cannot_become_known_again(#[case] database: Database) {
     let test = TestStore::new(database).await;
@@ -145,6 +149,7 @@ async fn a_row_that_commits_late_is_still_found() {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_caller_that_goes_away_breaks_nothing(#[case] database: Database) {
     let test = TestStore::new(database).await;

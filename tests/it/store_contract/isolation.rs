@@ -12,6 +12,7 @@ use crate::support::store::{Database, TestStore};
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn two_accounts_with_the_same_numbers_never_meet(#[case] database: Database) {
     let test = TestStore::new(database).await;

@@ -121,6 +121,7 @@ async fn what_was_sent_before_is_still_known(#[case] database: Database) {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
             }
         }
+        Database::Memory => unreachable!("a store in memory takes no SQL"),
         Database::Postgres => {
             let mut conn = PgConnection::connect(&url).await.unwrap();
             third("postgres").await.run_direct(None, &mut conn, false).await.unwrap();

@@ -1,14 +1,16 @@
-//! What a store does, each behaviour on both databases.
+//! What a store does, each behaviour on both databases and in memory.
 
 mod access;
 mod checkpoint;
 mod commit;
 mod configuration;
 mod drips;
+mod equal;
 mod fence;
 mod inbox;
 mod isolation;
 mod lost;
+mod memory;
 mod migration;
 mod outbox;
 mod prune;

@@ -49,6 +49,7 @@ pub async fn dump(store: &dyn Store, account: AccountId) -> String {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn outbox(#[case] database: Database) {
     let commits = vec((samples::outbox(), vec(1_i64..8, 0..3)), 1..4);
     for_each(database, (commits, samples::few_instants()), async |store, account, (commits, now)| {

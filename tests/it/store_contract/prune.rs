@@ -105,6 +105,7 @@ fn event(seq: i64, at: Instant) -> Entry {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_stretch_of_the_journal_loses_states_and_old_events(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -154,6 +155,7 @@ async fn a_stretch_of_the_journal_loses_states_and_old_events(#[case] database: 
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn answers_of_the_api_go_by_their_time(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -186,6 +188,7 @@ async fn answers_of_the_api_go_by_their_time(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn ids_of_webhooks_are_forgotten_by_age_and_no_others(#[case] database: Database) {
     const MANY: u32 = 1_001;
@@ -205,6 +208,7 @@ async fn ids_of_webhooks_are_forgotten_by_age_and_no_others(#[case] database: Da
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn batches_of_occurrences_that_ended_go_and_no_others(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -242,6 +246,7 @@ async fn batches_of_occurrences_that_ended_go_and_no_others(#[case] database: Da
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn accepted_deliveries_are_merged_and_stay_where_they_are(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -273,6 +278,7 @@ async fn accepted_deliveries_are_merged_and_stay_where_they_are(#[case] database
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn sets_are_emptied_and_counts_stay(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -307,6 +313,7 @@ async fn sets_are_emptied_and_counts_stay(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn many_friends_are_many_slices(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -327,6 +334,7 @@ async fn many_friends_are_many_slices(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn the_first_kind_that_finds_something_is_told(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -349,6 +357,7 @@ async fn the_first_kind_that_finds_something_is_told(#[case] database: Database)
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn a_grace_is_noted_with_its_instant(#[case] database: Database) {
     let mut shop = Shop::new(database).await;
@@ -362,6 +371,7 @@ async fn a_grace_is_noted_with_its_instant(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 #[tokio::test]
 async fn deliveries_of_an_arm_there_is_none_of_are_refused(#[case] database: Database) {
     let mut shop = Shop::new(database).await;

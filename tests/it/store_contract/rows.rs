@@ -48,6 +48,7 @@ pub async fn commit(store: &dyn Store, account: AccountId, writes: Vec<Write>) -
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn entries(#[case] database: Database) {
     for_each(database, samples::entries(), async |store, account, entries| {
         commit(store, account, vec![Write::Entries(entries.clone())]).await.unwrap();
@@ -69,6 +70,7 @@ fn entries(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn friends(#[case] database: Database) {
     for_each(database, samples::friends(), async |store, account, friends| {
         let fold = Write::Fold { friends: friends.clone(), folded_seq: Seq(0) };
@@ -87,6 +89,7 @@ fn friends(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn inbox(#[case] database: Database) {
     let rows = proptest::collection::vec((samples::instant(), samples::text(), samples::intakes()), 1..6);
     for_each(database, rows, async |store, account, rows| {
@@ -112,6 +115,7 @@ fn inbox(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn campaigns_and_halts(#[case] database: Database) {
     let drawn = (samples::campaign(), samples::halt(), samples::halt());
     for_each(database, drawn, async |store, account, (campaign, stopped, paused)| {
@@ -132,6 +136,7 @@ fn campaigns_and_halts(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn occurrences(#[case] database: Database) {
     for_each(database, samples::occurrence(), async |store, account, new| {
         commit(store, account, vec![Write::Occurrence(Box::new(new.clone()))]).await.unwrap();
@@ -149,6 +154,7 @@ fn occurrences(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn deliveries(#[case] database: Database) {
     let occurrence = (samples::occurrence_row(), samples::sets());
     let drawn = (occurrence, samples::deliveries(3), samples::deliveries(3));
@@ -204,6 +210,7 @@ fn deliveries(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn strides_and_batches(#[case] database: Database) {
     let occurrence = haishin::domain::id::OccurrenceId(7);
     let drawn = (samples::stride(occurrence), samples::batches(occurrence), samples::batches(occurrence));
@@ -227,6 +234,7 @@ fn strides_and_batches(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn strays(#[case] database: Database) {
     let drawn = (samples::strays(), samples::strays());
     for_each(database, drawn, async |store, account, (first, later)| {
@@ -260,6 +268,7 @@ fn strays(#[case] database: Database) {
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
 #[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
 fn configurations(#[case] database: Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let test = runtime.block_on(TestStore::new(database));

@@ -176,7 +176,11 @@ pub fn friends() -> impl Strategy<Value = Vec<Friend>> {
 pub fn bitmap() -> impl Strategy<Value = RoaringBitmap> {
     prop_oneof![
         btree_set(any::<u32>(), 0..50).prop_map(RoaringBitmap::from_iter),
-        (0_u32..200_000, 0_u32..200_000).prop_map(|(from, len)| (from..from + len).collect()),
+        (0_u32..200_000, 0_u32..200_000).prop_map(|(from, len)| {
+            let mut set = RoaringBitmap::new();
+            set.insert_range(from..from + len);
+            set
+        }),
     ]
 }
 

@@ -28,6 +28,7 @@ async fn live(test: &TestStore, database: Database) -> Tables {
                         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
             sqlx::query_as(list).fetch_all(&mut sqlite(test).await).await.unwrap()
         }
+        Database::Memory => unreachable!("a store in memory takes no SQL"),
         Database::Postgres => {
             let list = "SELECT table_name::text, column_name::text FROM information_schema.columns \
                         WHERE table_schema = current_schema()";
@@ -172,6 +173,7 @@ async fn the_schema_of_a_newer_haishin_is_left_alone(#[case] database: Database)
                  VALUES (9999, 'later', TRUE, '', 0)";
     match database {
         Database::Sqlite => sqlite(&test).await.execute(newer).await.map(drop).unwrap(),
+        Database::Memory => unreachable!("a store in memory takes no SQL"),
         Database::Postgres => {
             let mut conn = PgConnection::connect(&test.url).await.unwrap();
             conn.execute(newer).await.map(drop).unwrap();

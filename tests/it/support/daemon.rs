@@ -78,6 +78,7 @@ impl Shop {
             Database::Sqlite => {
                 ("sqlite:haishin.sqlite3".to_owned(), format!("sqlite://{}/haishin.sqlite3", state.display()))
             }
+            Database::Memory => unreachable!("no daemon opens a store in memory"),
             Database::Postgres => {
                 let url = postgres::database().await;
                 (url.clone(), url)
