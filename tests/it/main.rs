@@ -41,5 +41,6 @@ mod support;
 mod systemd;
 mod systems_http;
 mod telemetry;
+mod upgrade;
 mod webhooks;
 mod words;
