@@ -4,6 +4,7 @@ mod accounts;
 mod alerts;
 mod api;
 mod architecture;
+mod backup;
 mod commands;
 mod config;
 mod control;
