@@ -48,6 +48,11 @@ pub enum Command {
         /// Relative path to text.
         files: BTreeMap<String, String>,
     },
+    /// Copy the embedded database while it is in use; answered by `progress` now and then, then by `done`.
+    Backup {
+        /// A file that is not there yet, or a folder, by its absolute path; in the state directory if absent.
+        to: Option<String>,
+    },
     /// Make these files the running version.
     Apply {
         /// Relative path to text.
@@ -263,10 +268,21 @@ pub enum Reply {
     Terms(Terms),
     /// The intakes of a line are durable, but for those that name no one friend.
     Taken(Vec<Missed>),
+    /// Long work goes on.
+    Progress(Progress),
     /// The answer.
     Done(Answer),
     /// Why not, and what to do next.
     Error(Failure),
+}
+
+/// How far long work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes written so far.
+    pub bytes: u64,
+    /// How many there will be, about.
+    pub of: u64,
 }
 
 /// One row of a long listing.

@@ -21,6 +21,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("answer", "what LINE answered to one request"),
     ("attempt", "number of a request among those of its batch, from 1"),
     ("batch", "number of a batch within its occurrence, from 0"),
+    ("bytes", "size of a file"),
     ("by", "who acted: a person's name, or `guard`"),
     ("campaign", "slug of the campaign"),
     ("drip", "slug of the drip"),
@@ -216,6 +217,8 @@ pub mod metric {
     pub const HTTP_REQUEST_SECONDS: &str = "haishin_http_request_duration_seconds";
     /// Connections of the HTTP server.
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
+    /// When the last backup was made.
+    pub const LAST_BACKUP: &str = "haishin_last_backup_timestamp_seconds";
     /// The program's version.
     pub const BUILD_INFO: &str = "haishin_build_info";
 }
@@ -345,6 +348,12 @@ pub const METRICS: &[Metric] = &[
         "How long the HTTP API takes to answer a request.",
     ),
     of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
+    of(
+        metric::LAST_BACKUP,
+        MetricKind::Gauge,
+        &[],
+        "When `haishin backup` last made one here, in seconds since 1970 (UTC); absent where it never did.",
+    ),
     of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),
 ];
 

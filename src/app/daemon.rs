@@ -13,11 +13,14 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::backup::Backups;
 use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
+use crate::control::backups::Backups as _;
 use crate::control::node::Node;
 use crate::control::{WebhookError, server};
+use crate::domain::time::Span;
 use crate::engine::Mode;
 use crate::http;
 use crate::lang::Lang;
@@ -28,6 +31,9 @@ use crate::telemetry::{self, metric};
 
 /// An account that could not be claimed is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether there is a backup that is young enough.
+const LOOK_AT_BACKUPS: Span = Span::from_hours(1);
 
 /// A daemon about to run.
 pub struct Daemon {
@@ -101,6 +107,7 @@ impl Daemon {
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
+        tasks.spawn(watch_backups(running.backups.clone(), self.clock.clone(), soft.clone()));
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
         tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads, soft.clone()));
         if let Some(every) = watchdog_interval() {
@@ -157,6 +164,19 @@ async fn wake_ups(node: Arc<Node>) -> Option<JobScheduler> {
         .await
         .inspect_err(|error| tracing::warn!(%error, "no wake-ups; the engines' own interval goes on"))
         .ok()
+}
+
+/// Says that the last backup is too old: at once, and every hour for as long as it is.
+async fn watch_backups(backups: Arc<Backups>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    backups.gauge();
+    loop {
+        if let Some(reason) = backups.standing(Lang::En).warning {
+            tracing::warn!(reason, "the last backup is too old");
+        }
+        if stop.run_until_cancelled(clock.sleep(LOOK_AT_BACKUPS)).await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Claims accounts that another node still held.

@@ -1,7 +1,10 @@
 //! Composition root: the only place that knows concrete types.
 
+pub mod backup;
 pub mod daemon;
+mod database;
 mod memory;
+pub mod restore;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SetClock, SystemClock};
-use crate::config::node::{DatabaseUrl, Node as NodeSettings};
+use crate::config::node::Node as NodeSettings;
 use crate::config::{
     self, Account, Configuration, ExposeSecret as _, SecretError, SecretSource, SecretString, Source, Style,
     Webhook,
@@ -32,8 +35,10 @@ use crate::lang::Lang;
 use crate::lifecycle::Progress;
 use crate::line::relay::HttpRelay;
 use crate::line::{Api, Credentials, HttpApi, HttpSettings};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::systems::{self, Address, HttpSystems};
+pub use database::Database;
+use database::database_url;
 pub use told::causes;
 use told::{AccountError, SystemError};
 
@@ -63,6 +68,11 @@ impl Paths {
     /// Says that this state is a rehearsal's: where its set clock began.
     fn set_clock(&self) -> PathBuf {
         self.state.join("set-clock")
+    }
+
+    /// When the set clock of a rehearsal began; none on a state of the machine's time.
+    fn began(&self) -> Option<Instant> {
+        Instant::try_from(std::fs::read_to_string(self.set_clock()).ok()?.trim().to_owned()).ok()
     }
 }
 
@@ -215,6 +225,8 @@ pub struct Running {
     pub engines: TaskTracker,
     /// Ends the engines.
     pub stop: CancellationToken,
+    /// Copies of the database.
+    pub backups: Arc<backup::Backups>,
     _lock: StateLock,
 }
 
@@ -236,6 +248,17 @@ pub enum ClockKind {
     Set(Instant),
 }
 
+/// Opens the database. Of a newer haishin's nothing is wrong with `haishin.toml`.
+async fn open_store(url: &SecretString, lang: Lang) -> anyhow::Result<Arc<dyn Store>> {
+    store::open(url.expose_secret()).await.map_err(|error| match error {
+        StoreError::TooNew { .. } => error.into(),
+        error => anyhow::Error::new(error).context(lang.pick(
+            "データベースを使えません。haishin.toml の [database] を確かめてください",
+            "the database cannot be used; see [database] in haishin.toml",
+        )),
+    })
+}
+
 /// Opens the database, activates the files if it is empty, and starts every account.
 pub async fn start(
     paths: &Paths,
@@ -247,10 +270,7 @@ pub async fn start(
     lang: Lang,
 ) -> anyhow::Result<Running> {
     let url = database_url(settings, paths, lang)?;
-    let store = store::open(url.expose_secret()).await.context(lang.pick(
-        "データベースを使えません。haishin.toml の [database] を確かめてください",
-        "the database cannot be used; see [database] in haishin.toml",
-    ))?;
+    let store = open_store(&url, lang).await?;
     let active = active_version(store.as_ref(), &paths.config, clock.as_ref(), lang).await?;
     let (stop, engines) = (CancellationToken::new(), TaskTracker::new());
     let systems = Arc::new(HttpSystems::new(systems::TIMEOUT)?);
@@ -278,7 +298,17 @@ pub async fn start(
     for error in if mode == Mode::Daemon { starter.know_systems(&active) } else { Vec::new() } {
         tracing::error!(error = format!("{error:#}"), "a system of the shop's cannot be told anything yet");
     }
-    let node = Arc::new(Node::new(store.clone(), clock, Box::new(starter), active));
+    let backups = backup::Backups::new(
+        &paths.state,
+        Database::of(&url),
+        &lock.holder,
+        clock.clone(),
+        settings.backup_warn_after,
+        stop.clone(),
+    );
+    let backups = Arc::new(backups);
+    let node = Node::new(store.clone(), clock, Box::new(starter), active).with_backups(backups.clone());
+    let node = Arc::new(node);
     let failures = node.start_accounts().await;
     for (account, error) in &failures {
         tracing::error!(%account, error = format!("{error:#}"), "the account does not run");
@@ -288,7 +318,7 @@ pub async fn start(
             error.context(lang.pick("開始できたアカウントがありません", "no account could be started"))
         );
     }
-    Ok(Running { node, store, engines, stop, _lock: lock })
+    Ok(Running { node, store, engines, stop, backups, _lock: lock })
 }
 
 /// A node for one command while no daemon runs. On the state of a rehearsal it goes on from the latest instant stored
@@ -299,9 +329,7 @@ pub async fn start_for_command(
     lock: StateLock,
     lang: Lang,
 ) -> anyhow::Result<Running> {
-    let began = std::fs::read_to_string(paths.set_clock()).ok();
-    let began = began.and_then(|text| Instant::try_from(text.trim().to_owned()).ok());
-    let Some(began) = began else {
+    let Some(began) = paths.began() else {
         let clock = Arc::new(SystemClock::new());
         return start(
             paths,
@@ -370,20 +398,6 @@ async fn active_version(
             "この設定は有効にできません（haishin check）",
             "the configuration cannot go live; see `haishin check`",
         ))
-}
-
-/// The database's URL; a relative SQLite path lies in the state directory.
-fn database_url(settings: &NodeSettings, paths: &Paths, lang: Lang) -> anyhow::Result<SecretString> {
-    let url = match &settings.database.url {
-        DatabaseUrl::Secret(source) => {
-            let doing = lang.pick("データベースの URL を読めません", "the database's URL cannot be read");
-            return secret(source, &paths.config).context(doing);
-        }
-        DatabaseUrl::Plain(url) => url,
-    };
-    let path = url.strip_prefix("sqlite:").map(|path| paths.state.join(path.trim_start_matches("//")));
-    let url = path.map_or(url.clone(), |path| format!("sqlite://{}", path.display()));
-    Ok(SecretString::from(url))
 }
 
 fn secret(source: &SecretSource, config: &Path) -> Result<SecretString, SecretError> {

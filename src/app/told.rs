@@ -2,12 +2,16 @@
 
 use std::error::Error;
 
+use super::backup::BackupError;
+use super::restore::RestoreError;
 use crate::config::{SecretError, SourceError};
 use crate::domain::id::{AccountSlug, WebhookName};
 use crate::engine::EngineError;
+use crate::engine::restored::HoldError;
 use crate::lang::Lang;
 use crate::line::BuildError;
 use crate::store::StoreError;
+use crate::store::sqlite::copy::CopyError;
 use crate::text::{self, Told};
 
 /// Why an account has no way to LINE.
@@ -66,7 +70,11 @@ fn one(cause: &(dyn Error + 'static), lang: Lang) -> String {
         .or_else(|| told_by::<SystemError>(cause))
         .or_else(|| told_by::<SecretError>(cause))
         .or_else(|| told_by::<SourceError>(cause))
-        .or_else(|| told_by::<BuildError>(cause));
+        .or_else(|| told_by::<BuildError>(cause))
+        .or_else(|| told_by::<BackupError>(cause))
+        .or_else(|| told_by::<RestoreError>(cause))
+        .or_else(|| told_by::<CopyError>(cause))
+        .or_else(|| told_by::<HoldError>(cause));
     told.map_or_else(|| cause.to_string(), |told| told.told(lang))
 }
 

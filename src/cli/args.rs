@@ -79,6 +79,20 @@ pub(super) enum Action {
     /// The LINE double alone, for rehearsals and tests.
     #[command(after_help = "Example:\n  haishin sandbox --port 8471")]
     Sandbox(SandboxOptions),
+    /// Copy the embedded database while it is in use: whole, checked, under its name only then.
+    #[command(
+        after_help = "Examples:\n  haishin backup\n  haishin backup /mnt/backup/\n  haishin backup /mnt/backup/before-upgrade.sqlite3 --json"
+    )]
+    Backup {
+        /// A file that is not there yet, or a folder; `backups` in the state directory if absent.
+        #[arg(value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Put a backup in the database's place, and hold everything until a person has looked.
+    #[command(
+        after_help = "Examples:\n  haishin restore /mnt/backup/haishin-20261204T090000Z.sqlite3\n  haishin restore --yes yesterday.sqlite3    for scripts\n  haishin restore --mark    the database was restored by other means"
+    )]
+    Restore(RestoreOptions),
     /// Bring friends, tags or events in from a CSV file.
     #[command(
         after_help = "Examples:\n  haishin import friends friends.csv\n  haishin import events orders.csv --map orders.map.toml\n  haishin import tags labels.csv --column external_id=会員番号 --column tag=ラベル --column at=日時"
@@ -180,6 +194,19 @@ pub(super) struct SandboxOptions {
     /// File that remembers what was accepted.
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RestoreOptions {
+    /// The backup.
+    #[arg(required_unless_present = "mark", conflicts_with = "mark")]
+    pub file: Option<PathBuf>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Restore nothing: mark the database as one that was restored by other means, such as PostgreSQL's own tools.
+    #[arg(long)]
+    pub mark: bool,
 }
 
 #[derive(Debug, clap::Args)]

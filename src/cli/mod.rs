@@ -4,6 +4,7 @@
 //! 3 done or shown, but something needs a person.
 
 mod args;
+mod backup;
 mod check;
 mod demo;
 mod import;
@@ -59,6 +60,8 @@ async fn dispatch(args: Args, lang: Lang) -> anyhow::Result<u8> {
         Action::Run(options) => run::run(&args, options, lang).await,
         Action::Demo(options) => demo::demo(options, lang).await,
         Action::Sandbox(options) => sandbox::sandbox(options, lang).await,
+        Action::Backup { to } => backup::backup(&args, to.as_deref(), lang).await,
+        Action::Restore(options) => backup::restore(&args, options, lang).await,
         Action::Import(options) => import::import(&args, options, lang).await,
         _ => request::request(&args, lang).await,
     }

@@ -68,7 +68,7 @@ async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
         return Ok(plan.exit);
     }
     let expected = plan.json.get("running_version").and_then(serde_json::Value::as_i64).map(VersionId);
-    if !yes && !confirmed(&plan.text, lang)? {
+    if !yes && !confirmed(&plan.text, lang.pick("有効にしますか？", "Make this live?"), lang)? {
         session.close().await;
         return Ok(0);
     }
@@ -78,7 +78,8 @@ async fn apply(args: &Args, yes: bool, lang: Lang) -> anyhow::Result<u8> {
     Ok(answer.exit)
 }
 
-fn confirmed(plan: &str, lang: Lang) -> anyhow::Result<bool> {
+/// Shows what would be done, and asks.
+pub(super) fn confirmed(plan: &str, question: &str, lang: Lang) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!(
             "{}",
@@ -90,19 +91,28 @@ fn confirmed(plan: &str, lang: Lang) -> anyhow::Result<bool> {
     }
     print(plan);
     let mut out = std::io::stdout().lock();
-    write!(out, "{} [y/N] ", lang.pick("有効にしますか？", "Make this live?"))?;
+    write!(out, "{question} [y/N] ")?;
     out.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes" | "はい"))
 }
 
-fn show(args: &Args, answer: &Answer) {
+/// Prints an answer as it was asked for.
+pub(super) fn show(args: &Args, answer: &Answer) {
     if args.json {
         print(&answer.json.to_string());
     } else {
         print(&answer.text);
     }
+}
+
+/// Somebody holds the state directory, and nobody listens there.
+pub(super) fn in_use(lang: Lang) -> &'static str {
+    lang.pick(
+        "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
+        "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
+    )
 }
 
 /// A way to a node.
@@ -122,10 +132,7 @@ impl<'a> Session<'a> {
         }
         let mut rng = app::machine_rng();
         let Some(lock) = app::lock_state(&paths.state, &mut rng, lang)? else {
-            bail!("{}", lang.pick(
-                "別の haishin がこの状態ディレクトリを使っています（起動中か終了中）。数秒待ってもう一度実行してください",
-                "another haishin uses this state directory (it is starting or ending): try again in a few seconds",
-            ));
+            bail!(in_use(lang));
         };
         let here = app::start_for_command(&paths, &settings, lock, lang).await?;
         Ok(Self { args, lang, socket: paths.socket(), here: Some(here) })
@@ -153,7 +160,7 @@ impl<'a> Session<'a> {
         while let Some(reply) = conversation.next().await {
             match reply {
                 Reply::Rows(rows) => rows.iter().for_each(|row| how.print(row)),
-                Reply::Terms(_) | Reply::Taken(_) => {}
+                Reply::Terms(_) | Reply::Taken(_) | Reply::Progress(_) => {}
                 Reply::Done(answer) => return Ok(answer),
                 Reply::Error(failure) => bail!("{}", failure.message),
             }
@@ -176,7 +183,7 @@ impl<'a> Session<'a> {
 }
 
 /// Who acts, for the record.
-fn user() -> String {
+pub(super) fn user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let name = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into());
     name.chars().filter(|c| !c.is_control()).take(64).collect()
@@ -216,6 +223,8 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         | Action::Run(_)
         | Action::Demo(_)
         | Action::Sandbox(_)
+        | Action::Backup { .. }
+        | Action::Restore(_)
         | Action::Import(_) => {
             bail!("this command has its own way")
         }

@@ -9,12 +9,16 @@ use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Sink};
 use super::layers::{Layers, shipped};
+use super::policy::kept;
 use super::problem::{Expected, Problem};
 use super::secret::SecretSource;
 use super::source::Source;
 use super::tree::Item;
 use super::{MAIN_FILE, syntax};
 use crate::domain::time::Span;
+
+/// Shorter, and a backup that takes its time would always be late.
+const SHORTEST_BACKUP: Span = Span::from_hours(1);
 
 /// What this process needs before it knows any account.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +33,8 @@ pub struct Node {
     pub log: Log,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain: Span,
+    /// How old the last backup made by haishin may be before people are told; `None` tells nobody.
+    pub backup_warn_after: Option<Span>,
 }
 
 /// Where the truth is.
@@ -128,12 +134,16 @@ pub(super) fn node(shared: &Layers<'_>) -> Option<Node> {
     let shutdown = shared.table("shutdown", "shutdown");
     let drain = shutdown.need("drain").and_then(|item| item.span());
     shutdown.finish();
+    let backup = shared.table("backup", "backup");
+    let warn_after = backup.need("warn_after").and_then(|item| kept(&item, SHORTEST_BACKUP));
+    backup.finish();
     Some(Node {
         state_directory: directory?.into(),
         database: database?,
         http: http?,
         log: log?,
         drain: drain?,
+        backup_warn_after: warn_after?,
     })
 }
 

@@ -253,7 +253,7 @@ pub(super) fn retention(layers: &Layers<'_>) -> Option<Retention> {
 }
 
 /// A length of at least so much; `Some(None)` is `"off"`.
-fn kept(item: &Item<'_>, least: Span) -> Option<Option<Span>> {
+pub(super) fn kept(item: &Item<'_>, least: Span) -> Option<Option<Span>> {
     if item.is_off() {
         return Some(None);
     }

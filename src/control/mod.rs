@@ -3,6 +3,7 @@
 
 mod address;
 pub mod api;
+pub mod backups;
 pub mod client;
 pub mod node;
 pub mod plan;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
+use super::backups::{Backups, Standing};
 use super::plan;
 use super::take_in::{self, Room};
 use super::webhooks::Doors;
@@ -63,6 +64,8 @@ pub struct Node {
     /// How webhooks come in.
     pub(super) doors: Mutex<Doors>,
     pub(super) room: Room,
+    /// Who copies the database, where haishin does.
+    pub(super) backups: Option<Arc<dyn Backups>>,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -83,10 +86,18 @@ impl Node {
             starter,
             doors: Mutex::default(),
             room: Room::default(),
+            backups: None,
             engines: Mutex::new(BTreeMap::new()),
             active: Mutex::new(active),
             activating: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The same, with somebody who copies its database.
+    #[must_use]
+    pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
+        self.backups = Some(backups);
+        self
     }
 
     /// The running configuration.
@@ -163,6 +174,7 @@ impl Node {
                     Err(failure) => Err(failure),
                 }
             }
+            Command::Backup { to } => self.backup(to, &by, lang, &replies).await,
             Command::TokenList => self.list_tokens(lang).await,
             Command::TokenRevoke { token } => self.revoke_token(token, &by, lang).await,
             Command::Stop { reason } => {
@@ -226,7 +238,15 @@ impl Node {
             exit = exit.max(answer.exit);
         }
         let active = self.active();
-        let json = serde_json::json!({ "config_version": active.version, "accounts": accounts });
+        let backups = self.backups.as_ref();
+        let Standing { json: backup, warning } =
+            backups.map_or_else(Standing::default, |all| all.standing(lang));
+        if let Some(warning) = warning {
+            exit = 3;
+            texts.push(format!("⚠ {warning}"));
+        }
+        let json =
+            serde_json::json!({ "config_version": active.version, "accounts": accounts, "backup": backup });
         Ok(Answer { text: texts.join("\n"), json, exit })
     }
 

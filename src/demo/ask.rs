@@ -44,7 +44,7 @@ impl Desk {
             match reply {
                 Reply::Done(answer) => return Ok(serde_json::from_value(answer.json)?),
                 Reply::Error(failure) => bail!("{}", failure.message),
-                Reply::Rows(_) | Reply::Terms(_) | Reply::Taken(_) => {}
+                Reply::Rows(_) | Reply::Terms(_) | Reply::Taken(_) | Reply::Progress(_) => {}
             }
         }
         bail!("the daemon ended before it answered")
@@ -98,7 +98,7 @@ impl Desk {
                     Reply::Done(_) => return Ok(()),
                     Reply::Error(failure) => bail!("{}", failure.message),
                     Reply::Taken(_) => break,
-                    Reply::Rows(_) | Reply::Terms(_) => {}
+                    Reply::Rows(_) | Reply::Terms(_) | Reply::Progress(_) => {}
                 }
             }
         }

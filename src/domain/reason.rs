@@ -17,6 +17,11 @@ pub enum Reason {
     },
     /// The database is older than what this machine has seen it at.
     DatabaseWentBack,
+    /// A person put a backup in the database's place.
+    Restored {
+        /// The latest instant that backup has seen; none where nobody had ever owned the account in it.
+        as_of: Option<Instant>,
+    },
     /// LINE answered 401.
     TokenRefused,
     /// LINE answered 403.
@@ -90,6 +95,11 @@ pub struct Said {
 }
 
 impl Reason {
+    /// Whether the database may know less than what was sent: what is open may have gone out since.
+    pub fn forgets(&self) -> bool {
+        matches!(self, Self::DatabaseWentBack | Self::Restored { .. })
+    }
+
     /// A reason read back. Nothing that is only told may keep an account from running: what this version does not
     /// know is shown as it stands.
     pub fn read(text: &str) -> Self {
@@ -116,6 +126,11 @@ mod tests {
         let reach = Reach { matched: 3, reachable: 4, share: Share::ALL };
         for (reason, json) in [
             (Reason::DatabaseWentBack, r#"{"code":"database_went_back"}"#),
+            (
+                Reason::Restored { as_of: Some(Instant::from_millis(1_796_374_800_000)) },
+                r#"{"code":"restored","as_of":"2026-12-04T09:00:00.000Z"}"#,
+            ),
+            (Reason::Restored { as_of: None }, r#"{"code":"restored","as_of":null}"#),
             (Reason::MonthlyLimit { limit: 200 }, r#"{"code":"monthly_limit","limit":200}"#),
             (
                 Reason::RejectedInARow { batches: 3, said },

@@ -27,6 +27,7 @@ mod preview;
 mod queries;
 mod quota;
 pub mod relay;
+pub mod restored;
 pub mod retention;
 pub mod state;
 mod story;

@@ -83,6 +83,7 @@ impl Engine {
             Command::Start { due } => self.start_account(by, due, false, lang).await,
             Command::AcceptClock { due } => self.start_account(by, due, true, lang).await,
             Command::Plan { .. }
+            | Command::Backup { .. }
             | Command::Apply { .. }
             | Command::Import
             | Command::TokenCreate { .. }

@@ -49,14 +49,19 @@ impl Engine {
     /// lets it go together with the rest. Only right after a claim, whose own number is above both.
     pub(super) async fn check_history(&mut self) -> Result<(), StoreError> {
         let behind = self.ticket.read().max(self.committed).is_some_and(|seq| self.fence.seq <= seq);
-        let reason = Reason::DatabaseWentBack;
-        if !behind || self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason == reason) {
+        // What it forgets was told to a person already, by this process or by whoever restored it: told again.
+        let known =
+            self.state.row.stopped.as_ref().map(|halt| &halt.reason).filter(|reason| reason.forgets());
+        let reason = known.cloned().unwrap_or(Reason::DatabaseWentBack);
+        if behind || known.is_some() {
+            let text = self.words(Lang::En).reason(&reason, Subject::Account);
+            tracing::error!(account = %self.slug, reason = text, "held");
+        }
+        if !behind || known.is_some() {
             self.committed = Some(self.fence.seq);
             return Ok(());
         }
         let at = self.deps.clock.now();
-        let text = self.words(Lang::En).reason(&reason, Subject::Account);
-        tracing::error!(account = %self.slug, reason = text, "held");
         let open = self.state.runs.values_mut().filter(|run| run.row.state.is_open());
         let mut writes: Vec<Write> =
             open.map(|run| run.moves(OccurrenceState::Held, Some(reason.clone()))).collect();

@@ -78,6 +78,19 @@ impl Words {
                 "データベースが過去の状態に戻っています（古いバックアップ？）。それまでに時刻が来ていたものは人の判断を待ちます",
                 "the database went back in time (an old backup?); everything due before now waits for a person",
             ),
+            Reason::Restored { as_of } => {
+                let as_of = as_of.map(|at| self.at(at));
+                let as_of = as_of.map(|at| self.lang.pick(format!("（{at} 時点）"), format!(" as of {at}")));
+                let as_of = as_of.unwrap_or_default();
+                both(
+                    format!(
+                        "バックアップ{as_of}から復元したデータベースです。その後に送ったものを知りません。それまでに時刻が来ていたものは人の判断を待ちます"
+                    ),
+                    format!(
+                        "the database was restored from a backup{as_of} and does not know what was sent since; everything due before now waits for a person"
+                    ),
+                )
+            }
             Reason::TokenRefused => {
                 pick("LINE がアクセストークンを拒否しました（401）", "LINE refused the access token (401)")
             }
@@ -155,7 +168,7 @@ impl Words {
                 Subject::Account => both("再開: haishin start".into(), "go on with: haishin start".into()),
                 Subject::Campaign(_) | Subject::Occurrence(..) => None,
             },
-            Reason::DatabaseWentBack => match of {
+            Reason::DatabaseWentBack | Reason::Restored { .. } => match of {
                 Subject::Account | Subject::Campaign(_) => both(
                     "haishin occurrence list を LINE 側の記録と見比べてから haishin start".into(),
                     "compare `haishin occurrence list` with LINE's own records, then: haishin start".into(),

@@ -102,7 +102,7 @@ pub enum StoreError {
     },
     /// The schema is newer than this binary.
     #[error(
-        "the database's schema ({found}) is newer than this haishin ({known}): start the newer haishin again"
+        "the database is a newer haishin's (schema {found}; this one knows {known}): start the newer haishin again, or restore a backup made before the upgrade"
     )]
     TooNew {
         /// The newest migration in the database.

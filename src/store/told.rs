@@ -25,7 +25,7 @@ impl Told for StoreError {
                 "チャネル {channel} は履歴ごとアカウント「{known}」のものです。「{slug}」ではなく、もとの「{known}」にしてください"
             ),
             Self::TooNew { found, known } => format!(
-                "データベースの形式（{found}）がこの haishin（{known}）より新しいものです。新しい haishin で起動してください"
+                "このデータベースはより新しい haishin のものです（形式 {found}、この haishin が知るのは {known} まで）。新しい haishin で起動するか、更新前のバックアップを復元してください"
             ),
         }
     }

@@ -18,12 +18,19 @@ fn said() -> Said {
     Said { status: 400, message: "Failed to send messages".into() }
 }
 
+/// What a backup is as of.
+fn backup() -> Instant {
+    Instant::try_from("2026-12-04T09:00:00Z".to_owned()).unwrap()
+}
+
 /// Who stands for a whole account.
 fn of_accounts() -> Vec<Reason> {
     vec![
         Reason::Words { words: "wrong coupon".into() },
         Reason::Words { words: String::new() },
         Reason::DatabaseWentBack,
+        Reason::Restored { as_of: Some(backup()) },
+        Reason::Restored { as_of: None },
         Reason::TokenRefused,
         Reason::AccountForbidden,
     ]
@@ -47,6 +54,7 @@ fn of_occurrences() -> Vec<Reason> {
     let budget = Budget { recipients: 347, available: 190, limit: 200, kept: 10 };
     vec![
         Reason::DatabaseWentBack,
+        Reason::Restored { as_of: Some(backup()) },
         Reason::PausedByPerson,
         Reason::MonthlyLimit { limit: 200 },
         Reason::CancelledByPerson { by: "hana".into() },

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod connect;
+pub mod copy;
 mod queue;
 mod readers;
 mod writer;

@@ -176,6 +176,25 @@ impl Shop {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// A command, with a daemon or without.
+    pub fn run(&self, words: &[&str]) -> Said {
+        Said::of(self.command(words).output().expect("the command runs"))
+    }
+
+    /// The same as a process that is not started yet.
+    pub fn command(&self, words: &[&str]) -> process::Command {
+        let mut command = self.haishin();
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The one JSON value that a command must print.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let said = self.run(&[&["--json"], words].concat());
+        assert_eq!(said.code, 0, "{words:?}: {said:?}");
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{words:?}: {error}: {said:?}"))
+    }
+
     /// What the daemon answers over its socket; `None` when it failed, or none listens.
     pub async fn converse(&self, command: Command) -> Option<Value> {
         let request = Request { lang: Lang::En, by: "test".into(), account: None, command };
@@ -185,7 +204,7 @@ impl Shop {
             match conversation.next().await? {
                 Reply::Done(answer) => return Some(answer.json),
                 Reply::Error(_) => return None,
-                Reply::Terms(_) | Reply::Rows(_) | Reply::Taken(_) => {}
+                Reply::Terms(_) | Reply::Rows(_) | Reply::Taken(_) | Reply::Progress(_) => {}
             }
         }
     }
@@ -239,8 +258,26 @@ impl Shop {
         fs::write(self.database_file(), bytes).unwrap();
     }
 
-    fn database_file(&self) -> PathBuf {
-        self.directory.path().join("state/haishin.sqlite3")
+    /// The embedded database.
+    pub fn database_file(&self) -> PathBuf {
+        self.state().join("haishin.sqlite3")
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// A folder beside both.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.directory.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     fn haishin(&self) -> process::Command {
@@ -248,6 +285,22 @@ impl Shop {
         command.env_remove("STATE_DIRECTORY").env("LC_ALL", "C.UTF-8");
         command.arg("--config").arg(self.directory.path().join("config"));
         command
+    }
+}
+
+/// What a command said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    /// Of a command that has ended.
+    pub fn of(output: process::Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("texts are UTF-8");
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 

@@ -60,6 +60,22 @@ pub async fn drop_database(database: &str) {
     admin.execute(sqlx::AssertSqlSafe(drop)).await.expect("the database goes");
 }
 
+/// A database as SQL that any version of PostgreSQL reads: tables, rows, indexes.
+pub fn dump(database: &str) -> String {
+    let output = Command::new(format!("{}/pg_dump", binaries()))
+        .args(["--inserts", "--no-owner", "--no-privileges", "--dbname", database])
+        .output()
+        .expect("pg_dump runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    // What is said to psql, and of the session, differs between versions.
+    let of_session = ["\\", "--", "SET ", "SELECT pg_catalog.set_config"];
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines
+        .filter(|line| !of_session.iter().any(|word| line.starts_with(word)))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
 /// The path of the server's socket, for a test that puts itself in between.
 pub fn socket() -> PathBuf {
     server().directory.join(".s.PGSQL.5432")

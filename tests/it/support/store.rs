@@ -55,6 +55,35 @@ impl TestStore {
         }
     }
 
+    /// A database as a dump in SQL has it, brought up to this version's schema.
+    pub async fn loaded(database: Database, sql: &str) -> Self {
+        let (url, directory) = Self::empty(database).await;
+        let sql = AssertSqlSafe(sql.to_owned());
+        match url.strip_prefix("sqlite://") {
+            Some(path) => {
+                let options =
+                    sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+                let mut conn = SqliteConnection::connect_with(&options).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
+            None => {
+                let mut conn = PgConnection::connect(&url).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
+        }
+        Self { store: store::open(&url).await.unwrap(), url, _directory: directory }
+    }
+
+    /// The database as SQL, in lines that change only with what they say.
+    pub async fn dump(&self) -> String {
+        match self.url.strip_prefix("sqlite://") {
+            Some(path) => dump_sqlite(path).await,
+            None => postgres::dump(&self.url),
+        }
+    }
+
     /// The same database through another store, as another process would see it.
     pub async fn reopen(&self) -> Arc<dyn Store> {
         open(&self.url, self.memory.as_ref()).await
@@ -96,4 +125,35 @@ impl TestStore {
             }
         }
     }
+}
+
+/// Tables, rows, then indexes, as `sqlite3 .dump` writes them.
+async fn dump_sqlite(path: &str) -> String {
+    let mut conn = SqliteConnection::connect(path).await.unwrap();
+    let schema = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' \
+                  ESCAPE '\\' ORDER BY rowid";
+    let schema: Vec<(String, String, String)> = sqlx::query_as(schema).fetch_all(&mut conn).await.unwrap();
+    let (mut tables, mut indexes) = (String::new(), String::new());
+    for (kind, _, sql) in &schema {
+        let text = if kind == "table" { &mut tables } else { &mut indexes };
+        *text += &format!("{sql};\n");
+    }
+    let mut names: Vec<&str> =
+        schema.iter().filter(|(kind, ..)| kind == "table").map(|(_, name, _)| &**name).collect();
+    names.push("sqlite_sequence");
+    for name in names {
+        let columns: Vec<(String,)> = sqlx::query_as("SELECT name FROM pragma_table_info(?1) ORDER BY cid")
+            .bind(name)
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+        let quoted = columns.iter().map(|(column,)| format!("quote(\"{column}\")")).collect::<Vec<_>>();
+        let rows = AssertSqlSafe(format!("SELECT {} FROM {name}", quoted.join(" || ',' || ")));
+        let rows: Vec<(String,)> = sqlx::query_as(rows).fetch_all(&mut conn).await.unwrap();
+        for (values,) in rows {
+            tables += &format!("INSERT INTO {name} VALUES({values});\n");
+        }
+    }
+    conn.close().await.unwrap();
+    tables + &indexes
 }

@@ -2,6 +2,7 @@
 //! that moves only while somebody waits for something.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ impl World {
 
     /// A world whose engines run and have applied all their followers.
     pub async fn of(setup: Setup<'_>) -> Self {
+        Self::remembered(setup, None).await
+    }
+
+    /// The same; LINE remembers in a file what it took.
+    pub async fn remembered(setup: Setup<'_>, line: Option<PathBuf>) -> Self {
         let now = Instant::try_from(setup.now.to_owned()).unwrap();
         let clock = Arc::new(ManualClock::new(now));
         let (test, state) = (TestStore::new(setup.database).await, tempfile::tempdir().unwrap());
@@ -112,6 +118,7 @@ impl World {
         let names: Vec<(&str, u32, String)> = names.collect();
         let settings = Settings {
             seed: setup.seed,
+            state_file: line,
             ..Settings::new(names.iter().map(|(slug, _, channel)| channel_settings(slug, channel)).collect())
         };
         let sandbox = Arc::new(Sandbox::new(settings).unwrap());
@@ -148,6 +155,45 @@ impl World {
             world.befriend(n, *friends, now).await;
         }
         world
+    }
+
+    /// The world of the account `shop` over a database that another world left, where its engine has not started again;
+    /// LINE knows what its file says.
+    pub async fn over(test: TestStore, now: Instant, line: PathBuf) -> Self {
+        let clock = Arc::new(ManualClock::new(now));
+        let settings =
+            Settings { state_file: Some(line), ..Settings::new(vec![channel_settings("shop", CHANNEL)]) };
+        let sandbox = Arc::new(Sandbox::new(settings).unwrap());
+        let stored = test.store.active_version().await.unwrap().expect("a configuration is active");
+        let source = Source { files: stored.files, ..Source::default() };
+        let checked = config::parse(&source, stored.activated_at);
+        let configuration = checked.configuration.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+        let active = Active {
+            version: stored.id,
+            activated_at: stored.activated_at,
+            configuration: Arc::new(configuration),
+        };
+        let account = Account {
+            slug: AccountSlug::parse("shop").unwrap(),
+            channel: CHANNEL.into(),
+            store: Arc::new(Faulty::over(test.store.clone())),
+            line: Arc::new(InProcess::new(sandbox.clone(), clock.clone(), &token(CHANNEL), TIMEOUT)),
+            holder: "world".into(),
+            running: None,
+        };
+        Self {
+            systems: Arc::new(FakeSystems::new(clock.clone())),
+            clock,
+            sandbox,
+            turnstile: Arc::default(),
+            step: Span::from_millis(50),
+            test,
+            relay: Arc::new(HttpRelay::new().unwrap()),
+            active,
+            settings: String::new(),
+            state: tempfile::tempdir().unwrap(),
+            accounts: vec![account],
+        }
     }
 
     async fn befriend(&self, n: usize, friends: u32, at: Instant) {
