@@ -73,6 +73,7 @@ impl Engine {
         let mut heard = Heard::default();
         for (occurrence, batch, attempt) in attempts {
             let jitter = self.rng.random::<f64>();
+            self.lull.hear(&attempt, clock.boot.since_boot);
             let (index, leaving) = (&self.state.index, &self.state.leaving);
             let user_of = |friend| leaving.user(index, friend);
             let Some(run) = self.state.runs.get_mut(&occurrence) else { continue };
@@ -219,9 +220,11 @@ impl Engine {
     pub(super) async fn dispatch(&mut self) -> Result<(), StoreError> {
         let mut changed = Heard::default();
         let mut started = 0;
-        while started < A_SLICE && self.state.runs.values().map(Run::in_flight).sum::<usize>() < MAX_IN_FLIGHT
-        {
+        while started < A_SLICE {
             let clock = self.deps.clock.read();
+            if self.in_flight() >= self.lull.allows(clock.boot.since_boot, MAX_IN_FLIGHT) {
+                break;
+            }
             let Some(id) = self.next_run(&clock) else { break };
             if !self.bucket.take(clock.boot.since_boot) {
                 break;
@@ -261,6 +264,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Requests under way.
+    fn in_flight(&self) -> usize {
+        self.state.runs.values().map(Run::in_flight).sum()
+    }
+
     /// Until when a request decided at `decided` may leave.
     fn leave(&self, occurrence: OccurrenceId, decided: Reading) -> Leave {
         let run = self.state.runs.get(&occurrence);
@@ -290,9 +298,13 @@ impl Engine {
     pub(super) fn next_send(&mut self, clock: &Reading) -> Span {
         let mut wait = super::LONGEST_SLEEP;
         let mut ready = false;
-        let in_flight = self.state.runs.values().map(Run::in_flight).sum::<usize>();
+        let may_leave = self.in_flight() < self.lull.allows(clock.boot.since_boot, MAX_IN_FLIGHT);
+        let lull = self.lull.wait(clock.boot.since_boot);
+        if lull > Span::ZERO {
+            wait = wait.min(lull);
+        }
         for run in self.state.runs.values().filter(|run| self.gate(run, clock)) {
-            ready |= run.has_ready(clock) && in_flight < MAX_IN_FLIGHT;
+            ready |= run.has_ready(clock) && may_leave;
             let moments = [run.next_wake(), run.paced_until()];
             for moment in moments.into_iter().flatten() {
                 let until = Span::from_millis(moment.as_millis() - clock.boot.since_boot.as_millis());

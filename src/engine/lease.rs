@@ -8,7 +8,7 @@ use crate::sender::bucket::Bucket;
 use crate::store::{Claim, Priority, StoreError, Write};
 
 use super::state::State;
-use super::{Engine, Event, LEASE, LEASE_MARGIN, Mode, RECLAIM, RENEW};
+use super::{Engine, Event, LEASE, LEASE_MARGIN, Mode, RECLAIM, RENEW, went_back};
 
 impl Engine {
     pub(super) async fn commit(&mut self, priority: Priority, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -25,7 +25,9 @@ impl Engine {
     /// Claims again and reads everything anew: after any failed commit, a lost lease, a database that was away.
     pub(super) async fn reload(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let claim = self.deps.store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
+        let store = self.deps.store.as_ref();
+        went_back::look(store, self.account, &self.ticket, self.committed).await?;
+        let claim = store.claim(self.account, &self.deps.holder, clock.now, LEASE).await?;
         let Claim::Granted { fence, seen_at } = claim else {
             return Err(StoreError::Fenced { account: self.account.0 });
         };

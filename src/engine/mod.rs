@@ -60,6 +60,7 @@ use crate::line::relay::{Passed, Relay};
 use crate::line::{Api, Attempt, CallError, Quota};
 use crate::protocol::{Answer, Command, Failure, Reply};
 use crate::sender::bucket::Bucket;
+use crate::sender::lull::Lull;
 use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, InboxRow, Store, StoreError};
 use crate::systems::Systems;
@@ -252,6 +253,8 @@ pub struct Engine {
     state: State,
     ticket: Ticket,
     bucket: Bucket,
+    /// Whether LINE has asked this account to wait.
+    lull: Lull,
     rng: StdRng,
     /// When the lease was last renewed, by both clocks.
     leased: Reading,
@@ -320,6 +323,8 @@ impl Engine {
         let channel = config.channel_id.clone();
         let rate = config.rate.per_second();
         let account = deps.store.ensure_account(&slug, &channel, clock.now).await.map_err(failed)?;
+        let ticket = Ticket::new(&deps.state_dir, &slug);
+        went_back::look(deps.store.as_ref(), account, &ticket, None).await.map_err(failed)?;
         let claim = deps.store.claim(account, &deps.holder, clock.now, LEASE).await.map_err(failed)?;
         let (fence, seen_at) = match claim {
             Claim::Granted { fence, seen_at } => (fence, seen_at),
@@ -332,8 +337,9 @@ impl Engine {
             State::load(deps.store.as_ref(), account, &lookback, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
         let engine = Self {
-            ticket: Ticket::new(&deps.state_dir, &slug),
+            ticket,
             bucket: Bucket::new(rate, clock.boot.since_boot),
+            lull: Lull::default(),
             up_since: clock.now,
             looked_at: clock.now,
             leaps: went_back::Leaps::since(seen_at, &clock),

@@ -92,6 +92,7 @@ impl Engine {
             detail: to.join(" "),
         };
         self.commit(Priority::Freeze, vec![Write::Occurrence(Box::new(new)), Write::Act(act)]).await?;
+        self.write_ticket();
         self.state.next_occurrence += 1;
         let id: OccurrenceId = row.id;
         let friends = row.recipients;

@@ -3,11 +3,13 @@
 
 use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::OccurrenceState;
+use crate::domain::id::AccountId;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
-use crate::store::{Halt, Priority, StoreError, Write};
+use crate::store::{Halt, Priority, Store, StoreError, Write};
 
+use super::ticket::Ticket;
 use super::words::{GUARD, Subject};
 use super::{Engine, quota};
 
@@ -43,10 +45,28 @@ impl Leaps {
     }
 }
 
+/// Before a claim: a database whose number is below one that this machine knows to have landed went back in time, and
+/// the ticket says so from now on. Claims advance the number, and some of them may fail or be killed before anything is
+/// held, until it stood above what is known.
+pub(super) async fn look(
+    store: &dyn Store,
+    account: AccountId,
+    ticket: &Ticket,
+    committed: Option<i64>,
+) -> Result<(), StoreError> {
+    let found = store.lease(account).await?.map_or(0, |lease| lease.seq);
+    if ticket.read().max(committed).is_some_and(|known| found < known)
+        && let Err(error) = ticket.write(i64::MAX)
+    {
+        tracing::error!(%error, "the state directory cannot be written");
+    }
+    Ok(())
+}
+
 impl Engine {
     /// A database behind the ticket, or behind what this process saw committed, went back in time: the account stands
     /// still until a person has looked, and what was open then is held. It may have gone out since, so that no start
-    /// lets it go together with the rest. Only right after a claim, whose own number is above both.
+    /// lets it go together with the rest. Only right after a claim, before which somebody has had a [`look`].
     pub(super) async fn check_history(&mut self) -> Result<(), StoreError> {
         let behind = self.ticket.read().max(self.committed).is_some_and(|seq| self.fence.seq <= seq);
         // What it forgets was told to a person already, by this process or by whoever restored it: told again.
@@ -59,6 +79,9 @@ impl Engine {
         }
         if !behind || known.is_some() {
             self.committed = Some(self.fence.seq);
+            if behind {
+                self.write_ticket();
+            }
             return Ok(());
         }
         let at = self.deps.clock.now();
@@ -69,6 +92,8 @@ impl Engine {
         writes.push(Write::Stopped(Some(halt.clone())));
         self.commit(Priority::Freeze, writes).await?;
         self.state.row.stopped = Some(halt);
+        // Only now: until all of it is held, every claim finds the database behind.
+        self.write_ticket();
         Ok(())
     }
 

@@ -2,4 +2,5 @@
 
 pub mod back_off;
 pub mod bucket;
+pub mod lull;
 pub mod run;

@@ -40,6 +40,7 @@ mod sends_oracle;
 mod settles;
 mod simulation;
 mod store_contract;
+mod storms;
 mod support;
 mod systemd;
 mod systems_http;

@@ -84,7 +84,8 @@ impl Stage {
         assert_eq!(ledger.occurrences.len(), 1);
         let path = self.shop.url.strip_prefix("sqlite://").unwrap();
         let mut conn = SqliteConnection::connect(path).await.unwrap();
-        let (integrity,): (String,) = sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut conn).await.unwrap();
+        let (integrity,): (String,) =
+            sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut conn).await.unwrap();
         assert_eq!(integrity, "ok");
     }
 }

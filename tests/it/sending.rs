@@ -240,6 +240,25 @@ async fn after_23_hours_an_outcome_still_unknown_is_left_to_a_person() {
     assert_eq!(world.multicasts().len(), requests, "never resent by itself");
 }
 
+/// LINE is away for a little less than a key is used, and for a little more.
+#[tokio::test]
+async fn line_away_for_a_day_costs_nobody_a_message_or_leaves_them_to_a_person() {
+    let minute = Span::from_mins(1).as_millis();
+    for (away, outcome) in [(-minute, "accepted"), (minute, "unknown")] {
+        let world = gift(vec![Fault::always(FaultKind::LostBefore)]).await;
+        world.until_requests(1).await;
+        world.clock.advance(Span::from_millis(Span::from_hours(23).as_millis() + away));
+        world.sandbox.set_faults(vec![]);
+        world.until_state(1, "finished").await;
+        only(&world.counts(1).await, &[(outcome, 20)]);
+        let reached = usize::from(outcome == "accepted") * 20;
+        world.pass(Span::from_secs(120)).await;
+        assert_eq!(world.received().get(&1).copied().unwrap_or(0), reached, "{outcome}");
+        let keys: std::collections::BTreeSet<String> = keys(&world).into_iter().collect();
+        assert_eq!(keys.len(), 1, "one key, whatever happens");
+    }
+}
+
 #[tokio::test]
 async fn quiet_hours_stop_a_run_and_it_goes_on_when_they_end() {
     let evening = format!("pace = \"5/10min\"\n{}", GIFT.replace("18:00", "21:45"));

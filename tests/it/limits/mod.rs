@@ -7,6 +7,7 @@ mod lost;
 mod pace;
 mod people;
 mod stage;
+mod went_back;
 
 use haishin::domain::campaign::Pace;
 use haishin::domain::delivery::OccurrenceState;

@@ -303,7 +303,10 @@ fn changes(zone_name: &str) -> Vec<NaiveDate> {
     let offset = |at: Instant| at.in_zone(zone).offset().fix();
     let first = Instant::try_from("2026-01-01T00:00:00Z".to_owned()).unwrap();
     let hours = (0..10 * 365 * 24).map(|hour| first + Span::from_hours(hour));
-    hours.filter(|at| offset(*at) != offset(*at + Span::from_hours(1))).map(|at| at.utc().date_naive()).collect()
+    hours
+        .filter(|at| offset(*at) != offset(*at + Span::from_hours(1)))
+        .map(|at| at.utc().date_naive())
+        .collect()
 }
 
 #[test]

@@ -64,7 +64,10 @@ impl Gate {
 }
 
 /// A future that goes on only while the gate is open, wherever it waits.
-pub fn gated<F: Future + Send + 'static>(gate: Arc<Gate>, inner: F) -> impl Future<Output = F::Output> + Send {
+pub fn gated<F: Future + Send + 'static>(
+    gate: Arc<Gate>,
+    inner: F,
+) -> impl Future<Output = F::Output> + Send {
     let mut inner = Box::pin(inner);
     poll_fn(move |context| match gate.poll(context) {
         Poll::Ready(()) => inner.as_mut().poll(context),

@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::broken::{Broken, Bug};
-use super::judge::{Evidence, Known, SET_BACK, Silence};
+use super::judge::{Evidence, Known, SET_BACK, Silence, is_durable};
 use super::network::{Network, Weather};
 use super::node::{Node, Versions};
 use super::spec::{DAYS, Spec};
@@ -60,6 +60,10 @@ pub struct History {
     set_back: bool,
     /// It is a history of a backup that is restored, on one machine: the other one could not know.
     is_set_back: bool,
+    /// Another machine takes over at times.
+    two_machines: bool,
+    /// Campaigns that quiet hours do not bind, in some version.
+    immediate: BTreeSet<String>,
     wrong_clocks: bool,
     told: u64,
     /// Drip steps may be due then.
@@ -111,6 +115,7 @@ impl History {
         };
         let nodes = vec![node(0), node(1)];
         let is_set_back = bug == Some(Bug::TicketForgotten) || rng.random_bool(0.12);
+        let two_machines = !is_set_back && rng.random_bool(0.5);
         let mut history = Self {
             door: Faulty::over(Arc::new(memory.again())),
             first: spec.clone(),
@@ -130,6 +135,8 @@ impl History {
             backup: None,
             set_back: false,
             is_set_back,
+            two_machines,
+            immediate: BTreeSet::new(),
             wrong_clocks: false,
             told: 0,
             awaited: Vec::new(),
@@ -178,6 +185,7 @@ impl History {
             calls,
             silences: &self.silences,
             known: &self.known,
+            immediate: &self.immediate,
             set_back: self.set_back,
             wrong_clocks: self.wrong_clocks,
             untouched: self.first.campaigns.keys().filter(untouched).cloned().collect(),
@@ -188,6 +196,24 @@ impl History {
         let requests = evidence.calls.len();
         for call in &evidence.calls {
             self.trace.push(format!("{} request from node {} under {}", call.at, call.node, call.key));
+        }
+        let newest = OccurrenceFilter::Newest { campaign: None, limit: 1_000 };
+        for row in self.memory.occurrences(self.account, newest).await.unwrap().iter().rev() {
+            let ended = self.memory.deliveries(self.account, row.id).await.unwrap();
+            let ended =
+                ended.iter().map(|set| (set.effective_at.to_string(), set.outcome, set.friends.len()));
+            self.trace.push(format!(
+                "{} {}{} {:?} of {}, frozen {}, {:?}, {} matched: {:?}",
+                row.id,
+                row.campaign,
+                row.step.as_ref().map_or(String::new(), |step| format!(" {step}")),
+                row.run,
+                row.due_at,
+                row.frozen_at,
+                row.state,
+                row.matched,
+                ended.collect::<Vec<_>>()
+            ));
         }
         End { trace: self.trace, wrong, requests }
     }
@@ -205,7 +231,7 @@ impl History {
             64..72 => self.doom(),
             72..77 => self.suspend().await,
             77..80 => self.jump(),
-            80..85 if !self.is_set_back => self.second_node().await,
+            80..85 if self.two_machines => self.second_node().await,
             85..92 => self.command().await,
             92..94 => self.edit().await,
             94..98 => self.change_weather(),
@@ -266,12 +292,8 @@ impl History {
     /// Told again until it is acknowledged, and now and then once more.
     async fn tell(&mut self, source: &str, said: &[(u32, Effect)]) {
         let intakes = self.intakes(said);
-        let row = NewInbox {
-            account: self.account,
-            received_at: self.truth.now(),
-            source: source.into(),
-            intakes,
-        };
+        let row =
+            NewInbox { account: self.account, received_at: self.truth.now(), source: source.into(), intakes };
         if self.rng.random_bool(0.2) {
             let mishap = [Mishap::Refused, Mishap::LostBefore, Mishap::LostAfter];
             self.door.strike(1, mishap[self.rng.random_range(0..3)]);
@@ -394,7 +416,9 @@ impl History {
 
     fn jump(&mut self) {
         let n = self.a_node();
-        let far = [1_000, 61_000, 600_000, 6 * 3_600_000][self.rng.random_range(0..4)];
+        // A key lives an hour longer than it is used: by as much the clocks of two machines may differ.
+        let far = [1_000, 61_000, 600_000, 6 * 3_600_000];
+        let far = far[self.rng.random_range(0..if self.two_machines { 3 } else { 4 })];
         let by = if self.rng.random_bool(0.5) { far } else { -far };
         self.note(format!("the clock of node {n} jumps by {by} ms"));
         self.wrong_clocks = true;
@@ -499,6 +523,8 @@ impl History {
         let store = self.memory.again();
         let before = store.active_version().await.unwrap().map(|version| version.id);
         let files = self.spec.files();
+        let immediate = self.spec.campaigns.iter().filter(|(_, one)| one.is_immediate());
+        self.immediate.extend(immediate.map(|(slug, _)| slug.clone()));
         let named = [("shop", CHANNEL)];
         activate(&store, (&settings, &files), &named, before, self.truth.now()).await;
         for node in &self.nodes {
@@ -577,7 +603,13 @@ impl History {
         }
         let frozen = self.memory.last_occurrence(self.account).await.unwrap();
         self.memory.restore(&backup);
-        let lost = self.memory.last_occurrence(self.account).await.unwrap() < frozen;
+        let mut lost = self.memory.last_occurrence(self.account).await.unwrap() < frozen;
+        // The machine notes a freeze before the first request of it leaves.
+        let (store, mut sent) = (self.memory.again(), false);
+        for call in self.network.calls() {
+            sent |= !is_durable(&store, self.account, &call.key).await;
+        }
+        lost &= sent;
         self.set_back = true;
         if self.broken.as_ref().is_some_and(|broken| broken.bug == Bug::TicketForgotten) {
             self.nodes.iter().for_each(Node::forget_tickets);

@@ -50,6 +50,8 @@ pub struct Evidence<'a> {
     pub calls: Vec<Call>,
     pub silences: &'a [Silence],
     pub known: &'a BTreeMap<u32, Known>,
+    /// Campaigns that quiet hours do not bind.
+    pub immediate: &'a BTreeSet<String>,
     /// The database was set back: the books do not know all that went out.
     pub set_back: bool,
     /// Wall clocks were wrong at times: nothing can be said of instants.
@@ -84,9 +86,10 @@ fn keys(row: &OccurrenceRow, strides: &[StrideRow], batches: &[BatchRow]) -> BTr
     strides.iter().flat_map(of_stride).chain(batches.iter().map(of_batch)).collect()
 }
 
-/// Whether a batch with this key is open in the database.
+/// Whether a batch with this key was opened in the database.
 pub async fn is_durable(store: &dyn Store, account: AccountId, wanted: &str) -> bool {
-    for row in store.occurrences(account, OccurrenceFilter::Open).await.unwrap() {
+    let newest = OccurrenceFilter::Newest { campaign: None, limit: 1_000 };
+    for row in store.occurrences(account, newest).await.unwrap() {
         let strides = store.strides(account, row.id).await.unwrap();
         let batches = store.batches(account, row.id).await.unwrap();
         if keys(&row, &strides, &batches).contains_key(wanted) {
@@ -104,6 +107,56 @@ struct Sent<'a> {
 }
 
 type Wrong = Vec<String>;
+
+/// What counts in caps of one friend.
+#[derive(Debug)]
+struct Counted<'l> {
+    /// By the books.
+    effective: Instant,
+    /// The same, but no later than the first request of its occurrence truly left.
+    truly: Instant,
+    category: &'l str,
+    text: &'l str,
+}
+
+impl Counted<'_> {
+    /// Whether it lies in the window of this length that ends with another.
+    fn is_within(&self, span: Span, last: &Self) -> bool {
+        let near = |at: Instant, last: Instant| last - at < span && at - last < span;
+        self.effective <= last.effective
+            && near(self.effective, last.effective)
+            && near(self.truly, last.truly)
+    }
+}
+
+/// The most that lie in one window, itself included.
+fn most<'l>(
+    sends: &[Counted<'l>],
+    counts: impl Fn(&Counted<'l>) -> bool,
+    together: impl Fn(&Counted<'l>, &Counted<'l>) -> bool,
+) -> usize {
+    let counting = || sends.iter().filter(|one| counts(one));
+    let held = counting().map(|last| counting().filter(|one| together(one, last)).count());
+    held.max().unwrap_or(0)
+}
+
+/// What counts of each friend; when each occurrence was truly sent is said where the books may be wrong.
+fn counted<'l>(ledger: &'l Ledger, truly: &BTreeMap<i64, Instant>) -> BTreeMap<u32, Vec<Counted<'l>>> {
+    let mut counted: BTreeMap<u32, Vec<Counted<'l>>> = BTreeMap::new();
+    for entry in ledger.occurrences.iter().filter(|entry| !is_trial(&entry.row)) {
+        let latest = truly.get(&entry.row.id.0).copied().unwrap_or(Instant::MAX);
+        for set in entry.sets.iter().filter(|set| set.outcome.counts()) {
+            let arm = entry.arms.iter().find(|arm| arm.position == set.position);
+            let text = arm.map_or("", |arm| arm.messages.as_str());
+            let (effective, category) = (set.effective_at, entry.row.category.as_str());
+            for friend in &set.friends {
+                let truly = effective.min(latest);
+                counted.entry(friend).or_default().push(Counted { effective, truly, category, text });
+            }
+        }
+    }
+    counted
+}
 
 impl Evidence<'_> {
     /// Everything that is not as promised.
@@ -123,7 +176,7 @@ impl Evidence<'_> {
         self.silence_is_kept(&sent, &mut wrong);
         Self::no_occurrence_twice(&ledger, &mut wrong);
         self.none_is_left_out(&ledger, &mut wrong);
-        self.caps_hold(&ledger, &mut wrong);
+        self.caps_hold(&ledger, &sent, &mut wrong);
         self.friends_are_known(&mut wrong).await;
         wrong
     }
@@ -153,8 +206,7 @@ impl Evidence<'_> {
     fn quiet_hours_hold(&self, wrong: &mut Wrong) {
         for call in self.calls.iter().filter(|_| self.spec.quiet) {
             let hour = chrono::Timelike::hour(&call.wall.in_zone(self.spec.zone));
-            let campaign = self.spec.campaigns.get(&campaign_of(call));
-            let immediate = campaign.is_some_and(super::spec::Campaign::is_immediate);
+            let immediate = self.immediate.contains(&campaign_of(call));
             if !immediate && !is_test(call) && !(8..22).contains(&hour) {
                 wrong.push(format!("a request left at {} by its clock, in quiet hours", call.wall));
             }
@@ -230,8 +282,7 @@ impl Evidence<'_> {
     }
 
     fn nobody_twice(&self, sent: &[(String, Sent<'_>)], wrong: &mut Wrong) {
-        let bodies: BTreeMap<&str, &Call> =
-            self.calls.iter().map(|call| (call.key.as_str(), call)).collect();
+        let bodies: BTreeMap<&str, &Call> = self.calls.iter().map(|call| (call.key.as_str(), call)).collect();
         let mut got: BTreeSet<(i64, String)> = BTreeSet::new();
         for (key, one) in sent.iter().filter(|(_, one)| one.taken) {
             let Some(call) = bodies.get(key.as_str()) else { continue };
@@ -249,9 +300,8 @@ impl Evidence<'_> {
     /// Nothing leaves after the database was set back, until a person has acted.
     fn held_after_restore(&self, wrong: &mut Wrong) {
         for silence in self.silences.iter().filter(|silence| silence.why == SET_BACK) {
-            let within = |call: &&Call| {
-                call.at > silence.from && silence.until.is_none_or(|until| call.at < until)
-            };
+            let within =
+                |call: &&Call| call.at > silence.from && silence.until.is_none_or(|until| call.at < until);
             if let Some(call) = self.calls.iter().find(within) {
                 wrong.push(format!("a request left at {} although the database was set back", call.at));
             }
@@ -261,14 +311,14 @@ impl Evidence<'_> {
     fn silence_is_kept(&self, sent: &[(String, Sent<'_>)], wrong: &mut Wrong) {
         let of: BTreeMap<&str, &Entry> = sent.iter().map(|(key, one)| (key.as_str(), one.entry)).collect();
         for silence in self.silences {
-            let within = |call: &&Call| {
-                call.at > silence.from && silence.until.is_none_or(|until| call.at < until)
-            };
+            let within =
+                |call: &&Call| call.at > silence.from && silence.until.is_none_or(|until| call.at < until);
             for call in self.calls.iter().filter(within) {
                 let Some(entry) = of.get(call.key.as_str()) else { continue };
-                let meant = silence.campaign.as_ref().is_none_or(|slug| {
-                    entry.row.campaign.as_str() == slug && !is_trial(&entry.row)
-                });
+                let meant = silence
+                    .campaign
+                    .as_ref()
+                    .is_none_or(|slug| entry.row.campaign.as_str() == slug && !is_trial(&entry.row));
                 let then = silence.frozen_before.is_none_or(|before| entry.row.frozen_at < before);
                 if meant && then {
                     wrong.push(format!(
@@ -344,60 +394,44 @@ impl Evidence<'_> {
         }
     }
 
-    /// Every window of every friend, over the effective instants the books give.
-    fn caps_hold(&self, ledger: &Ledger, wrong: &mut Wrong) {
-        let mut counted: BTreeMap<u32, Vec<(Instant, &str, String)>> = BTreeMap::new();
-        for entry in ledger.occurrences.iter().filter(|entry| !is_trial(&entry.row)) {
-            for set in entry.sets.iter().filter(|set| set.outcome.counts()) {
-                let arm = entry.arms.iter().find(|arm| arm.position == set.position);
-                let text = arm.map_or_else(String::new, |arm| arm.messages.clone());
-                for friend in &set.friends {
-                    let category = entry.row.category.as_str();
-                    counted.entry(friend).or_default().push((set.effective_at, category, text.clone()));
-                }
-            }
+    /// Every window of every friend, over the effective instants the books give. Where wall clocks were wrong, a window must
+    /// hold too many by them and by true time: what was sent by a clock that is ahead counts by that clock, and once it is
+    /// set right, when it was truly sent.
+    fn caps_hold(&self, ledger: &Ledger, sent: &[(String, Sent<'_>)], wrong: &mut Wrong) {
+        let of: BTreeMap<&str, i64> =
+            sent.iter().map(|(key, one)| (key.as_str(), one.entry.row.id.0)).collect();
+        let mut truly: BTreeMap<i64, Instant> = BTreeMap::new();
+        for call in self.calls.iter().filter(|_| self.wrong_clocks) {
+            let Some(id) = of.get(call.key.as_str()) else { continue };
+            truly.entry(*id).or_insert(call.at);
         }
+        for (friend, sends) in counted(ledger, &truly) {
+            self.caps_hold_for(friend, &sends, wrong);
+        }
+    }
+
+    fn caps_hold_for(&self, friend: u32, sends: &[Counted<'_>], wrong: &mut Wrong) {
         let spec = self.spec;
-        for (friend, mut sends) in counted {
-            sends.sort();
-            let capped: Vec<Instant> =
-                sends.iter().filter(|(_, category, _)| *category != "service").map(|(at, ..)| *at).collect();
-            let advertising: Vec<Instant> = sends
-                .iter()
-                .filter(|(_, category, _)| ["promotion", "news"].contains(category))
-                .map(|(at, ..)| *at)
-                .collect();
-            let within = |sends: &[Instant], span: Span| {
-                let most = sends.iter().map(|last| {
-                    sends.iter().filter(|at| **at <= *last && *last - **at < span).count()
-                });
-                most.max().unwrap_or(0)
-            };
-            let mut days: BTreeMap<_, usize> = BTreeMap::new();
-            capped.iter().for_each(|at| *days.entry(at.day_in(spec.zone)).or_default() += 1);
-            let most = days.into_values().max().unwrap_or(0);
-            let found = [
-                ("daily", most, spec.daily),
-                ("rolling", spec.rolling.map_or(0, |(_, span)| within(&capped, span)), spec.rolling.map(|c| c.0)),
-                (
-                    "advertising",
-                    spec.advertising.map_or(0, |(_, span)| within(&advertising, span)),
-                    spec.advertising.map(|c| c.0),
-                ),
-            ];
-            for (cap, most, max) in found {
-                if max.is_some_and(|max| most > max) {
-                    wrong.push(format!("friend {friend}: {most} within the cap `{cap}` of {max:?}: {sends:?}"));
-                }
-            }
-            if let Some(span) = spec.same_content {
-                for (n, (at, _, text)) in sends.iter().enumerate() {
-                    let again = |(later, _, other): &&(Instant, &str, String)| other == text && *later - *at < span;
-                    if sends[n + 1..].iter().find(again).is_some() {
-                        wrong.push(format!("friend {friend} got {text} again within {span:?}"));
-                    }
-                }
-            }
+        let near = |span: Span| move |one: &Counted<'_>, last: &Counted<'_>| one.is_within(span, last);
+        let same_day = |one: &Counted<'_>, last: &Counted<'_>| {
+            let day = |at: Instant| at.day_in(spec.zone);
+            day(one.effective) == day(last.effective) && day(one.truly) == day(last.truly)
+        };
+        let is_capped = |one: &Counted<'_>| one.category != "service";
+        let advertises = |one: &Counted<'_>| ["promotion", "news"].contains(&one.category);
+        let mut found = Vec::new();
+        found.extend(spec.daily.map(|max| ("daily", most(sends, is_capped, same_day), max)));
+        found.extend(spec.rolling.map(|(max, span)| ("rolling", most(sends, is_capped, near(span)), max)));
+        let advertising = spec.advertising;
+        found
+            .extend(advertising.map(|(max, span)| ("advertising", most(sends, advertises, near(span)), max)));
+        if let Some(span) = spec.same_content {
+            let again =
+                |one: &Counted<'_>, last: &Counted<'_>| one.text == last.text && one.is_within(span, last);
+            found.push(("same content", most(sends, |_| true, again), 1));
+        }
+        for (cap, most, max) in found.into_iter().filter(|(_, most, max)| most > max) {
+            wrong.push(format!("friend {friend}: {most} in the cap `{cap}` of {max}: {sends:?}"));
         }
     }
 
@@ -420,7 +454,8 @@ impl Evidence<'_> {
                 carts: carts.get(&row.friend).copied().unwrap_or(0),
                 was_erased: known.was_erased,
             });
-            if stored.as_ref().unwrap_or(&Known { was_erased: known.was_erased, ..Known::default() }) != known {
+            if stored.as_ref().unwrap_or(&Known { was_erased: known.was_erased, ..Known::default() }) != known
+            {
                 wrong.push(format!("friend {n} is {known:?}, the rows say {stored:?}"));
             }
         }

@@ -194,7 +194,8 @@ impl Spec {
     pub fn instants(&self) -> Vec<Instant> {
         let first = self.beginning.in_zone(self.zone).date_naive();
         let days = || (0..DAYS + 2).map(move |n| first + Days::new(n));
-        let daily = |time: NaiveTime| days().map(move |day| Instant::from_local(day.and_time(time), self.zone));
+        let daily =
+            |time: NaiveTime| days().map(move |day| Instant::from_local(day.and_time(time), self.zone));
         let mut all: Vec<Instant> = daily(NaiveTime::from_hms_opt(8, 0, 0).unwrap()).collect();
         for campaign in self.campaigns.values() {
             match &campaign.when {
@@ -228,7 +229,11 @@ impl When {
     }
 
     fn draw_again(rng: &mut StdRng) -> Self {
-        if rng.random_bool(0.6) { Self::Daily(clock(rng)) } else { Self::Interval(one_of(rng, &[30, 30, 20])) }
+        if rng.random_bool(0.6) {
+            Self::Daily(clock(rng))
+        } else {
+            Self::Interval(one_of(rng, &[30, 30, 20]))
+        }
     }
 }
 
@@ -275,7 +280,9 @@ impl Campaign {
         };
         let whom = match self.whom {
             "vip" => "audience = { tag = \"vip\" }".to_owned(),
-            "not a" if slug != "a" => "audience = { not = { received = \"a\" } }\nreach = \"everyone\"".into(),
+            "not a" if slug != "a" => {
+                "audience = { not = { received = \"a\" } }\nreach = \"everyone\"".into()
+            }
             _ => "audience = { status = \"following\" }\nreach = \"everyone\"".into(),
         };
         let mut text = format!(
@@ -298,9 +305,8 @@ impl Campaign {
         if self.arms == 1 {
             return text + &says(0);
         }
-        (0..self.arms).fold(text, |text, arm| {
-            text + &format!("[[variant]]\nname = \"v{arm}\"\n{}", says(arm))
-        })
+        (0..self.arms)
+            .fold(text, |text, arm| text + &format!("[[variant]]\nname = \"v{arm}\"\n{}", says(arm)))
     }
 }
 

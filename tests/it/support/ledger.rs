@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use haishin::domain::delivery::{Exclusion, Outcome};
 use haishin::domain::id::{AccountId, UserId};
 use haishin::domain::plan::{BATCH_FRIENDS, BatchRange, batches, friends_of};
-use haishin::store::{BatchEnding, BatchRow, DeliverySet, OccurrenceFilter, OccurrenceRow, Store, StrideRow, VariantRow};
+use haishin::store::{
+    BatchEnding, BatchRow, DeliverySet, OccurrenceFilter, OccurrenceRow, Store, StrideRow, VariantRow,
+};
 use roaring::RoaringBitmap;
 
 /// One account's books.

@@ -604,7 +604,11 @@ pub async fn activate(
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| {
-        let wrong: Vec<_> = checked.diagnostics.iter().filter(|one| one.severity() == config::problem::Severity::Error).collect();
+        let wrong: Vec<_> = checked
+            .diagnostics
+            .iter()
+            .filter(|one| one.severity() == config::problem::Severity::Error)
+            .collect();
         panic!("{wrong:#?}")
     });
     let new = NewVersion {
