@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod drips;
 mod due;
+mod faketime;
 mod forgetting;
 mod guarantees;
 mod hillstrom;

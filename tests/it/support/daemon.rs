@@ -67,6 +67,8 @@ pub struct Shop {
     pub speed: u32,
     /// The disk below its daemons, where that is not the machine's: a kill is a power loss then.
     pub power: Option<Arc<Power>>,
+    /// The environment of its daemons, where they run on the machine's clock.
+    machine: Option<Vec<(String, String)>>,
 }
 
 impl Shop {
@@ -84,7 +86,7 @@ impl Shop {
                 (url.clone(), url)
             }
         };
-        let shop = Self { directory, url, speed: 1, power: None };
+        let shop = Self { directory, url, speed: 1, power: None, machine: None };
         shop.write("channel-secret", SECRET);
         shop.write(
             "haishin.toml",
@@ -102,6 +104,12 @@ impl Shop {
     pub fn on_power(&mut self) -> Arc<Power> {
         let power = Arc::new(Power::below(&self.directory.path().join("state")));
         self.power.insert(power).clone()
+    }
+
+    /// From now on its daemons run on the machine's clock, in this environment.
+    pub fn on_machine_clock(&mut self, environment: &[(&str, &str)]) {
+        let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.machine = Some(owned.collect());
     }
 
     /// Writes a file of the configuration.
@@ -156,9 +164,15 @@ impl Shop {
         if let Some(power) = &self.power {
             power.put_below(&mut command);
         }
+        command.arg("run");
+        match &self.machine {
+            Some(environment) => command.envs(environment.iter().map(|(name, value)| (name, value))),
+            None => {
+                let now = now.rfc3339(chrono_tz::Asia::Tokyo);
+                command.args(["--clock", &now, "--speed", &self.speed.to_string()])
+            }
+        };
         let child = command
-            .args(["run", "--clock", &now.rfc3339(chrono_tz::Asia::Tokyo)])
-            .args(["--speed", &self.speed.to_string()])
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
