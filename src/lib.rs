@@ -11,6 +11,7 @@ pub mod app;
 pub mod audience;
 pub mod cli;
 pub mod clock;
+pub mod concern;
 pub mod config;
 pub mod control;
 pub mod demo;

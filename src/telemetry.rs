@@ -24,6 +24,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("bytes", "size of a file"),
     ("by", "who acted: a person's name, or `guard`"),
     ("campaign", "slug of the campaign"),
+    ("concern", "what a person has to act on or should know of: its code, as in `haishin status --json`"),
     ("drip", "slug of the drip"),
     ("due_at", "due instant of an occurrence"),
     ("duration_ms", "how long it took, in milliseconds"),
@@ -219,6 +220,20 @@ pub mod metric {
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
     /// When the last backup was made.
     pub const LAST_BACKUP: &str = "haishin_last_backup_timestamp_seconds";
+    /// What an operator has to act on, or should know of.
+    pub const CONCERN: &str = "haishin_concern";
+    /// Occurrences that are not over.
+    pub const OPEN_OCCURRENCES: &str = "haishin_open_occurrences";
+    /// Friends whose outcome nobody knows.
+    pub const UNKNOWN_FRIENDS: &str = "haishin_unknown_friends";
+    /// Strays that nobody has dealt with.
+    pub const STRAYS_WAITING: &str = "haishin_strays";
+    /// How late a campaign is.
+    pub const CAMPAIGN_LATE: &str = "haishin_campaign_late_seconds";
+    /// When the quota was read.
+    pub const QUOTA_READ: &str = "haishin_quota_read_timestamp_seconds";
+    /// How much of the disk is free.
+    pub const DISK_FREE: &str = "haishin_disk_free_bytes";
     /// The program's version.
     pub const BUILD_INFO: &str = "haishin_build_info";
 }
@@ -242,7 +257,7 @@ pub const METRICS: &[Metric] = &[
         metric::OCCURRENCES,
         MetricKind::Counter,
         &["account", "state"],
-        "Occurrences by the state they were frozen in.",
+        "Occurrences by the state they were frozen in; `missed` ones were not.",
     ),
     of(metric::FREEZE_SECONDS, MetricKind::Seconds, &["account"], "How long a freeze takes."),
     of(metric::FRIENDS, MetricKind::Gauge, &["account", "status"], "Friends by status."),
@@ -276,7 +291,7 @@ pub const METRICS: &[Metric] = &[
         metric::DRIP_LATE,
         MetricKind::Gauge,
         &["account"],
-        "How late the oldest due step of a drip is. Quiet hours and a pause make it grow; 0 where no step is due.",
+        "How late the step of a drip is that should have gone out the longest ago. 0 where none is, and while quiet hours, a pause or the brake hold it.",
     ),
     of(
         metric::WEBHOOKS,
@@ -321,7 +336,12 @@ pub const METRICS: &[Metric] = &[
         &["account", "lane"],
         "How long the oldest of them has waited. The brake and a pause make it grow.",
     ),
-    of(metric::QUOTA_LEFT, MetricKind::Gauge, &["account"], "Messages that LINE's monthly quota leaves."),
+    of(
+        metric::QUOTA_LEFT,
+        MetricKind::Gauge,
+        &["account"],
+        "Messages that LINE's monthly quota leaves, by its last reading and our own count since; NaN where it was not read this month, or has no limit.",
+    ),
     of(metric::STOPPED, MetricKind::Gauge, &["account"], "1 while the account's emergency brake is on."),
     of(
         metric::CLOCK_BEHIND,
@@ -354,6 +374,43 @@ pub const METRICS: &[Metric] = &[
         &[],
         "When `haishin backup` last made one here, in seconds since 1970 (UTC); absent where it never did.",
     ),
+    of(
+        metric::CONCERN,
+        MetricKind::Gauge,
+        &["account", "code"],
+        "1 while a person has to act on it, or should know of it; each code has its section in docs/runbook.md. Of the machine without an account.",
+    ),
+    of(
+        metric::OPEN_OCCURRENCES,
+        MetricKind::Gauge,
+        &["account", "state"],
+        "Occurrences that are not over, by state: `sending`, `paused`, `held`.",
+    ),
+    of(
+        metric::UNKNOWN_FRIENDS,
+        MetricKind::Gauge,
+        &["account"],
+        "Friends of whom nobody can say whether LINE took their message, until a person resolves them; of the last 32 days.",
+    ),
+    of(
+        metric::STRAYS_WAITING,
+        MetricKind::Gauge,
+        &["account"],
+        "Changes that named no friend and wait for a person.",
+    ),
+    of(
+        metric::CAMPAIGN_LATE,
+        MetricKind::Gauge,
+        &["account"],
+        "How late the campaign is that should have gone out the longest ago. 0 where none is, and while quiet hours, a pause or the brake hold it.",
+    ),
+    of(
+        metric::QUOTA_READ,
+        MetricKind::Gauge,
+        &["account"],
+        "When LINE's monthly quota was last read, in seconds since 1970 (UTC): when something was planned or previewed.",
+    ),
+    of(metric::DISK_FREE, MetricKind::Gauge, &[], "Bytes that are free on the disk of the state directory."),
     of(metric::BUILD_INFO, MetricKind::Gauge, &["version"], "Always 1; the label is the program's version."),
 ];
 

@@ -17,7 +17,6 @@ use super::backup::Backups;
 use super::{ClockKind, Paths, Running, StateLock};
 use crate::clock::Clock;
 use crate::config::{Source, node::Node as NodeSettings};
-use crate::control::backups::Backups as _;
 use crate::control::node::Node;
 use crate::control::{WebhookError, server};
 use crate::domain::time::Span;
@@ -32,8 +31,8 @@ use crate::telemetry::{self, metric};
 /// An account that could not be claimed is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether there is a backup that is young enough.
-const LOOK_AT_BACKUPS: Span = Span::from_hours(1);
+/// How often it is looked at the disk, and whether there is a backup that is young enough.
+const LOOK_AT_MACHINE: Span = Span::from_mins(1);
 
 /// A daemon about to run.
 pub struct Daemon {
@@ -107,7 +106,8 @@ impl Daemon {
         tasks.spawn(http::serve(self.listener, router, limits, shutdown.clone()));
         let mut scheduler = wake_ups(running.node.clone()).await;
         tasks.spawn(telemetry::upkeep(self.metrics.clone(), soft.clone()));
-        tasks.spawn(watch_backups(running.backups.clone(), self.clock.clone(), soft.clone()));
+        let machine = (running.node.clone(), running.backups.clone());
+        tasks.spawn(watch_machine(machine, self.clock.clone(), soft.clone()));
         tasks.spawn(keep_accounts(running.node.clone(), soft.clone()));
         tasks.spawn(reload(self.paths.clone(), running.node.clone(), self.lang, reloads, soft.clone()));
         if let Some(every) = watchdog_interval() {
@@ -166,14 +166,16 @@ async fn wake_ups(node: Arc<Node>) -> Option<JobScheduler> {
         .ok()
 }
 
-/// Says that the last backup is too old: at once, and every hour for as long as it is.
-async fn watch_backups(backups: Arc<Backups>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Looks at the disk and at the age of the last backup: at once, and every minute.
+async fn watch_machine(
+    (node, backups): (Arc<Node>, Arc<Backups>),
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     backups.gauge();
     loop {
-        if let Some(reason) = backups.standing(Lang::En).warning {
-            tracing::warn!(reason, "the last backup is too old");
-        }
-        if stop.run_until_cancelled(clock.sleep(LOOK_AT_BACKUPS)).await.is_none() {
+        node.watch();
+        if stop.run_until_cancelled(clock.sleep(LOOK_AT_MACHINE)).await.is_none() {
             return;
         }
     }

@@ -3,6 +3,8 @@
 pub mod backup;
 pub mod daemon;
 mod database;
+pub mod disk;
+pub mod doctor;
 mod memory;
 pub mod restore;
 mod told;
@@ -39,6 +41,7 @@ use crate::store::{self, Store, StoreError};
 use crate::systems::{self, Address, HttpSystems};
 pub use database::Database;
 use database::database_url;
+use disk::Disk;
 pub use told::causes;
 use told::{AccountError, SystemError};
 
@@ -307,8 +310,10 @@ pub async fn start(
         stop.clone(),
     );
     let backups = Arc::new(backups);
-    let node = Node::new(store.clone(), clock, Box::new(starter), active).with_backups(backups.clone());
-    let node = Arc::new(node);
+    let disk = Arc::new(Disk::below(&paths.state, settings.disk_warn_below));
+    let node = Node::new(store.clone(), clock, Box::new(starter), active);
+    let node = node.with_backups(backups.clone()).with_machine(disk);
+    let node = Arc::new(if mode == Mode::Daemon { node.as_daemon() } else { node });
     let failures = node.start_accounts().await;
     for (account, error) in &failures {
         tracing::error!(%account, error = format!("{error:#}"), "the account does not run");

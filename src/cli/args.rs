@@ -66,6 +66,18 @@ pub(super) enum Action {
     /// What runs, what is open, what needs a person.
     #[command(after_help = "Examples:\n  haishin status\n  haishin status --json")]
     Status,
+    /// Look at everything an installation rests on: files, secrets, disk, database, clock, and what needs a person.
+    #[command(
+        after_help = "Examples:\n  haishin doctor\n  haishin doctor --deep      every page of the database\n  haishin doctor --online    asks LINE which bot the token is of\n\nExit codes: 0 nothing is wrong, 3 something needs a person, 1 something does not work."
+    )]
+    Doctor {
+        /// Check every page of the database; takes a while.
+        #[arg(long)]
+        deep: bool,
+        /// Ask LINE whose the token is, and for the month's messages.
+        #[arg(long)]
+        online: bool,
+    },
     /// Run the daemon.
     #[command(
         after_help = "Examples:\n  haishin run --config /etc/haishin --state /var/lib/haishin\n  haishin run --clock 2026-12-04T17:59:00+09:00 --speed 60    a rehearsal on a set clock"

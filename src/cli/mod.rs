@@ -7,6 +7,7 @@ mod args;
 mod backup;
 mod check;
 mod demo;
+mod doctor;
 mod import;
 mod request;
 mod run;
@@ -60,6 +61,9 @@ async fn dispatch(args: Args, lang: Lang) -> anyhow::Result<u8> {
         Action::Run(options) => run::run(&args, options, lang).await,
         Action::Demo(options) => demo::demo(options, lang).await,
         Action::Sandbox(options) => sandbox::sandbox(options, lang).await,
+        Action::Doctor { deep, online } => {
+            doctor::doctor(&args, app::doctor::Asked { deep: *deep, online: *online }, lang).await
+        }
         Action::Backup { to } => backup::backup(&args, to.as_deref(), lang).await,
         Action::Restore(options) => backup::restore(&args, options, lang).await,
         Action::Import(options) => import::import(&args, options, lang).await,

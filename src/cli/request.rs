@@ -221,6 +221,7 @@ fn command(args: &Args) -> anyhow::Result<Command> {
         Action::Check
         | Action::Apply { .. }
         | Action::Run(_)
+        | Action::Doctor { .. }
         | Action::Demo(_)
         | Action::Sandbox(_)
         | Action::Backup { .. }

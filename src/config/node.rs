@@ -35,6 +35,8 @@ pub struct Node {
     pub drain: Span,
     /// How old the last backup made by haishin may be before people are told; `None` tells nobody.
     pub backup_warn_after: Option<Span>,
+    /// How many bytes of the state directory's disk are to be free before people are told; `None` tells nobody.
+    pub disk_warn_below: Option<u64>,
 }
 
 /// Where the truth is.
@@ -137,6 +139,9 @@ pub(super) fn node(shared: &Layers<'_>) -> Option<Node> {
     let backup = shared.table("backup", "backup");
     let warn_after = backup.need("warn_after").and_then(|item| kept(&item, SHORTEST_BACKUP));
     backup.finish();
+    let disk = shared.table("disk", "disk");
+    let warn_below = disk.need("warn_below").and_then(|item| bytes_or_off(&item));
+    disk.finish();
     Some(Node {
         state_directory: directory?.into(),
         database: database?,
@@ -144,7 +149,22 @@ pub(super) fn node(shared: &Layers<'_>) -> Option<Node> {
         log: log?,
         drain: drain?,
         backup_warn_after: warn_after?,
+        disk_warn_below: warn_below?,
     })
+}
+
+/// `"500MB"`, `"1GB"`, `"2TB"`; `Some(None)` is `"off"`.
+fn bytes_or_off(item: &Item<'_>) -> Option<Option<u64>> {
+    if item.is_off() {
+        return Some(None);
+    }
+    let text = item.text_as(Expected::Size)?;
+    let units = [("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
+    let read = units.iter().find_map(|(unit, bytes): &(&str, u64)| {
+        let number = text.strip_suffix(unit)?.trim_end().parse::<u64>().ok()?;
+        number.checked_mul(*bytes).filter(|bytes| *bytes > 0)
+    });
+    read.map_or_else(|| item.bad(Expected::Size, text), |bytes| Some(Some(bytes)))
 }
 
 fn database(shared: &Layers<'_>) -> Option<Database> {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::node::Node;
+use crate::concern::Concern;
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure, Reply};
 
@@ -14,8 +15,8 @@ use crate::protocol::{Answer, Failure, Reply};
 pub struct Standing {
     /// For programs; none where the database has its own tools.
     pub json: Option<serde_json::Value>,
-    /// For people, when the last one is too old.
-    pub warning: Option<String>,
+    /// The last one is too old.
+    pub concern: Option<Concern>,
 }
 
 /// Makes backups and knows of the last one.
@@ -33,7 +34,7 @@ pub trait Backups: Send + Sync {
         replies: &mpsc::Sender<Reply>,
     ) -> Result<Answer, Failure>;
     /// How it stands.
-    fn standing(&self, lang: Lang) -> Standing;
+    fn standing(&self) -> Standing;
 }
 
 impl Node {

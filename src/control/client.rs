@@ -18,6 +18,12 @@ pub async fn listens(socket: &Path) -> bool {
     matches!(connect(socket).await, Ok(Some(_)))
 }
 
+/// The process that listens there, where the system says which; `None` where nobody listens.
+pub async fn peer(socket: &Path) -> Option<Option<i32>> {
+    let stream = connect(socket).await.ok()??;
+    Some(stream.peer_cred().ok().and_then(|peer| peer.pid()))
+}
+
 async fn connect(socket: &Path) -> std::io::Result<Option<UnixStream>> {
     let nobody = |error: &std::io::Error| {
         matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)

@@ -5,6 +5,7 @@ mod address;
 pub mod api;
 pub mod backups;
 pub mod client;
+pub mod machine;
 pub mod node;
 pub mod plan;
 pub mod server;

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::backups::{Backups, Standing};
+use super::backups::Backups;
+use super::machine::Machine;
 use super::plan;
 use super::take_in::{self, Room};
 use super::webhooks::Doors;
 use crate::clock::Clock;
+use crate::concern::Board;
 use crate::config::{Configuration, SecretString};
 use crate::domain::access::Secret;
 use crate::domain::effect::Intake;
@@ -66,6 +68,12 @@ pub struct Node {
     pub(super) room: Room,
     /// Who copies the database, where haishin does.
     pub(super) backups: Option<Arc<dyn Backups>>,
+    /// Who looks at the disk.
+    pub(super) machine: Option<Arc<dyn Machine>>,
+    /// What is so of the machine, where this is a daemon's.
+    pub(super) board: Option<Arc<Board>>,
+    /// Accounts that do not run.
+    pub(super) missing: Mutex<BTreeMap<AccountSlug, Board>>,
     engines: Mutex<BTreeMap<AccountSlug, Handle>>,
     active: Mutex<Active>,
     /// One activation at a time.
@@ -87,6 +95,9 @@ impl Node {
             doors: Mutex::default(),
             room: Room::default(),
             backups: None,
+            machine: None,
+            board: None,
+            missing: Mutex::default(),
             engines: Mutex::new(BTreeMap::new()),
             active: Mutex::new(active),
             activating: tokio::sync::Mutex::new(()),
@@ -97,6 +108,20 @@ impl Node {
     #[must_use]
     pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
         self.backups = Some(backups);
+        self
+    }
+
+    /// The same, with somebody who looks at its disk.
+    #[must_use]
+    pub fn with_machine(mut self, machine: Arc<dyn Machine>) -> Self {
+        self.machine = Some(machine);
+        self
+    }
+
+    /// The same as a daemon's, which tells log and metrics what is so.
+    #[must_use]
+    pub fn as_daemon(mut self) -> Self {
+        self.board = Some(Arc::new(Board::new(None)));
         self
     }
 
@@ -148,6 +173,7 @@ impl Node {
                 Err(error) => failures.push((account.clone(), error)),
             }
         }
+        self.watch_missing(&failures);
         failures
     }
 
@@ -191,7 +217,7 @@ impl Node {
         let _ = replies.send(last).await;
     }
 
-    fn account(&self, account: Option<AccountSlug>, lang: Lang) -> Result<Handle, Failure> {
+    pub(super) fn account(&self, account: Option<AccountSlug>, lang: Lang) -> Result<Handle, Failure> {
         let engines = self.engines();
         let names = || engines.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match account {
@@ -221,33 +247,11 @@ impl Node {
         by: String,
         rows: mpsc::Sender<Reply>,
     ) -> Result<Answer, Failure> {
-        if let (Command::Status, None) = (&command, &account) {
-            return self.status(lang, by, rows).await;
+        if let Command::Status = &command {
+            return self.status(account, lang, by, rows).await;
         }
         let handle = self.account(account, lang)?;
         ask_engine(&handle, command, lang, by, rows).await
-    }
-
-    /// The status of every account in one answer.
-    async fn status(&self, lang: Lang, by: String, rows: mpsc::Sender<Reply>) -> Result<Answer, Failure> {
-        let (mut texts, mut accounts, mut exit) = (Vec::new(), Vec::new(), 0);
-        for handle in self.engines().values() {
-            let answer = ask_engine(handle, Command::Status, lang, by.clone(), rows.clone()).await?;
-            texts.push(answer.text);
-            accounts.push(answer.json);
-            exit = exit.max(answer.exit);
-        }
-        let active = self.active();
-        let backups = self.backups.as_ref();
-        let Standing { json: backup, warning } =
-            backups.map_or_else(Standing::default, |all| all.standing(lang));
-        if let Some(warning) = warning {
-            exit = 3;
-            texts.push(format!("⚠ {warning}"));
-        }
-        let json =
-            serde_json::json!({ "config_version": active.version, "accounts": accounts, "backup": backup });
-        Ok(Answer { text: texts.join("\n"), json, exit })
     }
 
     async fn plan(&self, files: BTreeMap<String, String>, lang: Lang) -> Result<Answer, Failure> {

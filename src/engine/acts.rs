@@ -122,6 +122,7 @@ impl Engine {
         tracing::warn!(account = %self.slug, by, "started");
         if accepted {
             tracing::warn!(account = %self.slug, by, %now, "clock accepted");
+            self.concerns.leapt(None);
             self.read_anew_on_this_clock().await?;
         }
         let mut text = lang.pick("再開しました。", "started.").to_owned();

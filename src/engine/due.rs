@@ -92,7 +92,7 @@ impl Engine {
         self.looked_at = now;
     }
 
-    fn may_not_plan(&self, clock: &Reading) -> bool {
+    pub(super) fn may_not_plan(&self, clock: &Reading) -> bool {
         self.clock_behind(clock.now) || self.state.row.stopped.is_some() || self.state.row.paused.is_some()
     }
 
@@ -130,7 +130,10 @@ impl Engine {
             })));
         }
         writes.extend(self.planned(campaign, last));
-        self.commit(Priority::Freeze, writes).await
+        self.commit(Priority::Freeze, writes).await?;
+        self.count_missed(missed.len() as u64);
+        self.concerns.look_anew();
+        Ok(())
     }
 
     /// The campaign's row with `at` as its last planned instant.

@@ -29,7 +29,8 @@ impl Engine {
     /// Gives the number of rows, 0 once nothing waits.
     pub(super) async fn apply_inbox(&mut self) -> Result<u64, StoreError> {
         let rows = self.inbox_slice().await?;
-        self.gauge_inbox_lag(rows.first().map(|row| row.received_at));
+        self.concerns.inbox_oldest = rows.first().map(|row| row.received_at);
+        self.gauge_inbox_lag(self.concerns.inbox_oldest);
         if rows.is_empty() {
             self.gauge_inbox(0);
             if std::mem::take(&mut self.applied_at_a_stretch) >= BULK {

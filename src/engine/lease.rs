@@ -48,6 +48,7 @@ impl Engine {
         self.scheduled = None;
         self.inbox.clear();
         self.outbox.forget();
+        self.concerns.look_anew();
         // An answer about the quota may have been lost with the turn, and with it what waited for it.
         self.quota = super::quota::Desk::default();
         self.deferred.clear();
@@ -84,6 +85,7 @@ impl Engine {
             if stop.is_cancelled() {
                 return;
             }
+            self.tell_away(&error);
             tracing::warn!(account = %self.slug, error = &error as &dyn std::error::Error, "claiming again in a second");
             self.deps.clock.sleep(RECLAIM).await;
         }

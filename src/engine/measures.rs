@@ -1,12 +1,17 @@
 //! What an engine tells the metrics: counters as things happen, gauges once a turn.
 
-use crate::domain::delivery::Outcome;
+use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::plan;
 use crate::domain::time::{Instant, Span};
+use crate::line::Answer;
 use crate::store::{OccurrenceRow, Waiting};
 use crate::telemetry::metric;
 
 use super::Engine;
+use super::concerns::Facts;
+
+/// What a delivery can come to.
+const OUTCOMES: [&str; 6] = ["accepted", "rejected", "unknown", "cancelled", "expired", "erased"];
 
 fn seconds(span: Span) -> f64 {
     span.as_millis() as f64 / 1_000.0
@@ -90,11 +95,60 @@ impl Engine {
         seconds(age.unwrap_or(Span::ZERO).max(Span::ZERO))
     }
 
+    /// Not a number where nothing is known of this month, or the plan has no limit: no alert takes it for used up.
     pub(super) fn gauge_quota(&self, quota: plan::Quota) {
-        if let plan::Quota::Known { limit, used } = quota {
-            let left = limit.saturating_sub(used);
-            metrics::gauge!(metric::QUOTA_LEFT, "account" => self.label()).set(left as f64);
+        let left = match quota {
+            plan::Quota::Known { limit, used } => limit.saturating_sub(used) as f64,
+            _ => f64::NAN,
+        };
+        metrics::gauge!(metric::QUOTA_LEFT, "account" => self.label()).set(left);
+        if let Some(reading) = &self.state.quota {
+            let read_at = reading.read_at.as_millis() as f64 / 1_000.0;
+            metrics::gauge!(metric::QUOTA_READ, "account" => self.label()).set(read_at);
         }
+    }
+
+    /// What is so, in figures.
+    pub(super) fn gauge_facts(&self, facts: &Facts) {
+        let state = |state| self.state.runs.values().filter(|run| run.row.state == state).count();
+        for one in [OccurrenceState::Sending, OccurrenceState::Paused, OccurrenceState::Held] {
+            metrics::gauge!(metric::OPEN_OCCURRENCES, "account" => self.label(), "state" => one.as_str())
+                .set(state(one) as f64);
+        }
+        let unknown = facts.troubles.unknown + facts.unknown_open;
+        metrics::gauge!(metric::UNKNOWN_FRIENDS, "account" => self.label()).set(unknown as f64);
+        metrics::gauge!(metric::STRAYS_WAITING, "account" => self.label()).set(facts.strays as f64);
+        let late = facts.late.as_ref().map_or(Span::ZERO, |(_, late)| *late).max(Span::ZERO);
+        metrics::gauge!(metric::CAMPAIGN_LATE, "account" => self.label()).set(seconds(late));
+        let late = facts.steps_late.unwrap_or(Span::ZERO).max(Span::ZERO);
+        metrics::gauge!(metric::DRIP_LATE, "account" => self.label()).set(seconds(late));
+    }
+
+    /// Counters have a value before the first event, so that an alert sees it.
+    pub(super) fn begin_counting(&self) {
+        let of = |name: &'static str, label: &'static str, values: &[&'static str]| {
+            for value in values {
+                let labels = [("account", self.label()), (label, (*value).to_owned())];
+                metrics::counter!(name, &labels).increment(0);
+            }
+        };
+        of(metric::REQUESTS, "answer", Answer::WORDS);
+        of(metric::DELIVERIES, "outcome", &OUTCOMES);
+        of(metric::OCCURRENCES, "state", &["sending", "refused", "missed"]);
+        of(metric::RELAYED, "result", &["done", "failed", "refused", "dropped"]);
+        of(metric::DRIP_STARTS, "result", &["entered", "refused"]);
+        of(metric::WEBHOOKS, "result", &["accepted", "forged", "unavailable"]);
+        for kind in ["rich_menu", "webhook"] {
+            ["taken", "failed", "given_up"].into_iter().for_each(|result| self.count_outbox(kind, result, 0));
+        }
+        self.count_applied(0);
+        self.count_strays(0);
+    }
+
+    /// What fell due and is not caught up.
+    pub(super) fn count_missed(&self, occurrences: u64) {
+        metrics::counter!(metric::OCCURRENCES, "account" => self.label(), "state" => "missed")
+            .increment(occurrences);
     }
 
     pub(super) fn gauge_state(&self) {
@@ -108,8 +162,6 @@ impl Engine {
             metrics::gauge!(metric::ENROLLMENTS, "account" => self.label(), "standing" => standing)
                 .set(count as f64);
         }
-        let late = self.state.ways.first_due().map_or(Span::ZERO, |due| self.deps.clock.now() - due);
-        metrics::gauge!(metric::DRIP_LATE, "account" => self.label()).set(seconds(late.max(Span::ZERO)));
         self.gauge_outbox();
         let behind = self.state.seen_at - self.deps.clock.now();
         metrics::gauge!(metric::CLOCK_BEHIND, "account" => self.label()).set(seconds(behind.max(Span::ZERO)));

@@ -7,6 +7,7 @@ mod acts;
 mod beside;
 mod books;
 mod checkpoint;
+pub mod concerns;
 mod decide;
 mod dispatch;
 mod drips;
@@ -51,6 +52,7 @@ pub use books::Books;
 pub use look_up::LookUp;
 
 use crate::clock::{Clock, Reading};
+use crate::concern::Board;
 use crate::config::{self, Account, Configuration, Source};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::lookback::Lookback;
@@ -179,6 +181,8 @@ pub struct Ask {
 pub struct Handle {
     /// Which account.
     pub account: AccountSlug,
+    /// What is so of it, known while it cannot answer, too; none of a command's engine.
+    pub board: Option<Arc<Board>>,
     events: mpsc::Sender<Event>,
 }
 
@@ -277,6 +281,8 @@ pub struct Engine {
     pruner: retention::Pruner,
     relay: relay::Desk,
     outbox: outbox::Desk,
+    concerns: concerns::Desk,
+    board: Option<Arc<Board>>,
     /// The occurrence served last, for fair turns.
     rotation: Option<OccurrenceId>,
     /// When each campaign was last resumed, in this process.
@@ -336,6 +342,7 @@ impl Engine {
         let state =
             State::load(deps.store.as_ref(), account, &lookback, &clock, seen_at).await.map_err(failed)?;
         let (events, queue) = mpsc::channel(1_024);
+        let board = (deps.mode == Mode::Daemon).then(|| Arc::new(Board::new(Some(slug.clone()))));
         let engine = Self {
             ticket,
             bucket: Bucket::new(rate, clock.boot.since_boot),
@@ -356,6 +363,8 @@ impl Engine {
             pruner: retention::Pruner::default(),
             relay: relay::Desk::default(),
             outbox: outbox::Desk::default(),
+            concerns: concerns::Desk::default(),
+            board: board.clone(),
             state,
             rng,
             told_behind: None,
@@ -375,7 +384,7 @@ impl Engine {
             events: events.clone(),
             versions: BTreeMap::new(),
         };
-        Ok(Claimed { engine, handle: Handle { account: slug, events }, queue })
+        Ok(Claimed { engine, handle: Handle { account: slug, board, events }, queue })
     }
 
     /// The quiet hours of the configuration an occurrence was frozen under.
@@ -416,6 +425,7 @@ impl Claimed {
     /// Serves until told to stop, then drains what is in flight and gives the lease up.
     pub async fn serve(self, stop: CancellationToken, alive: impl Fn() + Send + Sync + 'static) {
         let Claimed { mut engine, handle: _handle, mut queue } = self;
+        engine.begin_counting();
         // In this order: what tells a database that went back is the number of the claim.
         if let Err(error) = engine.check_history().await {
             engine.recover(error, &stop).await;
@@ -495,6 +505,8 @@ impl Engine {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
                 self.deferred.push(ask);
             } else {
+                // What a person did, and its reader, are to agree.
+                self.concerns.look_anew();
                 self.answer(ask).await?;
             }
         }
@@ -505,6 +517,7 @@ impl Engine {
             self.open_strides().await?;
             self.dispatch().await?;
             self.dispatch_outbox().await?;
+            self.watch_concerns().await?;
         }
         self.relay().await?;
         self.gauge_state();

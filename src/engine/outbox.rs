@@ -36,7 +36,7 @@ const ENOUGH: u32 = 8;
 /// How often what waits is counted anew.
 const COUNT_AGAIN: Span = Span::from_secs(10);
 /// A request that has waited for so long is told of.
-pub(super) const LATE: Span = Span::from_mins(5);
+pub(in crate::engine) const LATE: Span = Span::from_mins(5);
 
 /// What one lane holds, by the truth.
 #[derive(Debug, Clone, Copy, Default)]
@@ -402,7 +402,7 @@ impl Engine {
     }
 
     /// What a lane's last attempt came to, if it failed.
-    fn last_failure(&self, lane: &Lane) -> Option<&Failure> {
+    pub(super) fn last_failure(&self, lane: &Lane) -> Option<&Failure> {
         self.outbox.lanes.get(lane)?.last.as_ref()
     }
 
@@ -416,11 +416,6 @@ impl Engine {
             })
         };
         lanes.iter().map(one).collect()
-    }
-
-    /// What waits, for people.
-    pub(super) fn outbox_line(&self, waits: &OutboxLane, lang: Lang) -> String {
-        format!("  ⚠ {}", self.words(lang).waits(waits, self.last_failure(&waits.lane)))
     }
 }
 

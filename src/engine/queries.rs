@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::concern;
 use crate::domain::campaign::Campaign;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::{CampaignSlug, SegmentSlug};
@@ -15,7 +16,6 @@ use crate::text::{Table, no_such};
 
 use super::acts::{Answered, not_found};
 use super::due::campaigns_of;
-use super::outbox::LATE;
 use super::words::{Subject, Words, state_words};
 use super::{Ask, Engine};
 
@@ -124,7 +124,8 @@ impl Engine {
         self.own_campaign(campaign, lang).map(|_| ())
     }
 
-    async fn status(&self, lang: Lang) -> Answered {
+    async fn status(&mut self, lang: Lang) -> Answered {
+        let concerns = self.concerns_now(self.deps.clock.now()).await?;
         let state = &self.state;
         let inbox = self.deps.store.inbox_len(self.account).await?;
         let strays = self.deps.store.stray_count(self.account).await?;
@@ -140,6 +141,7 @@ impl Engine {
             "unfolded": state.row.journal_seq.0 - state.row.folded_seq.0, "open": open,
             "config_version": self.active.version, "quota": state.quota, "up_since": self.up_since,
             "seen_at": state.seen_at, "outbox": self.outbox_json(&lanes, lang),
+            "concerns": concerns.iter().map(|concern| concern.json(lang)).collect::<Vec<_>>(),
         });
         let relay = match self.config().and_then(|config| config.relay.as_ref()) {
             Some(relay) => Some((relay.replies, self.deps.store.relay_waiting(self.account).await?)),
@@ -167,37 +169,13 @@ impl Engine {
                 self.active.version
             ),
         }];
-        let mut exit = 0;
-        for (halt, ja, en) in
-            [(&state.row.stopped, "停止中", "stopped"), (&state.row.paused, "一時停止中", "paused")]
-        {
-            if let Some(halt) = halt {
-                exit = 3;
-                let told = words.halt(halt, Subject::Account);
-                lines.push(format!("  ⚠ {} {told}", lang.pick(ja, en)));
-            }
-        }
-        if self.clock_behind(now) {
-            exit = 3;
-            lines.push(format!("  ⚠ {}", words.clock_behind(now, state.seen_at)));
-        }
-        if strays > 0 {
-            exit = 3;
-            lines.push(lang.pick(
-                format!("  ⚠ 宛先不明の変更 {strays}件  → haishin friend strays"),
-                format!("  ⚠ changes that named no friend: {strays}  → haishin friend strays"),
-            ));
-        }
+        lines.extend(concerns.iter().map(|concern| format!("  {}", concern.marked(lang))));
         if let Some((_, waiting)) = relay.filter(|(_, waiting)| waiting.rows > 0) {
             let oldest = waiting.oldest.map_or_else(String::new, |oldest| self.at(oldest));
             lines.push(lang.pick(
                 format!("  転送待ちのWebhook {}件（最も古いもの {oldest}）", waiting.rows),
                 format!("  webhooks to be handed on: {} (the oldest of {oldest})", waiting.rows),
             ));
-        }
-        for late in lanes.iter().filter(|lane| now - lane.oldest >= LATE) {
-            exit = 3;
-            lines.push(self.outbox_line(late, lang));
         }
         for run in state.runs.values() {
             let row = &run.row;
@@ -212,7 +190,7 @@ impl Engine {
             ));
             lines.extend(self.occurrence_reason(row, lang).map(|reason| format!("    {reason}")));
         }
-        Ok(Ok(Answer { text: lines.join("\n"), json, exit }))
+        Ok(Ok(Answer { text: lines.join("\n"), json, exit: concern::exit(&concerns) }))
     }
 
     pub(super) fn run_json(&self, run: &crate::sender::run::Run, lang: Lang) -> serde_json::Value {

@@ -140,6 +140,7 @@ impl Engine {
         self.commit(Priority::Fold, vec![Write::Grace]).await?;
         self.state.row.grace_from = Some(now);
         self.leaps.leapt = None;
+        self.concerns.leapt(Some((now, ahead)));
         tracing::warn!(account = %self.slug, %now, seen = %(now - ahead), "the clock is far ahead of what was seen last: for a day nothing is too old to be kept");
         Ok(())
     }

@@ -160,7 +160,8 @@ impl Words {
         }
     }
 
-    fn next(self, reason: &Reason, of: Subject<'_>) -> Option<String> {
+    /// What to do next of a reason, where there is something to do.
+    pub fn next(self, reason: &Reason, of: Subject<'_>) -> Option<String> {
         let (campaign, number) = (of.campaign(), of.occurrence());
         let both = |ja: String, en: String| Some(self.lang.pick(ja, en));
         match reason {
@@ -350,16 +351,30 @@ impl Words {
 
     /// The clock shows less than what was already seen.
     pub fn clock_behind(self, now: Instant, seen: Instant) -> String {
+        let next = self.lang.pick(
+            "時計を直すか、今の時計が正しければ haishin start --accept-clock",
+            "put the clock right, or, if it is right now: haishin start --accept-clock",
+        );
+        format!("{} → {next}", self.clock_is_behind(now, seen))
+    }
+
+    /// The same without what to do.
+    pub fn clock_is_behind(self, now: Instant, seen: Instant) -> String {
         let (now, seen) = (self.at(now), self.at(seen));
         self.lang.pick(
-            format!("時計が遅れています（今 {now}、これまでの最新 {seen}）。追いつくまで何も配信しません → 時計を直すか、今の時計が正しければ haishin start --accept-clock"),
-            format!("clock behind: it shows {now}, and {seen} was seen before; nothing is planned or sent until it catches up → put the clock right, or, if it is right now: haishin start --accept-clock"),
+            format!("時計が遅れています（今 {now}、これまでの最新 {seen}）。追いつくまで何も配信しません"),
+            format!("clock behind: it shows {now}, and {seen} was seen before; nothing is planned or sent until it catches up"),
         )
     }
 
     /// Since when, by whom and why something stands still, and what to do next.
     pub fn halt(self, halt: &Halt, of: Subject<'_>) -> String {
         format!("{} ({}): {}", self.at(halt.at), self.by(&halt.by), self.reason(&halt.reason, of))
+    }
+
+    /// Since when, by whom and why, without what to do.
+    pub fn halted(self, halt: &Halt) -> String {
+        format!("{} ({}): {}", self.at(halt.at), self.by(&halt.by), self.what(&halt.reason))
     }
 
     /// The same for programs: `reason` is for people, `why` has the code and its parameters.

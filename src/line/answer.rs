@@ -136,6 +136,25 @@ impl Answer {
         )
     }
 
+    /// Every word of [`Answer::as_str`].
+    pub const WORDS: &[&'static str] = &[
+        "accepted",
+        "already_accepted",
+        "conflict_without_id",
+        "bad_request",
+        "unauthorized",
+        "stale_token",
+        "forbidden",
+        "too_many_requests",
+        "payload_too_large",
+        "other_refusal",
+        "server_error",
+        "unexpected_status",
+        "timeout",
+        "connection_lost",
+        "never_sent",
+    ];
+
     /// The word in logs and metrics.
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@
 mod statements;
 mod append;
 mod codec;
+pub mod inspect;
 pub mod memory;
 mod migrate;
 mod open;
@@ -446,6 +447,9 @@ pub trait Store: Send + Sync + 'static {
     async fn outbox_lanes(&self, account: AccountId) -> Result<Vec<OutboxLane>, StoreError>;
     /// The highest number in the outbox; 0 where it is empty.
     async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError>;
+
+    /// What went wrong lately: deliveries unknown since the first instant, the rest since the second.
+    async fn troubles(&self, account: AccountId, since: (Instant, Instant)) -> Result<Troubles, StoreError>;
 
     /// Finishes what was begun and closes; every call after it fails. Not needed for durability: a store that is
     /// just dropped, or killed, loses nothing it has answered for.

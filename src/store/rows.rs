@@ -413,3 +413,18 @@ pub enum Write {
     /// Requests that were taken, by number; one that is not there is no failure.
     DropOutbox(Vec<i64>),
 }
+
+/// What went wrong lately and stays as it is until a person does something, or for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Troubles {
+    /// Friends of whom nobody can say whether LINE accepted their message, in occurrences that ended.
+    pub unknown: u64,
+    /// The newest occurrence with such friends.
+    pub last_unknown: Option<OccurrenceId>,
+    /// Occurrences that a guard refused.
+    pub refused: u64,
+    /// Occurrences that were missed, but for those that a person chose to skip.
+    pub missed: u64,
+    /// Requests beside sends that were given up.
+    pub given_up: u64,
+}

@@ -6,6 +6,7 @@ mod api;
 mod architecture;
 mod backup;
 mod commands;
+mod concerns;
 mod config;
 mod control;
 mod crash_points;

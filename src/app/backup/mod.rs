@@ -228,13 +228,13 @@ impl Asked for Backups {
         })
     }
 
-    fn standing(&self, lang: Lang) -> Standing {
+    fn standing(&self) -> Standing {
         let overdue = self.overdue();
-        let warning = overdue.as_ref().map(|overdue| overdue.told(lang));
+        let concern = overdue.as_ref().map(Overdue::concern);
         let json = matches!(self.database, Database::Embedded(_)).then(|| {
             let warn_after = self.warn_after.map(Span::as_millis);
             serde_json::json!({ "last": self.last(), "warn_after_ms": warn_after, "overdue": overdue.is_some() })
         });
-        Standing { json, warning }
+        Standing { json, concern }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{Made, Overdue};
+use crate::concern::{Code, Concern};
 use crate::lang::Lang;
 use crate::protocol::{Answer, Failure};
 use crate::store::StoreError;
@@ -192,17 +193,21 @@ impl Made {
 }
 
 impl Overdue {
-    /// What is wrong, and what to do.
-    pub(super) fn told(&self, lang: Lang) -> String {
+    /// What is wrong.
+    pub(super) fn concern(&self) -> Concern {
+        Concern::new(Code::BackupStale, |lang| self.told(lang))
+    }
+
+    fn told(&self, lang: Lang) -> String {
         let after = self.after;
         match &self.last {
             Some(last) => lang.pick(
-                format!("最後のバックアップが古くなっています（{}、{after} 以内のはず） → haishin backup", last.at),
-                format!("the last backup is too old: it is of {}, and {after} are allowed → haishin backup", last.at),
+                format!("最後のバックアップが古くなっています（{}、{after} 以内のはず）", last.at),
+                format!("the last backup is too old: it is of {}, and {after} are allowed", last.at),
             ),
             None => lang.pick(
-                format!("バックアップがまだ一度も作られていません（{after} ごとのはず） → haishin backup"),
-                format!("no backup has been made yet, and [backup] warn_after = \"{after}\" wants one → haishin backup"),
+                format!("バックアップがまだ一度も作られていません（{after} ごとのはず）"),
+                format!("no backup has been made yet, and [backup] warn_after = \"{after}\" wants one"),
             ),
         }
     }

@@ -21,6 +21,7 @@ pub enum Expected {
     Table,
     Span,
     Kept { least: String },
+    Size,
     Share,
     Date,
     Day { max: u32 },
@@ -122,6 +123,10 @@ impl Expected {
             Expected::Kept { least } => lang.pick(
                 format!("\"90d\" のような {least} 以上の長さ、または \"off\"(ずっと残す)"),
                 format!("a length such as \"90d\", at least {least}, or \"off\" to keep it for ever"),
+            ),
+            Expected::Size => fixed(
+                "\"500MB\" \"1GB\" \"2TB\" のような大きさ、または \"off\"",
+                "a size such as \"500MB\", \"1GB\" or \"2TB\", or \"off\"",
             ),
             Expected::Share => fixed("\"5%\" のような割合(0%〜100%)", "a share such as \"5%\" (0% to 100%)"),
             Expected::Date => fixed("2026-12-04 のような日付", "a date such as 2026-12-04"),

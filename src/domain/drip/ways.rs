@@ -152,6 +152,11 @@ impl Ways {
         due.find(|(_, steps)| steps.contains_key(step)).map(|(at, _)| *at)
     }
 
+    /// What is due by `now`, by instant.
+    pub fn due_until(&self, now: Instant) -> impl Iterator<Item = (Instant, &DueStep)> {
+        self.due.range(..=now).flat_map(|(at, steps)| steps.keys().map(|step| (*at, step)))
+    }
+
     /// Who is due at which step by `now`, unless their drip is held up.
     pub fn due_by(
         &self,

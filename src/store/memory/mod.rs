@@ -22,6 +22,7 @@ mod prune;
 mod sending;
 mod store;
 mod table;
+mod trouble;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::apply::apply;
 use super::{
     MemoryStore, access, account, checkpoint, config, delivery, drip, inbox, lease, len, occurrence, outbox,
-    people, prune, sending,
+    people, prune, sending, trouble,
 };
 use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
@@ -419,6 +419,10 @@ impl Store for MemoryStore {
 
     async fn last_outbox(&self, account: AccountId) -> Result<i64, StoreError> {
         self.read_of(account, |rows| Ok(rows.outbox.last().copied().unwrap_or(0)))
+    }
+
+    async fn troubles(&self, account: AccountId, since: (Instant, Instant)) -> Result<Troubles, StoreError> {
+        self.read_of(account, |rows| Ok(trouble::troubles(rows, since)))
     }
 
     async fn close(&self) {

@@ -20,6 +20,7 @@ mod relay;
 mod sending;
 mod store;
 mod stray;
+mod trouble;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,7 @@ use prune::{journal_stretch, prunable};
 use relay::{relay_waiting, relayed, relays};
 use sending::{accepted_since, acts, batches, quota, strides};
 use stray::{forget_strays, stray_count, strays};
+use trouble::troubles;
 
 use super::{Backend, Connection, bulk};
 use crate::store::StoreError;
@@ -61,6 +63,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         relay::ALL,
         sending::ALL,
         stray::ALL,
+        trouble::ALL,
     ]
     .concat()
 }

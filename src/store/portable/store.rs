@@ -490,6 +490,10 @@ impl Store for Backend {
         read!(self, |conn| super::last_outbox(conn, account).await)
     }
 
+    async fn troubles(&self, account: AccountId, since: (Instant, Instant)) -> Result<Troubles, StoreError> {
+        read!(self, |conn| super::troubles(conn, account, since).await)
+    }
+
     async fn close(&self) {
         self.end().await;
     }

@@ -27,7 +27,7 @@ use super::{Priority, StoreError};
 use PgStore as Backend;
 
 /// The migrations of this database. No advisory lock: see [`connect`].
-static MIGRATOR: sqlx::migrate::Migrator =
+pub(in crate::store) static MIGRATOR: sqlx::migrate::Migrator =
     sqlx::migrate::Migrator { locking: false, ..sqlx::migrate!("migrations/postgres") };
 
 /// A store in a PostgreSQL database.

@@ -29,7 +29,7 @@ use super::append::Rows;
 use super::{Priority, StoreError, migrate};
 
 /// The migrations of this database.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in crate::store) static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A store in one file.
 pub struct SqliteStore {

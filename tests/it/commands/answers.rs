@@ -32,13 +32,27 @@ fn questions() -> Vec<Vec<String>> {
     questions.iter().map(|words| words.iter().map(|&word| word.to_owned()).collect()).collect()
 }
 
+/// `status` says who answers, and how much room there is: neither is what was asked.
+fn whoever(text: &str) -> String {
+    let daemon = ["a daemon runs here and answers.", "デーモンの返事です。", "\"daemon\":true"];
+    let itself = [
+        "no daemon runs here: this command answers by itself, and nothing is sent.",
+        "デーモンは動いていません。このコマンド自身が答えています。今は何も送信されません。",
+        "\"daemon\":false",
+    ];
+    let known = daemon.into_iter().chain(itself);
+    let text = known.fold(text.to_owned(), |text, one| text.replace(one, "(WHO ANSWERS)"));
+    let Some((before, after)) = text.split_once("\"free_bytes\":") else { return text };
+    format!("{before}\"free_bytes\":N{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
 /// What each question is answered, in this form, as one text.
 fn answers(shop: &Shop, form: &[&str]) -> String {
     let mut text = String::new();
     for question in questions() {
         let words: Vec<&str> = question.iter().map(String::as_str).collect();
         let said = shop.run(&[form, &words].concat());
-        let out = without_now(&said.out);
+        let out = whoever(&without_now(&said.out));
         text += &format!("$ haishin {}\n{out}{}[{}]\n\n", words.join(" "), without_now(&said.err), said.code);
     }
     text

@@ -376,6 +376,10 @@ impl Store for Faulty {
     async fn strays(&self, account: AccountId, limit: u32) -> Result<Vec<StrayRow>, StoreError> {
         self.inner.strays(account, limit).await
     }
+    async fn troubles(&self, account: AccountId, since: (Instant, Instant)) -> Result<Troubles, StoreError> {
+        self.inner.troubles(account, since).await
+    }
+
     async fn stray_count(&self, account: AccountId) -> Result<u64, StoreError> {
         self.inner.stray_count(account).await
     }
