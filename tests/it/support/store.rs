@@ -73,7 +73,7 @@ impl TestStore {
                 conn.close().await.unwrap();
             }
         }
-        Self { store: store::open(&url).await.unwrap(), url, _directory: directory }
+        Self { store: store::open(&url).await.unwrap(), url, memory: None, _directory: directory }
     }
 
     /// The database as SQL, in lines that change only with what they say.
