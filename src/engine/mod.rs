@@ -13,6 +13,7 @@ mod drips;
 mod due;
 mod erasure;
 mod export;
+mod forgetting;
 mod freeze;
 mod inbox;
 mod jobs;
@@ -272,6 +273,7 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    forgetting: forgetting::Forgetting,
     relay: relay::Desk,
     outbox: outbox::Desk,
     /// The occurrence served last, for fair turns.
@@ -348,6 +350,7 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            forgetting: forgetting::Forgetting::default(),
             relay: relay::Desk::default(),
             outbox: outbox::Desk::default(),
             state,
@@ -503,6 +506,7 @@ impl Engine {
         self.relay().await?;
         self.gauge_state();
         self.fold().await?;
+        self.forget().await?;
         self.checkpoint().await?;
         self.prune().await
     }

@@ -292,6 +292,11 @@ impl World {
         std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
     }
 
+    /// Where engines keep what is this machine's own.
+    pub fn state_dir(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
     /// The configuration that runs.
     pub fn active(&self) -> &Active {
         &self.active
@@ -604,7 +609,11 @@ pub async fn activate(
     }
     let checked = config::parse(&source, now);
     let configuration = checked.configuration.unwrap_or_else(|| {
-        let wrong: Vec<_> = checked.diagnostics.iter().filter(|one| one.severity() == config::problem::Severity::Error).collect();
+        let wrong: Vec<_> = checked
+            .diagnostics
+            .iter()
+            .filter(|one| one.severity() == config::problem::Severity::Error)
+            .collect();
         panic!("{wrong:#?}")
     });
     let new = NewVersion {
