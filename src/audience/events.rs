@@ -1,5 +1,7 @@
 //! Events of one name as columns in the order of time, so that a window is a range of each.
 
+use roaring::RoaringBitmap;
+
 use crate::domain::attribute::AttributeType;
 use crate::domain::id::{PropertyName, Seq};
 use crate::domain::segment::rule::{Comparison, Number};
@@ -253,6 +255,34 @@ impl Events {
         self.dirty.mark_from(0, self.blocks.len());
     }
 
+    /// Forgets the events of these friends. Only the blocks that hold one are written anew, and those behind one that is
+    /// left with none.
+    pub(super) fn forget(&mut self, friends: &RoaringBitmap) {
+        let is_theirs = |friend: i64| u32::try_from(friend).is_ok_and(|friend| friends.contains(friend));
+        if self.late.iter().any(|row| friends.contains(row.friend)) {
+            self.settle();
+        }
+        let mut gone = 0;
+        for (n, block) in (0..).zip(&mut self.blocks) {
+            if !block.friends.iter().any(is_theirs) {
+                continue;
+            }
+            let old = std::mem::take(block);
+            let all = old.friends.iter().enumerate().filter(|(_, friend)| !is_theirs(*friend));
+            let kept: Vec<Event<'_>> = all
+                .map(|(i, friend)| Event { friend: friend as u32, place: Place::Block(&old, i) })
+                .collect();
+            gone += old.at.len() - kept.len();
+            *block = Block::gather(&kept);
+            self.dirty.mark(n);
+        }
+        self.count -= gone;
+        if let Some(first) = self.blocks.iter().position(|block| block.at.len() == 0) {
+            self.blocks.retain(|block| block.at.len() > 0);
+            self.dirty.mark_from(first, self.blocks.len());
+        }
+    }
+
     /// Drops blocks that lie wholly before an instant, once they are a good part of all: those behind them move, and the
     /// next checkpoint writes each of them anew.
     pub(super) fn drop_old_blocks(&mut self, before: i64) {
@@ -420,6 +450,12 @@ mod tests {
             events.settle();
             assert!(events.late.is_empty() && events.blocks.len() > 2);
         }
+        let mut without = events.clone();
+        without.forget(&RoaringBitmap::from([7, 4_000_000_000]));
+        let others: Vec<_> =
+            within(i64::MIN, i64::MAX).into_iter().filter(|(_, friend, _)| *friend != 7).collect();
+        assert_eq!(rows(&without, Window { after: i64::MIN, until: i64::MAX }), others);
+        assert_eq!(without.count, others.len());
         events.retain(|friend, at| friend != 7 && at > 20_000);
         let kept: Vec<_> =
             within(20_000, i64::MAX).into_iter().filter(|(_, friend, _)| *friend != 7).collect();

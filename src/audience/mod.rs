@@ -153,6 +153,11 @@ impl Index {
         self.events.retain(|_, events| events.len() > 0);
     }
 
+    /// Forgets the events of these friends, who are erased: the rest of what was known of them is gone already.
+    pub fn forget_events(&mut self, friends: &RoaringBitmap) {
+        self.events.values_mut().for_each(|events| events.forget(friends));
+    }
+
     /// Makes room where it costs little: whole blocks of events before the instant, once they are a good part of their
     /// name's. What goes is gone from the journal, too; what stays does no harm.
     pub fn drop_old_events(&mut self, before: Instant) {

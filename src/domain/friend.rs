@@ -105,8 +105,12 @@ impl Friend {
         }
     }
 
-    /// Applies one journal entry of this friend. Effects are absolute, so applying one twice changes nothing.
+    /// Applies one journal entry of this friend. Effects are absolute, so applying one twice changes nothing. Of who is
+    /// erased nothing is taken in any more.
     pub fn apply(&mut self, entry: &Entry) {
+        if self.erased_at.is_some() {
+            return;
+        }
         match &entry.effect {
             Effect::Joined { user } => self.user = Some(*user),
             Effect::Status { status, followed_at } => {

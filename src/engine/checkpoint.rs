@@ -32,6 +32,8 @@ pub(super) struct Checkpointing {
     complete: Seq,
     /// One in the making.
     run: Option<Making>,
+    /// One is to be begun, however little came.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,17 @@ struct Making {
 impl Checkpointing {
     /// After a load that began from a checkpoint as of `complete`.
     pub(super) fn since(complete: Seq) -> Self {
-        Self { complete, run: None }
+        Self { complete, run: None, asked: false }
+    }
+
+    /// The next one begins now.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// None is in the making, and none asked for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.run.is_none() && !self.asked
     }
 
     /// The entry the last complete one is as of.
@@ -60,7 +72,7 @@ impl Engine {
     pub(super) async fn checkpoint(&mut self) -> Result<(), StoreError> {
         let grown = self.state.row.journal_seq.0 - self.checkpointing.complete.0;
         let friends = i64::from(self.state.index.next_friend().0);
-        if self.checkpointing.run.is_none() && grown < DUE_AFTER.max(friends / DUE_AFTER_FRIENDS) {
+        if self.checkpointing.is_idle() && grown < DUE_AFTER.max(friends / DUE_AFTER_FRIENDS) {
             return Ok(());
         }
         self.checkpoint_slice().await?;
@@ -87,7 +99,10 @@ impl Engine {
         let index = self.state.index_mut();
         let mut making = match self.checkpointing.run.take() {
             Some(making) => making,
-            None => Making { run: index.begin_checkpoint(), pending: VecDeque::new(), ended: false },
+            None => {
+                self.checkpointing.asked = false;
+                Making { run: index.begin_checkpoint(), pending: VecDeque::new(), ended: false }
+            }
         };
         let (mut chunks, mut bytes) = (Vec::new(), 0);
         while bytes < A_COMMIT_BYTES {

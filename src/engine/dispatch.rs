@@ -108,7 +108,6 @@ impl Engine {
         }
         self.count(&heard);
         self.state.runs.retain(|_, run| run.row.finished_at.is_none());
-        self.forget_who_left();
         if heard.ask_quota {
             self.doubt_quota(&clock);
         }

@@ -62,8 +62,11 @@ impl Engine {
             writes.push(Write::Strays(strays));
         }
         writes.extend(imported.map(|_| Write::Grace));
-        let mut cut = self.cut_out(&entries);
+        let (mut cut, erasures) = self.cut_out(&entries);
         writes.extend(cut.writes());
+        if !erasures.is_empty() {
+            writes.push(Write::Erasures(erasures));
+        }
         self.commit(Priority::Fold, writes).await?;
         self.count(&cut);
         self.state.row.grace_from = imported.or(self.state.row.grace_from);
@@ -98,7 +101,7 @@ impl Engine {
     }
 
     /// Changes the index beside the runtime: among the entries may be the one that has a column merged.
-    async fn change_index(&mut self, change: impl FnOnce(&mut Index) + Send + 'static) {
+    pub(super) async fn change_index(&mut self, change: impl FnOnce(&mut Index) + Send + 'static) {
         let mut index = std::mem::take(&mut self.state.index);
         self.state.index = beside(move || {
             change(Arc::make_mut(&mut index));

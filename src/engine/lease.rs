@@ -32,10 +32,9 @@ impl Engine {
             return Err(StoreError::Fenced { account: self.account.0 });
         };
         self.fence = fence;
-        let mut state =
+        self.state =
             State::load(self.deps.store.as_ref(), self.account, &self.lookback, &clock, seen_at).await?;
-        state.leaving = std::mem::take(&mut self.state.leaving);
-        self.state = state;
+        self.forgetting = super::forgetting::Forgetting::default();
         self.checkpointing = super::checkpoint::Checkpointing::since(self.state.checkpoint);
         self.bucket = Bucket::new(self.rate(), clock.boot.since_boot);
         // A commit that failed is no downtime: what falls due in that moment is not missed.

@@ -14,6 +14,7 @@ mod drips;
 mod due;
 mod erasure;
 mod export;
+mod forgetting;
 mod freeze;
 mod inbox;
 mod jobs;
@@ -279,6 +280,7 @@ pub struct Engine {
     exports: Vec<export::Export>,
     checkpointing: checkpoint::Checkpointing,
     pruner: retention::Pruner,
+    forgetting: forgetting::Forgetting,
     relay: relay::Desk,
     outbox: outbox::Desk,
     concerns: concerns::Desk,
@@ -361,6 +363,7 @@ impl Engine {
             committed: None,
             checkpointing: checkpoint::Checkpointing::since(state.checkpoint),
             pruner: retention::Pruner::default(),
+            forgetting: forgetting::Forgetting::default(),
             relay: relay::Desk::default(),
             outbox: outbox::Desk::default(),
             concerns: concerns::Desk::default(),
@@ -522,6 +525,7 @@ impl Engine {
         self.relay().await?;
         self.gauge_state();
         self.fold().await?;
+        self.forget().await?;
         self.checkpoint().await?;
         self.prune().await
     }

@@ -119,6 +119,12 @@ impl Desk {
         }
     }
 
+    /// Rows were changed beneath it: what is under way goes by the old ones and is made again.
+    pub(super) fn changed_beneath(&mut self) {
+        self.counted_at = None;
+        self.forget();
+    }
+
     /// The truth is read anew.
     pub(super) fn forget(&mut self) {
         self.epoch += 1;

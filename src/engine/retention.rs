@@ -60,6 +60,16 @@ pub struct Pruner {
 }
 
 impl Pruner {
+    /// The journal is looked through from the beginning.
+    pub fn sweep_anew(&mut self) {
+        (self.swept, self.told) = (Seq(0), false);
+    }
+
+    /// The journal is pruned up to this entry.
+    pub fn swept(&self) -> Seq {
+        self.swept
+    }
+
     /// The next step. A slice that is not committed is found again.
     pub async fn next(
         &mut self,

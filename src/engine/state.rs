@@ -21,7 +21,7 @@ use crate::domain::sends::{Reservation, Sends, Sent};
 use crate::domain::time::Instant;
 use crate::sender::run::Run;
 use crate::store::{
-    AccountRow, BatchRow, CampaignRow, DeferralRow, OccurrenceFilter, OccurrenceRow, QuotaReading,
+    AccountRow, BatchRow, CampaignRow, DeferralRow, Erasure, OccurrenceFilter, OccurrenceRow, QuotaReading,
     SentFilter, Store, StoreError, VariantRow,
 };
 
@@ -30,14 +30,14 @@ const PAGE: u32 = 20_000;
 /// Pages that are read ahead of whoever takes them in.
 const AHEAD: usize = 2;
 
-/// The user ids of friends who are erased and still needed.
+/// Friends who are erased and of whom something may still be stored.
 #[derive(Debug, Default)]
-pub struct Leaving(pub BTreeMap<FriendId, UserId>);
+pub struct Leaving(pub BTreeMap<FriendId, Erasure>);
 
 impl Leaving {
     /// Who a friend is at LINE, erased or not.
     pub fn user(&self, index: &Index, friend: FriendId) -> Option<UserId> {
-        index.user(friend).or_else(|| self.0.get(&friend).copied())
+        index.user(friend).or_else(|| self.0.get(&friend)?.user)
     }
 }
 
@@ -66,7 +66,7 @@ pub struct State {
     pub last_outbox: i64,
     /// Occurrences that can still change.
     pub runs: BTreeMap<OccurrenceId, Run>,
-    /// Erased friends whom a batch in doubt still holds.
+    /// Erased friends who are not forgotten yet.
     pub leaving: Leaving,
     /// The number the next occurrence gets.
     pub next_occurrence: i64,
@@ -109,6 +109,7 @@ impl State {
         }
         let deferrals = store.deferrals(account).await?;
         let lanes = store.outbox_lanes(account).await?;
+        let erasures = store.erasures(account).await?;
         Ok(Self {
             row,
             index: Arc::new(index),
@@ -121,7 +122,7 @@ impl State {
             outbox: lanes.into_iter().map(Backlog::of).collect(),
             last_outbox: store.last_outbox(account).await?,
             runs,
-            leaving: Leaving::default(),
+            leaving: Leaving(erasures.into_iter().map(|erasure| (erasure.friend, erasure)).collect()),
             next_occurrence: store.last_occurrence(account).await?.0.saturating_add(1),
             quota: store.quota(account).await?.into_iter().next(),
             seen_at,

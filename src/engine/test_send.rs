@@ -89,7 +89,7 @@ impl Engine {
             by: by.into(),
             act: "test-send".into(),
             subject: slug.to_string(),
-            detail: to.join(" "),
+            detail: row.recipients.to_string(),
         };
         self.commit(Priority::Freeze, vec![Write::Occurrence(Box::new(new)), Write::Act(act)]).await?;
         self.write_ticket();

@@ -272,6 +272,16 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Friend>, StoreError>;
     /// The rows of these friends that exist.
     async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError>;
+    /// Everybody who is erased and not forgotten yet, by friend.
+    async fn erasures(&self, account: AccountId) -> Result<Vec<Erasure>, StoreError>;
+    /// Rows in which friends may be named, with numbers after `after`, in order, at most `limit`: number and JSON.
+    async fn naming(
+        &self,
+        account: AccountId,
+        place: Naming,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError>;
     /// Journal entries after `after`, in order, at most `limit`.
     async fn entries(
         &self,

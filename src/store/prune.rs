@@ -8,7 +8,8 @@ use crate::domain::time::Instant;
 pub enum Prune {
     /// Chunks of checkpoints that newer ones have taken the place of, or that an owner before this one did not complete.
     Chunks,
-    /// Journal entries in `(after, upto]`: those of state, and events that happened before the instant.
+    /// Journal entries in `(after, upto]`: those of state, events that happened before the instant, and all of friends who
+    /// are erased and not forgotten yet.
     Journal {
         /// After this entry…
         after: Seq,

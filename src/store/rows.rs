@@ -2,6 +2,7 @@
 
 mod access;
 mod drip;
+mod erasure;
 mod outbox;
 mod sending;
 
@@ -16,10 +17,12 @@ use crate::domain::friend::{Friend, Miss};
 use crate::domain::id::{
     AccountId, AccountSlug, CampaignSlug, FriendId, OccurrenceId, Seq, StepName, TagName, VersionId,
 };
+use crate::domain::outbox::Request;
 use crate::domain::reason::Reason;
 use crate::domain::time::Instant;
 pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
 pub use drip::{DeferralRow, StepTotals, TagExpiry};
+pub use erasure::{Erasure, Naming};
 pub use outbox::{GivenUp, OutboxLane, OutboxRow};
 pub use sending::{
     Arm, BatchEnd, BatchEnding, BatchRow, DeliverySet, ExcludedSet, NewOccurrence, OccurrenceRow, Opened,
@@ -412,6 +415,20 @@ pub enum Write {
     Outbox(Vec<OutboxRow>),
     /// Requests that were taken, by number; one that is not there is no failure.
     DropOutbox(Vec<i64>),
+    /// Friends whom the entries of this transaction erase; one that is there already stays as it is.
+    Erasures(Vec<Erasure>),
+    /// What names erased friends; what is not there is no failure.
+    Redact {
+        /// Strays that go.
+        strays: Vec<i64>,
+        /// Requests that go, or say this from now on and are otherwise as they were.
+        outbox: Vec<(i64, Option<Request>)>,
+    },
+    /// What is stored of these friends under their numbers beside row, journal and sets: when tags fall off, and ways
+    /// that are over, of which the counts stay.
+    Forget(Vec<FriendId>),
+    /// Nothing is left of these friends: their erasures are history.
+    Forgotten(Vec<FriendId>),
 }
 
 /// What went wrong lately and stays as it is until a person does something, or for ever.

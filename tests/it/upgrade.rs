@@ -42,7 +42,7 @@ fn name(database: Database) -> &'static str {
     match database {
         Database::Sqlite => "sqlite",
         Database::Postgres => "postgres",
-        Database::Memory => "memory",
+        Database::Memory => panic!("nothing outlives a store in memory"),
     }
 }
 

@@ -182,3 +182,31 @@ fn columns_are_taken_in_one_by_one() {
     assert!(matches!(directory.assemble(fewer), Err(RestoreError::Missing { .. })));
     assert_eq!(CheckpointDirectory::read(None).unwrap_err(), RestoreError::NoDirectory);
 }
+
+/// What a checkpoint holds of somebody's events is written over, also where nothing takes its place.
+#[test]
+fn events_that_are_forgotten_leave_no_row_as_it_was() {
+    let (mut index, mut rows) = (Index::new(), Rows::new());
+    for (seq, friend) in [(1, 0), (3, 1)] {
+        index.apply(&entry(seq, friend, 1, Effect::Joined { user: UserId([friend as u8; 16]) }));
+    }
+    let visit = |seq, friend, name: &str| {
+        let name = EventName::parse(name).unwrap();
+        entry(seq, friend, seq, Effect::Event { name, event_id: None, properties: BTreeMap::new() })
+    };
+    for event in [visit(4, 0, "visit"), visit(5, 1, "visit"), visit(6, 0, "purchase")] {
+        index.apply(&event);
+    }
+    run(&mut index, &mut rows, |_| {});
+    let before = rows.clone();
+    index.forget_events(&RoaringBitmap::from([0]));
+    run(&mut index, &mut rows, |_| {});
+    for (place, row) in before.iter().filter(|((kind, ..), _)| kind == "event") {
+        assert_ne!(rows[place].data, row.data, "{place:?}");
+    }
+    for index in [index, restore(&rows)] {
+        assert!(index.events_of(FriendId(0)).is_empty());
+        assert_eq!(index.events_of(FriendId(1)).len(), 1);
+    }
+    run(&mut restore(&rows), &mut rows, |_| {});
+}

@@ -5,6 +5,7 @@
 //! it, escaped).
 
 mod drip;
+mod erasure;
 mod friend;
 mod journal;
 mod occurrence;
@@ -24,6 +25,7 @@ use crate::domain::time::Instant;
 pub(super) use drip::{
     DeferralCells, EnrollmentCells, EnrollmentKey, TagExpiryCells, ending_in, enrollment_key,
 };
+pub(super) use erasure::ErasureCells;
 pub(super) use friend::FriendCells;
 pub(super) use journal::EntryCells;
 pub(super) use occurrence::{

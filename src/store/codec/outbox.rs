@@ -6,7 +6,7 @@ use super::{instant, json, json_in, small};
 use crate::store::{OutboxRow, StoreError};
 
 /// The columns of `outbox` after the account, in the order of the table. As JSON an array.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(in crate::store) struct OutboxCells(
     pub i64,
     pub String,

@@ -2,7 +2,9 @@
 
 use super::data::Data;
 use super::occurrence::Move;
-use super::{account, checkpoint, delivery, drip, inbox, lease, occurrence, outbox, people, prune, sending};
+use super::{
+    account, checkpoint, delivery, drip, erasure, inbox, lease, occurrence, outbox, people, prune, sending,
+};
 use crate::domain::time::Instant;
 use crate::store::{Fence, StoreError, Write};
 
@@ -60,6 +62,10 @@ fn apply_own(data: &mut Data, fence: &Fence, now: Instant, write: &Write) -> Res
         Write::DropTagExpiries(keys) => drip::drop_tag_expiries(own, keys),
         Write::Outbox(rows) => outbox::set(own, rows)?,
         Write::DropOutbox(ids) => own.outbox.remove_all(ids.iter().copied()),
+        Write::Erasures(erasures) => erasure::add(own, erasures),
+        Write::Redact { strays, outbox } => erasure::redact(own, strays, outbox)?,
+        Write::Forget(friends) => erasure::forget(own, friends),
+        Write::Forgotten(friends) => erasure::forgotten(own, friends),
         // Those of `apply`.
         Write::Entries(_)
         | Write::Fold { .. }

@@ -9,8 +9,8 @@ use crate::domain::delivery::Outcome;
 use crate::domain::effect::DedupeKind;
 use crate::domain::id::{AccountId, CampaignSlug, StepName, VersionId};
 use crate::store::codec::{
-    BatchCells, EnrollmentCells, EnrollmentKey, EntryCells, FriendCells, InboxCells, OccurrenceCells,
-    OutboxCells, RelayCells, SentCells, StrayCells, TagExpiryCells,
+    BatchCells, EnrollmentCells, EnrollmentKey, EntryCells, ErasureCells, FriendCells, InboxCells,
+    OccurrenceCells, OutboxCells, RelayCells, SentCells, StrayCells, TagExpiryCells,
 };
 use crate::store::{
     AccountRow, ActRow, ApiAnswer, CampaignRow, ConfigVersion, DeferralRow, QuotaReading, StrideRow,
@@ -213,10 +213,13 @@ pub(super) struct Account {
     pub(super) deferrals: Table<i64, DeferralRow>,
     pub(super) expiries: Table<(i64, String), TagExpiryCells>,
     pub(super) outbox: Table<i64, OutboxCells>,
+    pub(super) erasures: Table<i64, ErasureCells>,
+    /// How many ways of forgotten friends ended how, by drip and ending.
+    pub(super) ways_gone: Table<(String, String), u64>,
 }
 
 impl Account {
-    fn tables(&mut self) -> [&mut dyn Undo; 27] {
+    fn tables(&mut self) -> [&mut dyn Undo; 29] {
         [
             &mut self.inbox,
             &mut self.receipts,
@@ -245,6 +248,8 @@ impl Account {
             &mut self.deferrals,
             &mut self.expiries,
             &mut self.outbox,
+            &mut self.erasures,
+            &mut self.ways_gone,
         ]
     }
 }

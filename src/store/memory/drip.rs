@@ -82,6 +82,9 @@ pub(super) fn endings(account: &Account) -> Result<Vec<(CampaignSlug, Ending, u6
             *ways.entry((&cells.0, ending)).or_default() += 1;
         }
     }
+    for ((drip, ending), gone) in account.ways_gone.rows() {
+        *ways.entry((drip, ending)).or_default() += gone;
+    }
     ways.into_iter()
         .map(|((drip, ending), ways)| {
             let what = format!("enrollments in drip `{drip}`");

@@ -13,6 +13,7 @@ mod config;
 mod data;
 mod delivery;
 mod drip;
+mod erasure;
 mod inbox;
 mod lease;
 mod occurrence;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::account::{fold_on, number_on};
 use super::data::{Account, Data};
+use super::erasure::is_erased;
 use super::{at_most, len, taken};
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
@@ -101,8 +102,9 @@ pub(super) fn entries(
 }
 
 /// Whether a row goes when its stretch is pruned.
-pub(super) fn is_prunable(row: &EntryCells, events_before: Option<Instant>) -> bool {
-    !is_event(row) || row.2 < events_before.unwrap_or(Instant::MIN).as_millis()
+pub(super) fn is_prunable(account: &Account, row: &EntryCells, events_before: Option<Instant>) -> bool {
+    let is_old = row.2 < events_before.unwrap_or(Instant::MIN).as_millis();
+    !is_event(row) || is_old || is_erased(account, row.1)
 }
 
 pub(super) fn journal_stretch(
@@ -112,6 +114,6 @@ pub(super) fn journal_stretch(
     limit: u32,
 ) -> Option<JournalStretch> {
     let rows: Vec<&EntryCells> = stretch(account, range).take(at_most(limit)).collect();
-    let prunable = rows.iter().filter(|row| is_prunable(row, events_before)).count();
+    let prunable = rows.iter().filter(|row| is_prunable(account, row, events_before)).count();
     Some(JournalStretch { last: Seq(rows.last()?.0), prunable: len(prunable) })
 }

@@ -31,7 +31,7 @@ fn finds(data: &Data, id: AccountId, kind: &Prune) -> bool {
         Prune::Chunks => !checkpoint::stale(account, holding(data, id)).is_empty(),
         Prune::Journal { after, upto, events_before } => {
             let mut rows = people::stretch(account, (*after, *upto));
-            rows.any(|row| people::is_prunable(row, *events_before))
+            rows.any(|row| people::is_prunable(account, row, *events_before))
         }
         Prune::Merge(before) => unmerged(account, *before).is_some(),
         Prune::ApiAnswers(before) => account.answers.rows().any(|(_, answer)| answer.at < *before),
@@ -54,7 +54,7 @@ pub(super) fn prune(data: &mut Data, fence: &Fence, kind: &Prune) -> Result<(), 
         Prune::Chunks => checkpoint::prune(account, token),
         Prune::Journal { after, upto, events_before } => {
             let rows = people::stretch(account, (*after, *upto));
-            let rows = rows.filter(|row| people::is_prunable(row, *events_before)).map(|row| row.0);
+            let rows = rows.filter(|row| people::is_prunable(account, row, *events_before)).map(|row| row.0);
             let rows: Vec<i64> = rows.collect();
             account.journal.remove_all(rows);
         }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::apply::apply;
 use super::{
-    MemoryStore, access, account, checkpoint, config, delivery, drip, inbox, lease, len, occurrence, outbox,
-    people, prune, sending, trouble,
+    MemoryStore, access, account, checkpoint, config, delivery, drip, erasure, inbox, lease, len, occurrence,
+    outbox, people, prune, sending, trouble,
 };
 use crate::domain::access::TokenId;
 use crate::domain::drip::{Ending, Enrollment};
@@ -184,6 +184,20 @@ impl Store for MemoryStore {
 
     async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError> {
         self.read_of(account, |rows| people::friends_by_id(rows, ids))
+    }
+
+    async fn erasures(&self, account: AccountId) -> Result<Vec<Erasure>, StoreError> {
+        self.read_of(account, erasure::all)
+    }
+
+    async fn naming(
+        &self,
+        account: AccountId,
+        place: Naming,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.read_of(account, |rows| Ok(erasure::naming(rows, place, after, limit)))
     }
 
     async fn entries(&self, account: AccountId, after: Seq, limit: u32) -> Result<Vec<Entry>, StoreError> {

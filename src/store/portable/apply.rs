@@ -2,8 +2,8 @@
 
 use super::occurrence::Move;
 use super::{
-    Connection, account, bulk, checkpoint, delivery, drip, failed, forget_strays, lease, occurrence, outbox,
-    prune, relayed, sending,
+    Connection, account, bulk, checkpoint, delivery, drip, erasure, failed, forget_strays, lease, occurrence,
+    outbox, prune, relayed, sending,
 };
 use crate::domain::effect::Entry;
 use crate::domain::friend::Friend;
@@ -68,6 +68,10 @@ pub(super) async fn apply(
         Write::DropTagExpiries(keys) => drip::drop_tag_expiries(conn, id, keys).await,
         Write::Outbox(rows) => outbox::set_outbox(conn, id, rows).await,
         Write::DropOutbox(ids) => outbox::drop_outbox(conn, id, ids).await,
+        Write::Erasures(erasures) => erasure::add(conn, id, erasures).await,
+        Write::Redact { strays, outbox } => erasure::redact(conn, id, strays, outbox).await,
+        Write::Forget(friends) => erasure::forget(conn, id, friends).await,
+        Write::Forgotten(friends) => erasure::forgotten(conn, id, friends).await,
     }
 }
 

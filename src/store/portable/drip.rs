@@ -14,7 +14,10 @@ statements! {
     ENROLLMENTS_OF = "SELECT drip, friend, started_at, version, counts_from, not_before, done, standing, step, \
                       due_at, occurrence, ending, ended_at FROM enrollment WHERE account = $1 AND friend = $2 \
                       ORDER BY started_at, drip";
-    ENROLLMENT_ENDINGS = "SELECT drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND standing = 'ended' \
+    ENROLLMENT_ENDINGS = "SELECT drip, ending, CAST(SUM(ways) AS BIGINT) FROM \
+                          (SELECT drip, ending, COUNT(*) AS ways FROM enrollment WHERE account = $1 \
+                          AND standing = 'ended' GROUP BY drip, ending UNION ALL \
+                          SELECT drip, ending, ways FROM enrollment_gone WHERE account = $1) chosen \
                           GROUP BY drip, ending ORDER BY drip, ending";
     STEP_TOTALS = "SELECT step, COUNT(*), CAST(SUM(matched) AS BIGINT), CAST(SUM(recipients) AS BIGINT) \
                    FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' \

@@ -4,6 +4,20 @@
 //! Each adapter compiles this folder against its own `Connection` and adds its `bulk` statements: how many rows move
 //! at once is where the databases differ.
 
+/// A read on a connection of its own.
+macro_rules! read {
+    ($self:ident, |$conn:ident| $body:expr) => {
+        $self.read(move |$conn| Box::pin(async move { $body })).await
+    };
+}
+
+/// One transaction.
+macro_rules! write {
+    ($self:ident, $priority:expr, $operation:expr, |$conn:ident| $body:expr) => {
+        $self.write($priority, $operation, move |$conn| Box::pin(async move { $body })).await
+    };
+}
+
 mod access;
 mod account;
 mod apply;
@@ -11,6 +25,7 @@ mod checkpoint;
 mod config;
 mod delivery;
 mod drip;
+mod erasure;
 mod inbox;
 mod lease;
 mod occurrence;
@@ -33,6 +48,7 @@ use delivery::{deliveries, exclusions, received, sent, tally};
 use drip::{
     deferral, deferrals, enrollment_endings, enrollments_of, first_tag_expiry, step_totals, tag_expiries,
 };
+use erasure::{erasures, naming};
 use inbox::{inbox, inbox_len};
 use lease::{advance, claim, lease, release, renew};
 use occurrence::{last_occurrence, last_run, occurrences, variants};
@@ -55,6 +71,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         config::ALL,
         delivery::ALL,
         drip::ALL,
+        erasure::ALL,
         inbox::ALL,
         lease::ALL,
         occurrence::ALL,

@@ -9,13 +9,16 @@ use crate::store::codec::{bitmap, bitmap_in, corrupt, count_in};
 use crate::store::{Fence, JournalStretch, Prune, StoreError};
 
 statements! {
-    STRETCH = "SELECT MAX(seq), CAST(COALESCE(SUM(CASE WHEN kind <> 'event' OR at < $4 THEN 1 ELSE 0 END), 0) \
-               AS BIGINT) FROM (SELECT seq, kind, at FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
-               ORDER BY seq LIMIT $5) chosen";
+    STRETCH = "SELECT MAX(seq), CAST(COALESCE(SUM(CASE WHEN kind <> 'event' OR at < $4 \
+               OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1) THEN 1 ELSE 0 END), 0) \
+               AS BIGINT) FROM (SELECT seq, kind, at, friend FROM journal WHERE account = $1 AND seq > $2 \
+               AND seq <= $3 ORDER BY seq LIMIT $5) chosen";
     JOURNAL = "DELETE FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
-               AND (kind <> 'event' OR at < $4)";
+               AND (kind <> 'event' OR at < $4 \
+               OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1))";
     IN_JOURNAL = "SELECT seq FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
-                  AND (kind <> 'event' OR at < $4) LIMIT 1";
+                  AND (kind <> 'event' OR at < $4 \
+               OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1)) LIMIT 1";
     WEBHOOK_IDS = "DELETE FROM known WHERE account = $1 AND id IN (SELECT id FROM known WHERE account = $1 \
                    AND kind = 'webhook' AND at < $2 ORDER BY at LIMIT $3)";
     A_WEBHOOK_ID = "SELECT at FROM known WHERE account = $1 AND kind = 'webhook' AND at < $2 LIMIT 1";

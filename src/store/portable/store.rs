@@ -22,20 +22,6 @@ use crate::store::codec::{
 };
 use crate::store::*;
 
-/// A read on a connection of its own.
-macro_rules! read {
-    ($self:ident, |$conn:ident| $body:expr) => {
-        $self.read(move |$conn| Box::pin(async move { $body })).await
-    };
-}
-
-/// One transaction.
-macro_rules! write {
-    ($self:ident, $priority:expr, $operation:expr, |$conn:ident| $body:expr) => {
-        $self.write($priority, $operation, move |$conn| Box::pin(async move { $body })).await
-    };
-}
-
 #[async_trait]
 impl Store for Backend {
     async fn active_version(&self) -> Result<Option<ConfigVersion>, StoreError> {
@@ -202,6 +188,7 @@ impl Store for Backend {
         writes: Vec<Write>,
     ) -> Result<(), StoreError> {
         let held = fence.clone();
+        let lingers = writes.iter().any(|write| matches!(write, Write::Forgotten(_)));
         write!(self, priority, "commit the owner's transaction", |conn| {
             super::advance(conn, &held, now).await?;
             for write in &writes {
@@ -210,6 +197,9 @@ impl Store for Backend {
             Ok(())
         })?;
         fence.seq += 1;
+        if lingers {
+            self.let_nothing_linger();
+        }
         Ok(())
     }
 
@@ -231,6 +221,20 @@ impl Store for Backend {
             bulk::friends_by_id(conn, account, &ids).await.map_err(failed("read friends"))
         })?;
         rows.into_iter().map(FriendCells::read).collect()
+    }
+
+    async fn erasures(&self, account: AccountId) -> Result<Vec<Erasure>, StoreError> {
+        read!(self, |conn| super::erasures(conn, account).await)
+    }
+
+    async fn naming(
+        &self,
+        account: AccountId,
+        place: Naming,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        read!(self, |conn| super::naming(conn, account, place, after, limit).await)
     }
 
     async fn entries(&self, account: AccountId, after: Seq, limit: u32) -> Result<Vec<Entry>, StoreError> {

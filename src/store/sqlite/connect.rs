@@ -10,13 +10,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 /// come in since, and overwriting what is kept is quicker than growing the file.
 const WAL_KEPT_BYTES: u64 = 4 << 20;
 
+/// Another process may hold the file for a moment: a command that was the owner before us.
+const BUSY: Duration = Duration::from_secs(5);
+/// The same in SQL.
+pub(super) const USUAL_BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        // Another process may hold the file for a moment: a command that was the owner before us.
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BUSY)
         // The writer checkpoints between transactions, never in the middle of one.
         .pragma("wal_autocheckpoint", "0")
         .pragma("journal_size_limit", WAL_KEPT_BYTES.to_string())
@@ -42,6 +46,8 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error>
     create_private(path).map_err(sqlx::Error::Io)?;
     // Pages of a large transaction wait here for its commit, instead of going to the WAL again and again.
     let options = options(path).pragma("cache_size", "-16384").pragma("cache_spill", "off");
+    // Whom the database forgets is not to be read in its free pages.
+    let options = options.pragma("secure_delete", "on");
     let mut conn = options.connect().await?;
     assert_durable(&mut conn).await?;
     Ok(conn)

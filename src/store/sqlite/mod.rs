@@ -79,6 +79,11 @@ impl SqliteStore {
         self.writer.append(rows).await
     }
 
+    /// Something was deleted that is to be in no file any more.
+    fn let_nothing_linger(&self) {
+        self.writer.let_nothing_linger();
+    }
+
     async fn end(&self) {
         self.writer.close().await;
         self.readers.close().await;

@@ -1,6 +1,7 @@
 //! What waits for the one writer, by priority.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -47,6 +48,8 @@ struct Waiting {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     ready: Notify,
+    /// What the log holds is to go from it.
+    lingers: AtomicBool,
 }
 
 impl Queue {
@@ -71,6 +74,17 @@ impl Queue {
         }
         drop(waiting);
         self.ready.notify_one();
+    }
+
+    /// What the log holds by now is to go from it.
+    pub(super) fn let_nothing_linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+        self.ready.notify_one();
+    }
+
+    /// Whether that was asked for since the last look.
+    pub(super) fn take_lingers(&self) -> bool {
+        self.lingers.swap(false, Ordering::Relaxed)
     }
 
     /// Takes no more; what waits is still done.

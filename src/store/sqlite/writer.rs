@@ -50,6 +50,7 @@ impl Writer {
             conn: Some(conn),
             unsynced: true,
             checkpointed_bytes: 0,
+            lingers: false,
         };
         tokio::spawn(async move {
             task.run().await;
@@ -85,6 +86,11 @@ impl Writer {
         });
         self.queue.step(priority, step);
         answer.await.unwrap_or_else(|_| Err(lost(operation)))
+    }
+
+    /// What the log holds by now goes from it, as soon as no reader needs it.
+    pub(super) fn let_nothing_linger(&self) {
+        self.queue.let_nothing_linger();
     }
 
     /// Does what waits, checkpoints and closes.
@@ -127,6 +133,8 @@ struct Task {
     unsynced: bool,
     /// The WAL's length at the last checkpoint that it has not shrunk since.
     checkpointed_bytes: u64,
+    /// The WAL holds what is to be in no file any more.
+    lingers: bool,
 }
 
 /// However the task ends, a defect included, nobody is left waiting for it.
@@ -139,11 +147,19 @@ impl Drop for Task {
 impl Task {
     async fn run(mut self) {
         loop {
+            if self.queue.take_lingers() {
+                self.lingers = true;
+                self.checkpoint().await;
+            }
             match self.queue.next() {
                 Some(job) => {
                     self.work(job).await;
                     self.unsynced = true;
-                    self.checkpoint_if_large().await;
+                    if self.lingers {
+                        self.checkpoint().await;
+                    } else {
+                        self.checkpoint_if_large().await;
+                    }
                 }
                 None if self.queue.is_closed() => break,
                 None if self.unsynced => {
@@ -205,7 +221,26 @@ impl Task {
         let Some(conn) = &mut self.conn else { return };
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await {
             tracing::warn!(error = %error, "a checkpoint of the database's log failed; it grows until one succeeds");
+        } else if self.lingers {
+            self.lingers = !self.truncate().await;
+            // Where a reader was in the way it is tried again after the next job, or at the next rest.
+            self.unsynced = self.lingers;
         }
+    }
+
+    /// Empties the WAL, which a checkpoint alone leaves to be overwritten some day. Readers are not waited for.
+    async fn truncate(&mut self) -> bool {
+        let Some(conn) = &mut self.conn else { return false };
+        if sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *conn).await.is_err() {
+            return false;
+        }
+        let done: Result<(i64, i64, i64), sqlx::Error> =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
+        if sqlx::query(connect::USUAL_BUSY_TIMEOUT).execute(conn).await.is_err() {
+            // Opened anew by the next job, with what it is to have.
+            self.conn = None;
+        }
+        matches!(done, Ok((0, ..)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod journal;
 mod sends;
+mod traces;
 
 use haishin::clock::{BootTime, Reading};
 use haishin::domain::id::{AccountId, Seq};

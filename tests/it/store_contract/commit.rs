@@ -81,7 +81,9 @@ fn moved(from: OccurrenceState, to: OccurrenceState) -> Write {
 
 /// One write of every kind, each valid after those before it.
 pub fn one_of_each(inbox: i64) -> Vec<Write> {
-    [sending(inbox), super::drips::one_of_each(), super::outbox::one_of_each()].concat()
+    let others =
+        [super::drips::one_of_each(), super::outbox::one_of_each(), super::forgetting::one_of_each()];
+    [vec![sending(inbox)], others.to_vec()].concat().concat()
 }
 
 fn sending(inbox: i64) -> Vec<Write> {

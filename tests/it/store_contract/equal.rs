@@ -22,7 +22,7 @@ use crate::support::store::{Database, TestStore};
 const HISTORIES: u8 = 24;
 const STEPS: usize = 60;
 /// Kinds of writes there are.
-const KINDS: usize = 30;
+const KINDS: usize = 34;
 /// Accounts that are spoken of; not all of them ever have a row.
 const ACCOUNTS: [AccountId; 3] = [AccountId(1), AccountId(2), AccountId(9)];
 

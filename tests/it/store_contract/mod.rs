@@ -7,6 +7,7 @@ mod configuration;
 mod drips;
 mod equal;
 mod fence;
+mod forgetting;
 mod inbox;
 mod isolation;
 mod lost;
@@ -94,5 +95,7 @@ async fn dump(store: &dyn Store, account: AccountId) -> String {
         text += &format!("{:#?}\n", store.strides(account, row.id).await.unwrap());
         text += &format!("{:#?}\n", store.batches(account, row.id).await.unwrap());
     }
-    text + &drips::dump(store, account).await + &outbox::dump(store, account).await
+    text + &drips::dump(store, account).await
+        + &outbox::dump(store, account).await
+        + &forgetting::dump(store, account).await
 }

@@ -229,6 +229,10 @@ fn name(write: &Write) -> &'static str {
         Write::DropTagExpiries(_) => "drop tag expiries",
         Write::Outbox(_) => "outbox",
         Write::DropOutbox(_) => "drop outbox",
+        Write::Erasures(_) => "erasures",
+        Write::Redact { .. } => "redact",
+        Write::Forget(_) => "forget",
+        Write::Forgotten(_) => "forgotten",
     }
 }
 
@@ -353,6 +357,18 @@ impl Store for Faulty {
     }
     async fn friends_by_id(&self, account: AccountId, ids: &[FriendId]) -> Result<Vec<Friend>, StoreError> {
         self.inner.friends_by_id(account, ids).await
+    }
+    async fn erasures(&self, account: AccountId) -> Result<Vec<Erasure>, StoreError> {
+        self.inner.erasures(account).await
+    }
+    async fn naming(
+        &self,
+        account: AccountId,
+        place: Naming,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.inner.naming(account, place, after, limit).await
     }
     async fn entries(&self, account: AccountId, after: Seq, limit: u32) -> Result<Vec<Entry>, StoreError> {
         self.inner.entries(account, after, limit).await

@@ -292,6 +292,11 @@ impl World {
         std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
     }
 
+    /// Where engines keep what is this machine's own.
+    pub fn state_dir(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
     /// The configuration that runs.
     pub fn active(&self) -> &Active {
         &self.active

@@ -186,7 +186,7 @@ impl History {
 
     async fn sending(&mut self, account: AccountId) -> Write {
         let occurrence = self.occurrence_id();
-        match self.draw(0..24) {
+        match self.draw(0..28) {
             0 | 1 => self.move_on(account).await,
             2 => {
                 let part = Part { from_batch: self.draw(FEW), effective_at: self.instant() };
@@ -236,7 +236,29 @@ impl History {
             20 => Write::TagExpiries(self.draw(drip::tag_expiries())),
             21 => Write::DropTagExpiries(self.draw(drip::tag_keys())),
             22 => Write::Outbox(self.draw(drip::outbox())),
-            _ => Write::DropOutbox(vec![self.number(), self.number()]),
+            23 => Write::DropOutbox(vec![self.number(), self.number()]),
+            _ => self.erased(),
+        }
+    }
+
+    /// Of those whom other rows are about.
+    fn erased(&mut self) -> Write {
+        let friends: Vec<FriendId> = (0..self.draw(0..3)).map(|_| FriendId(self.draw(FEW))).collect();
+        let outbox = self.draw(drip::outbox()).into_iter().map(|row| row.request).next();
+        match self.draw(0..6) {
+            0 => Write::Forgotten(friends),
+            1 | 2 => Write::Forget(friends),
+            3 => Write::Redact { strays: vec![self.number()], outbox: vec![(self.number(), outbox)] },
+            _ => {
+                let erasure = |friend| Erasure {
+                    friend,
+                    seq: Seq(friend.0.into()),
+                    at: self.now,
+                    user: (friend.0 % 2 == 0).then_some(UserId([7; 16])),
+                    external_id: (friend.0 % 3 == 0).then(|| "nul \0 inside".into()),
+                };
+                Write::Erasures(friends.into_iter().map(erasure).collect())
+            }
         }
     }
 

@@ -133,6 +133,12 @@ impl History {
                 both!(self, |store| store.open_enrollments(account, None, 1000));
                 both!(self, |store| store.open_enrollments(account, after.clone(), 5));
                 both!(self, |store| store.enrollment_endings(account));
+                both!(self, |store| store.erasures(account));
+                for place in [Naming::Strays, Naming::Outbox] {
+                    for (after, limit) in [(0, 1000), (1, 2)] {
+                        both!(self, |store| store.naming(account, place, after, limit));
+                    }
+                }
             }
             13 => {
                 for friend in drip::FRIENDS.map(FriendId) {
