@@ -50,12 +50,12 @@ async fn stage() -> Stage {
 }
 
 impl Stage {
-    fn requests(&self) -> u64 {
+    fn multicasts(&self) -> u64 {
         self.sandbox.totals().multicasts
     }
 
     async fn until_requests(&self, count: u64) {
-        until("the requests come", async || (self.requests() >= count).then_some(())).await;
+        until("the requests come", async || (self.multicasts() >= count).then_some(())).await;
     }
 
     async fn pass(&self, span: Span) {
@@ -99,10 +99,10 @@ async fn on_a_full_disk_nothing_leaves_that_is_not_on_it() {
     stage.until_requests(5).await;
     stage.power.turn(Disk::Full);
     // Two strides may be open, each of about a second of sending; then there is silence.
-    let mut before = stage.requests();
+    let mut before = stage.multicasts();
     loop {
         stage.pass(Span::from_millis(1_500)).await;
-        let now = stage.requests();
+        let now = stage.multicasts();
         if std::mem::replace(&mut before, now) == now {
             break;
         }

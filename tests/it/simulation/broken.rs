@@ -75,7 +75,7 @@ impl Broken {
         let (before, last) = (seen.iter().filter(|one| **one == key).count(), seen.last().copied());
         seen.push(key);
         let key = match self.bug {
-            Bug::KeyReused if seen.len() % 2 == 0 => last.unwrap_or(key),
+            Bug::KeyReused if seen.len().is_multiple_of(2) => last.unwrap_or(key),
             Bug::FreshKeyForRetry if before > 0 => fresh(key, before),
             _ => key,
         };

@@ -147,7 +147,7 @@ impl History {
     }
 
     async fn begin(&mut self) {
-        self.trace.push(format!("{}", self.spec.settings()));
+        self.trace.push(self.spec.settings());
         for (name, text) in self.spec.files() {
             self.trace.push(format!("--- {name}\n{text}"));
         }
@@ -645,7 +645,7 @@ impl History {
                 break;
             }
         }
-        let noon = self.to_noon().await;
+        let noon = self.go_to_noon().await;
         self.pass(Duration::from_secs(30)).await;
         self.spec.drafts = true;
         self.apply().await;
@@ -655,7 +655,7 @@ impl History {
                 break;
             }
             if look % 3 == 2 {
-                self.to_what_comes().await;
+                self.go_to_what_comes().await;
             }
         }
         self.nodes[0].kill().await;
@@ -663,7 +663,7 @@ impl History {
     }
 
     /// Asleep until shortly before somebody's next step, where nobody waits for room under a cap.
-    async fn to_what_comes(&mut self) {
+    async fn go_to_what_comes(&mut self) {
         let now = self.truth.now();
         let ways = self.memory.open_enrollments(self.account, None, 1_000).await.unwrap();
         let due = ways.iter().filter_map(|way| match way.standing {
@@ -678,7 +678,7 @@ impl History {
     }
 
     /// A time of no quiet hours, when nothing of the last hours is left to be planned.
-    async fn to_noon(&mut self) -> Instant {
+    async fn go_to_noon(&mut self) -> Instant {
         let now = self.truth.now();
         let day = now.in_zone(self.spec.zone).date_naive() + chrono::Days::new(1);
         let noon = Instant::from_local(day.and_hms_opt(12, 1, 0).unwrap(), self.spec.zone);
