@@ -17,11 +17,13 @@ statements! {
     DROP_REQUEST = "DELETE FROM outbox WHERE account = $1 AND id = $2";
     REDACT_REQUEST = "UPDATE outbox SET payload = $3 WHERE account = $1 AND id = $2";
     EXPIRIES = "DELETE FROM tag_expiry WHERE account = $1 AND friend = $2";
+    // No start is earlier; without it SQLite walks all ways of the account instead of the friend's.
     COUNT_WAYS = "INSERT INTO enrollment_gone (account, drip, ending, ways) \
                   SELECT account, drip, ending, COUNT(*) FROM enrollment WHERE account = $1 AND friend = $2 \
-                  AND standing = 'ended' GROUP BY account, drip, ending ON CONFLICT (account, drip, ending) \
+                  AND started_at >= -62135596800000 AND standing = 'ended' GROUP BY account, drip, ending ON CONFLICT (account, drip, ending) \
                   DO UPDATE SET ways = enrollment_gone.ways + excluded.ways";
-    WAYS = "DELETE FROM enrollment WHERE account = $1 AND friend = $2 AND standing = 'ended'";
+    WAYS = "DELETE FROM enrollment WHERE account = $1 AND friend = $2 AND started_at >= -62135596800000 \
+            AND standing = 'ended'";
 }
 
 const FORGETTING: &str = "forget friends";
