@@ -207,6 +207,11 @@ impl Engine {
             open.filter_map(|run| run.next_stride(length.max(1), &clock, &user_of)).collect();
         let rows = strides.iter().map(|stride| Write::Stride(stride.row.clone())).collect();
         self.commit(Priority::Outcome, rows).await?;
+        if !strides.is_empty() {
+            // Before the first request: a database without these strides would send them anew, perhaps after LINE has
+            // forgotten their keys.
+            self.write_ticket();
+        }
         for stride in strides {
             if let Some(run) = self.state.runs.get_mut(&stride.row.occurrence) {
                 run.stride_opened(stride);

@@ -92,7 +92,12 @@ impl Engine {
         quota: plan::Quota,
     ) -> Option<Frozen> {
         let begun = self.deps.clock.read();
-        let (dispatch, now) = (&candidate.dispatch, begun.now);
+        // The clock may have been set since the turn began. Within what is still believed it goes back no further than
+        // what was seen: caps count up to the instant of the decision.
+        if self.clock_behind(begun.now) {
+            return None;
+        }
+        let (dispatch, now) = (&candidate.dispatch, begun.now.max(self.state.seen_at));
         let decided = self.decide(candidate, policy, now, self.state.sends.clone(), quota).await;
         let (decision, reserve) = match decided {
             Ok(decided) => decided,
@@ -108,6 +113,7 @@ impl Engine {
         }
         let mut row = self.blank_row(dispatch, candidate.due, OccurrenceState::Sending, candidate.run);
         row.version = candidate.version;
+        row.frozen_at = now;
         (row.parent, row.child) = candidate.parent.map_or((None, 0), |(parent, child)| (Some(parent), child));
         row.capped = reserve.capped;
         row.immediate = policy.quiet_hours_for(&dispatch.category, dispatch.immediate).is_none();

@@ -436,25 +436,28 @@ impl Claimed {
         if let Err(error) = engine.note_leap().await {
             engine.recover(error, &stop).await;
         }
+        let mut events = Vec::new();
         loop {
             let wait = engine.next_wake();
-            let first = tokio::select! {
-                biased;
-                event = queue.recv() => event,
-                () = engine.deps.clock.sleep(wait) => Some(Event::Nudge),
-                () = stop.cancelled(), if !engine.draining => Some(Event::Nudge),
-            };
+            if events.is_empty() {
+                events.extend(tokio::select! {
+                    biased;
+                    event = queue.recv() => event,
+                    () = engine.deps.clock.sleep(wait) => Some(Event::Nudge),
+                    () = stop.cancelled(), if !engine.draining => Some(Event::Nudge),
+                });
+            }
             engine.draining |= stop.is_cancelled();
-            if matches!(first, Some(Event::Attempt { .. })) {
+            if matches!(events.first(), Some(Event::Attempt { .. })) {
                 // Answers come in bunches, and a turn of many costs little more than one of a few.
                 tokio::task::yield_now().await;
             }
-            let mut events: Vec<Event> = first.into_iter().collect();
-            while let Ok(event) = queue.try_recv() {
-                events.push(event);
-            }
-            if let Err(error) = engine.turn(events).await {
+            events.extend(waiting(&mut queue));
+            if let Err(error) = engine.turn(std::mem::take(&mut events)).await {
                 engine.recover(error, &stop).await;
+                // What a person asked meanwhile is not done hours later, perhaps against what they did since: they are
+                // told to ask again.
+                events.extend(waiting(&mut queue).filter(|event| !matches!(event, Event::Ask(_))));
             }
             alive();
             let answered = engine.state.runs.values().all(|run| run.in_flight() == 0);
@@ -504,7 +507,8 @@ impl Engine {
         let applied = self.apply_inbox().await?;
         self.enter_drips().await?;
         self.answer_look_ups(applied);
-        for ask in asks {
+        // Who has gone asks no more.
+        for ask in asks.into_iter().filter(|ask| !ask.answer.is_closed()) {
             if !numbers_came && self.waits_for_numbers(&ask).await? {
                 self.deferred.push(ask);
             } else {
@@ -562,6 +566,11 @@ impl Engine {
         }
         wait.max(Span::from_millis(1))
     }
+}
+
+/// What has come so far.
+fn waiting(queue: &mut mpsc::Receiver<Event>) -> impl Iterator<Item = Event> {
+    std::iter::from_fn(|| queue.try_recv().ok())
 }
 
 fn account_config<'a>(active: &'a Active, slug: &AccountSlug) -> Result<&'a Account, EngineError> {

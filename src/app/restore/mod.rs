@@ -169,7 +169,12 @@ impl<'l> Restore<'l> {
 
     /// Whether the file is one to take over at all: there, not the database itself, of SQLite's, and with room for it.
     fn fits(&self, file: &Path) -> Result<u64, RestoreError> {
-        let found = fs::metadata(file).map_err(failed(file))?;
+        let found = match fs::metadata(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RestoreError::Missing(file.to_owned()));
+            }
+            found => found.map_err(failed(file))?,
+        };
         if !found.is_file() {
             return Err(RestoreError::NotAFile(file.to_owned()));
         }

@@ -29,6 +29,9 @@ pub enum RestoreError {
     /// A folder, a pipe.
     #[error("{} is no file: name the backup itself", .0.display())]
     NotAFile(PathBuf),
+    /// It is not there.
+    #[error("there is no file {}; nothing was changed. Without a name of their own backups lie in `backups` of the state directory", .0.display())]
+    Missing(PathBuf),
     /// It would replace itself.
     #[error("{} is the current database itself; to mark it as restored: haishin restore --mark", .0.display())]
     Itself(PathBuf),
@@ -80,6 +83,7 @@ impl Told for RestoreError {
             Self::Server => "データベースは PostgreSQL です。PostgreSQL のツール（pg_restore、ポイントインタイムリカバリ）で復元してから haishin restore --mark を実行してください。人が確かめるまで何も送りません（docs/backup.md）".into(),
             Self::InUse(path) => format!("別のプログラム（継続的なコピーや sqlite3）が {} を開いています。先に終了してから、もう一度実行してください", path.display()),
             Self::NotAFile(path) => format!("{} はファイルではありません。バックアップのファイルを指定してください", path.display()),
+            Self::Missing(path) => format!("{} がありません。何も変えていません。保存先を指定しなかったバックアップは、状態ディレクトリの backups にあります", path.display()),
             Self::Itself(path) => format!("{} は今のデータベースそのものです。「復元した」と印を付けるだけなら haishin restore --mark", path.display()),
             Self::Unfit { path, .. } => format!("{} は復元できません。何も変えていません", path.display()),
             Self::NoDirectory(path) => format!("データベースのフォルダ {} がありません。先に作ってください", path.display()),

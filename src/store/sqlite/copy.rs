@@ -29,10 +29,10 @@ const TABLES: [&str; 5] = ["_sqlx_migrations", "account", "account_lease", "conf
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// SQLite does not know it.
-    #[error("it is no SQLite database")]
+    #[error("it is no SQLite database; name a file that `haishin backup` made")]
     NotADatabase,
     /// Another program's.
-    #[error("it is a database, but none of haishin's")]
+    #[error("it is a database, but none of haishin's; name a file that `haishin backup` made")]
     NotHaishin,
     /// Pages are missing or do not fit together.
     #[error("it is damaged ({0}); take another backup")]
@@ -56,8 +56,14 @@ impl Told for CopyError {
         match (self, lang) {
             (Self::Store(error), _) => error.told(lang),
             (_, Lang::En) => self.to_string(),
-            (Self::NotADatabase, Lang::Ja) => "SQLite のデータベースではありません".into(),
-            (Self::NotHaishin, Lang::Ja) => "haishin のデータベースではありません".into(),
+            (Self::NotADatabase, Lang::Ja) => {
+                "SQLite のデータベースではありません。haishin backup が作ったファイルを指定してください"
+                    .into()
+            }
+            (Self::NotHaishin, Lang::Ja) => {
+                "haishin のデータベースではありません。haishin backup が作ったファイルを指定してください"
+                    .into()
+            }
             (Self::Damaged(why), Lang::Ja) => {
                 format!("壊れています（{why}）。別のバックアップを使ってください")
             }

@@ -52,6 +52,8 @@ pub struct Evidence<'a> {
     pub known: &'a BTreeMap<u32, Known>,
     /// Campaigns that quiet hours do not bind.
     pub immediate: &'a BTreeSet<String>,
+    /// Campaigns whose file was taken away, or is another's.
+    pub reshaped: &'a BTreeSet<String>,
     /// The database was set back: the books do not know all that went out.
     pub set_back: bool,
     /// Wall clocks were wrong at times: nothing can be said of instants.
@@ -115,6 +117,8 @@ struct Counted<'l> {
     effective: Instant,
     /// The same, but no later than the first request of its occurrence truly left.
     truly: Instant,
+    /// When it was decided, by the clock of then.
+    decided: Instant,
     category: &'l str,
     text: &'l str,
 }
@@ -126,6 +130,7 @@ impl Counted<'_> {
         self.effective <= last.effective
             && near(self.effective, last.effective)
             && near(self.truly, last.truly)
+            && near(self.decided, last.decided)
     }
 }
 
@@ -144,14 +149,22 @@ fn most<'l>(
 fn counted<'l>(ledger: &'l Ledger, truly: &BTreeMap<i64, Instant>) -> BTreeMap<u32, Vec<Counted<'l>>> {
     let mut counted: BTreeMap<u32, Vec<Counted<'l>>> = BTreeMap::new();
     for entry in ledger.occurrences.iter().filter(|entry| !is_trial(&entry.row)) {
+        // Where clocks were right, what counts is what the books say in the end, and no more.
+        let frozen = Some(entry.row.frozen_at).filter(|_| !truly.is_empty());
         let latest = truly.get(&entry.row.id.0).copied().unwrap_or(Instant::MAX);
         for set in entry.sets.iter().filter(|set| set.outcome.counts()) {
             let arm = entry.arms.iter().find(|arm| arm.position == set.position);
             let text = arm.map_or("", |arm| arm.messages.as_str());
             let (effective, category) = (set.effective_at, entry.row.category.as_str());
             for friend in &set.friends {
-                let truly = effective.min(latest);
-                counted.entry(friend).or_default().push(Counted { effective, truly, category, text });
+                let (truly, decided) = (effective.min(latest), frozen.unwrap_or(effective));
+                counted.entry(friend).or_default().push(Counted {
+                    effective,
+                    truly,
+                    decided,
+                    category,
+                    text,
+                });
             }
         }
     }
@@ -196,7 +209,8 @@ impl Evidence<'_> {
                 wrong.push(format!("a request left at {} before its batch was open", call.at));
             }
             let began = *first.entry(&call.key).or_insert(call.at);
-            if call.at - began > Span::from_hours(23) {
+            // The hour between is for clocks that are wrong.
+            if call.at - began > Span::from_hours(if self.wrong_clocks { 24 } else { 23 }) {
                 wrong.push(format!("key {} of {began} was used again at {}", call.key, call.at));
             }
         }
@@ -216,7 +230,7 @@ impl Evidence<'_> {
     /// Whatever the database has forgotten: who got a one-off got it once.
     fn one_off_once(&self, wrong: &mut Wrong) {
         let one_off = |slug: &str| {
-            let campaign = self.spec.campaigns.get(slug);
+            let campaign = self.spec.campaigns.get(slug).filter(|_| !self.reshaped.contains(slug));
             campaign.is_some_and(|campaign| matches!(campaign.when, When::Once(_)))
         };
         for n in 0..self.spec.friends {
@@ -395,8 +409,8 @@ impl Evidence<'_> {
     }
 
     /// Every window of every friend, over the effective instants the books give. Where wall clocks were wrong, a window must
-    /// hold too many by them and by true time: what was sent by a clock that is ahead counts by that clock, and once it is
-    /// set right, when it was truly sent.
+    /// hold too many by them, by true time and by what was decided: what was sent by a clock that is ahead counts by that
+    /// clock, and once it is set right, when it was truly sent; what was decided by it and goes on later is not decided anew.
     fn caps_hold(&self, ledger: &Ledger, sent: &[(String, Sent<'_>)], wrong: &mut Wrong) {
         let of: BTreeMap<&str, i64> =
             sent.iter().map(|(key, one)| (key.as_str(), one.entry.row.id.0)).collect();
@@ -415,7 +429,9 @@ impl Evidence<'_> {
         let near = |span: Span| move |one: &Counted<'_>, last: &Counted<'_>| one.is_within(span, last);
         let same_day = |one: &Counted<'_>, last: &Counted<'_>| {
             let day = |at: Instant| at.day_in(spec.zone);
-            day(one.effective) == day(last.effective) && day(one.truly) == day(last.truly)
+            day(one.effective) == day(last.effective)
+                && day(one.truly) == day(last.truly)
+                && day(one.decided) == day(last.decided)
         };
         let is_capped = |one: &Counted<'_>| one.category != "service";
         let advertises = |one: &Counted<'_>| ["promotion", "news"].contains(&one.category);

@@ -5,7 +5,6 @@ use std::time::Duration;
 use haishin::clock::Clock as _;
 use haishin::domain::time::Span;
 use haishin::sandbox::{Fault, FaultKind};
-use haishin::store::Store as _;
 use rand::Rng as _;
 
 use super::super::broken::Bug;
@@ -161,15 +160,12 @@ impl History {
         for n in &up {
             self.nodes[*n].kill().await;
         }
-        let frozen = self.memory.last_occurrence(self.account).await.unwrap();
         self.memory.restore(&backup);
-        let mut lost = self.memory.last_occurrence(self.account).await.unwrap() < frozen;
-        // The machine notes a freeze before the first request of it leaves.
-        let (store, mut sent) = (self.memory.again(), false);
+        // The machine notes a stride before the first request of it leaves.
+        let (store, mut lost) = (self.memory.again(), false);
         for call in self.network.calls() {
-            sent |= !is_durable(&store, self.account, &call.key).await;
+            lost |= !is_durable(&store, self.account, &call.key).await;
         }
-        lost &= sent;
         self.set_back = true;
         if self.broken.as_ref().is_some_and(|broken| broken.bug == Bug::TicketForgotten) {
             self.nodes.iter().for_each(Node::forget_tickets);
@@ -177,7 +173,7 @@ impl History {
         let now = self.truth.now();
         let slugs: Vec<Option<String>> = self.silences.iter().map(|one| one.campaign.clone()).collect();
         slugs.iter().for_each(|slug| self.end_silences(slug.as_deref(), now));
-        // A freeze that is gone is noticed by the machine that made it.
+        // It is noticed.
         if lost {
             let (from, why) = (self.truth.now(), SET_BACK);
             self.silences.push(Silence { campaign: None, from, until: None, frozen_before: None, why });

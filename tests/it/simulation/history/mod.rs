@@ -58,6 +58,8 @@ pub struct History {
     known: BTreeMap<u32, Known>,
     silences: Vec<Silence>,
     edited: BTreeSet<String>,
+    /// Campaigns whose file was taken away, or is another's: nothing is known of their schedule.
+    reshaped: BTreeSet<String>,
     stopped_once: bool,
     backup: Option<MemoryStore>,
     set_back: bool,
@@ -134,6 +136,7 @@ impl History {
             known: BTreeMap::new(),
             silences: Vec::new(),
             edited: BTreeSet::new(),
+            reshaped: BTreeSet::new(),
             stopped_once: false,
             backup: None,
             set_back: false,
@@ -189,6 +192,7 @@ impl History {
             silences: &self.silences,
             known: &self.known,
             immediate: &self.immediate,
+            reshaped: &self.reshaped,
             set_back: self.set_back,
             wrong_clocks: self.wrong_clocks,
             untouched: self.first.campaigns.keys().filter(untouched).cloned().collect(),
@@ -217,6 +221,9 @@ impl History {
                 row.matched,
                 ended.collect::<Vec<_>>()
             ));
+        }
+        for act in self.memory.acts(self.account, 1_000).await.unwrap().iter().rev() {
+            self.trace.push(format!("{} done: {} {} {}", act.at, act.act, act.subject, act.detail));
         }
         End { trace: self.trace, wrong, requests }
     }

@@ -114,6 +114,10 @@ impl History {
         let before = self.spec.files();
         self.spec.edit(&mut self.rng);
         let after = self.spec.files();
+        let named = |files: &[(String, String)], name: &str| files.iter().any(|(other, _)| other == name);
+        let names = before.iter().chain(&after).map(|(name, _)| name);
+        let reshaped = names.filter(|name| !(named(&before, name) && named(&after, name))).cloned();
+        self.reshaped.extend(reshaped);
         for (name, text) in before.iter().filter(|file| !after.contains(file)) {
             self.edited.insert(name.clone());
             self.trace.push(format!("--- {name} was\n{text}"));
