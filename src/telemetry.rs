@@ -218,6 +218,8 @@ pub mod metric {
     pub const HTTP_REQUEST_SECONDS: &str = "haishin_http_request_duration_seconds";
     /// Connections of the HTTP server.
     pub const HTTP_CONNECTIONS: &str = "haishin_http_connections";
+    /// Slow clients whose place another one got.
+    pub const HTTP_SENT_AWAY: &str = "haishin_http_connections_sent_away_total";
     /// When the last backup was made.
     pub const LAST_BACKUP: &str = "haishin_last_backup_timestamp_seconds";
     /// What an operator has to act on, or should know of.
@@ -368,6 +370,12 @@ pub const METRICS: &[Metric] = &[
         "How long the HTTP API takes to answer a request.",
     ),
     of(metric::HTTP_CONNECTIONS, MetricKind::Gauge, &[], "Open connections of the HTTP server."),
+    of(
+        metric::HTTP_SENT_AWAY,
+        MetricKind::Counter,
+        &[],
+        "Slow clients of the HTTP server whose place another one got, because all were taken.",
+    ),
     of(
         metric::LAST_BACKUP,
         MetricKind::Gauge,

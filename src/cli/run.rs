@@ -25,6 +25,7 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
     let filter = format!("{},tokio_cron_scheduler=warn", settings.log.level.as_str());
     telemetry::install_logs(format, &filter)?;
     let metrics = telemetry::install_metrics()?;
+    raise_limit_of_files();
     let Some(lock) = app::lock_state(&paths.state, &mut app::machine_rng(), lang)? else {
         let state = paths.state.display();
         bail!(lang.pick(
@@ -52,4 +53,14 @@ pub(super) async fn run(args: &Args, options: &RunOptions, lang: Lang) -> anyhow
     let daemon = daemon::Daemon { paths, settings, clock, kind, listener, lang, metrics };
     daemon.run(lock, shutdown.clone(), notifier, reloading, |_| ()).await?;
     Ok(u8::from(shutdown.failed()))
+}
+
+/// As many open files as the machine lets this process have: a shell's limit of 1,024 is below the HTTP server's connections.
+fn raise_limit_of_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, most) {
+        // `doctor` says what is too few.
+        tracing::debug!(%error, "the limit of open files stays");
+    }
 }

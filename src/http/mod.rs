@@ -2,6 +2,7 @@
 
 pub mod api;
 mod health;
+mod places;
 mod serve;
 mod webhook;
 

@@ -9,13 +9,15 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::places::{Heard, Place, Places};
 use crate::lifecycle::Shutdown;
 use crate::telemetry::metric;
 
@@ -28,7 +30,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// For a request once its header is read, its body included; then 408.
     pub request: Duration,
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once; a further one takes the place of the client who has kept us waiting longest, or waits in the
+    /// kernel's queue while every request is being answered.
     pub connections: usize,
     /// Bytes of a body; then 413.
     pub body_bytes: usize,
@@ -55,19 +58,24 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     let router = router
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn(move |request, next| within(limits.request, request, next)));
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let connections = TaskTracker::new();
     let accepting = async {
         loop {
-            // Nobody closes the semaphore, so there always comes a place.
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            // Nobody is sent away for one who has not come.
             let stream = accept(&listener).await;
-            let connection = connection(stream, router.clone(), limits, shutdown.clone());
+            let (place, sent_away) = places.take().await;
+            if sent_away {
+                metrics::counter!(metric::HTTP_SENT_AWAY).increment(1);
+            }
+            let connection = connection(stream, place.clone(), router.clone(), limits, shutdown.clone());
             connections.spawn(async move {
                 metrics::gauge!(metric::HTTP_CONNECTIONS).increment(1.0);
-                connection.await;
+                tokio::select! {
+                    () = connection => {}
+                    () = place.taken_away() => {}
+                }
                 metrics::gauge!(metric::HTTP_CONNECTIONS).decrement(1.0);
-                drop(place);
             });
         }
     };
@@ -90,14 +98,29 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits, shutdown: Shutdown) {
+async fn connection(
+    stream: TcpStream,
+    place: Arc<Place>,
+    router: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (router, place) = (router.clone(), place.clone());
+        async move {
+            let answer = router.call(request.map(|body| Heard::new(body, place.clone()))).await;
+            place.answered();
+            answer
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_header_size(limits.header_bytes)
         // What is read ahead of a body as well: many slow clients must not fill the memory.
         .max_buf_size(2 * limits.header_bytes.max(8_192))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

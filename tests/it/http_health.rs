@@ -163,16 +163,51 @@ async fn bodies_are_bounded() {
     assert_eq!(status(&answer(101).await), "413");
 }
 
-/// With a cap of two, a third connection is served only when one of the two idle ones has been hung up on.
+/// With all places taken, a third connection gets the place of whoever has kept the server waiting longest: of a header,
+/// of a body, or between two requests. Nobody is sent away whose request is being answered.
 #[tokio::test(start_paused = true)]
-async fn connections_are_bounded() {
-    for (connections, seconds) in [(3, 0), (2, 10)] {
-        let server = Server::start(pending(), Limits { connections, ..Limits::default() }).await;
-        let _idle = [server.open("").await, server.open("").await];
-        let opened = Instant::now();
-        let answer = server.get("/ok").await;
-        assert_eq!((status(&answer), opened.elapsed().as_secs()), ("200", seconds), "{connections}");
+async fn when_all_places_are_taken_the_slowest_client_gives_way() {
+    let server = Server::start(pending(), Limits { connections: 2, ..Limits::default() }).await;
+    let idle = server.open("").await;
+    let half = "POST /body HTTP/1.1\r\nHost: ops\r\nContent-Length: 5\r\n\r\nab";
+    let slow = server.open(half).await;
+    let opened = Instant::now();
+    assert_eq!(status(&server.get("/ok").await), "200");
+    assert_eq!(read(idle).await, "", "the first that came");
+    // The one before has gone by itself.
+    let _idle = server.open("").await;
+    assert_eq!(status(&server.get("/ok").await), "200");
+    assert_eq!(read(slow).await, "", "a body that does not come is no better than a header");
+    assert_eq!(opened.elapsed().as_secs(), 0, "nobody waited for a limit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_every_request_is_being_answered_a_newcomer_waits() {
+    let server = Server::start(pending(), Limits { connections: 2, ..Limits::default() }).await;
+    let answering = [server.open(&closing("/pending")).await, server.open(&closing("/pending")).await];
+    let opened = Instant::now();
+    let answer = server.get("/ok").await;
+    assert_eq!((status(&answer), opened.elapsed().as_secs()), ("200", 30));
+    for stream in answering {
+        assert_eq!(status(&read(stream).await), "408");
     }
+}
+
+/// A client that has had an answer is waited for again, from then on.
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_and_again_keeps_its_place_longer_than_who_does_not() {
+    let server = Server::start(pending(), Limits { connections: 2, ..Limits::default() }).await;
+    let mut busy = server.open("").await;
+    let idle = server.open("").await;
+    let opened = Instant::now();
+    let mut answer = [0; 1_024];
+    busy.write_all(b"GET /ok HTTP/1.1\r\nHost: ops\r\n\r\n").await.unwrap();
+    let length = busy.read(&mut answer).await.unwrap();
+    assert_eq!(status(&String::from_utf8_lossy(&answer[..length])), "200");
+    assert_eq!(status(&server.get("/ok").await), "200");
+    assert_eq!(read(idle).await, "");
+    busy.write_all(closing("/ok").as_bytes()).await.unwrap();
+    assert_eq!((status(&read(busy).await), opened.elapsed().as_secs()), ("200", 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 //! The proof: a daemon that is killed again and again in the middle of its requests, by a network that loses answers,
 //! sends to everybody exactly once, keeps every cap, and has books that add up whenever one looks.
+//!
+//! `HAISHIN_FRIENDS` and `HAISHIN_KILLS` make a soak of it: see the guarantees for the command and what it said.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use haishin::clock::{Clock, SetClock};
 use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
@@ -22,9 +24,12 @@ use crate::support::daemon::{self, CHANNEL, Daemon, Line, Shop, at, until};
 use crate::support::ledger::Entry;
 use crate::support::store::Database;
 
-const FRIENDS: u32 = 100_000;
+/// How many friends the shop has.
+static FRIENDS: LazyLock<u32> = LazyLock::new(|| number("HAISHIN_FRIENDS").unwrap_or(100_000));
 /// Fewer kills than this while requests are under way prove too little.
-const KILLS_IN_FLIGHT: u32 = 20;
+static KILLS_IN_FLIGHT: LazyLock<u32> = LazyLock::new(|| number("HAISHIN_KILLS").unwrap_or(20));
+/// Batches of all campaigns for each friend, about: each friend gets 1.3 messages.
+const BATCHES_PER_FRIEND: f64 = 1.3 / 500.0;
 /// After a restart sending goes on within this time (protocol §2).
 const RESUMES_WITHIN: Span = Span::from_secs(5);
 
@@ -85,6 +90,10 @@ message = [{ type = "text", text = "a receipt" }]
     ),
 ];
 
+fn number(name: &str) -> Option<u32> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 fn user(n: u32) -> UserId {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&n.to_be_bytes());
@@ -94,7 +103,7 @@ fn user(n: u32) -> UserId {
 
 /// Everybody for whom this holds, by dense id, which follows the order of arrival.
 fn those(holds: fn(u32) -> bool) -> RoaringBitmap {
-    (0..FRIENDS).filter(|n| holds(*n)).collect()
+    (0..*FRIENDS).filter(|n| holds(*n)).collect()
 }
 
 const fn is_blocked(n: u32) -> bool {
@@ -154,7 +163,7 @@ async fn killed_again_and_again_everybody_gets_it_exactly_once(
         totals.answered.get(&409).copied().unwrap_or(0),
         longest_resumption.as_millis()
     );
-    assert!(in_flight >= KILLS_IN_FLIGHT, "only {in_flight} kills fell while requests were under way");
+    assert!(in_flight >= *KILLS_IN_FLIGHT, "only {in_flight} kills fell while requests were under way");
     assert!(before_the_last_freeze > 0, "every kill fell after the last freeze");
     assert!(totals.answered.get(&409).is_some_and(|count| *count > 0), "no retry met LINE's memory");
 }
@@ -183,9 +192,16 @@ impl Proof {
     /// Kills the daemon after drawn numbers of requests, until enough kills fell among requests under way; then lets
     /// it finish.
     async fn kill_and_kill_again(&mut self, rng: &mut StdRng) {
-        while self.figures.in_flight < KILLS_IN_FLIGHT + 4 {
+        let kills = *KILLS_IN_FLIGHT + 4;
+        // So that there are requests left for the last kill.
+        let apart =
+            (f64::from(*FRIENDS) * BATCHES_PER_FRIEND / f64::from(kills) * 1.5).clamp(1.0, 8.0) as u64;
+        while self.figures.in_flight < kills {
             let (mut daemon, before) = self.start().await;
-            let wanted = before + rng.random_range(1..=8);
+            let wanted = before + rng.random_range(1..=apart);
+            if self.figures.kills.is_multiple_of(50) {
+                println!("{} kills, {} with requests under way", self.figures.kills, self.figures.in_flight);
+            }
             until("the drawn request comes", async || {
                 assert!(daemon.is_running(), "the daemon ended by itself");
                 (self.multicasts() >= wanted).then_some(())
@@ -353,7 +369,10 @@ fn check_the_audiences(gift: &Entry, letter: &Entry, note: &Entry, receipt: &Ent
     let held_out = gift.excluded(&Exclusion::Holdout);
     assert_eq!(gift.recipients() | &held_out, members);
     assert!(gift.arms.len() == 2, "two arms");
-    assert!(gift.arms.iter().all(|arm| arm.recipients.len() > u64::from(FRIENDS) * 3 / 10), "two arms alike");
+    assert!(
+        gift.arms.iter().all(|arm| arm.recipients.len() > u64::from(*FRIENDS) * 3 / 10),
+        "two arms alike"
+    );
     assert!((0.045..0.055).contains(&share(&held_out, &members)));
 
     assert_eq!(letter.excluded(&capped), gift.recipients());
@@ -376,7 +395,7 @@ fn check_the_audiences(gift: &Entry, letter: &Entry, note: &Entry, receipt: &Ent
 fn friends(at: Instant) -> Vec<Intake> {
     let intake = |n, effect| Intake { friend: user(n).into(), at, effect, dedupe: None };
     let mut intakes = Vec::new();
-    for n in 0..FRIENDS {
+    for n in 0..*FRIENDS {
         let status = if is_blocked(n) { Status::Blocked } else { Status::Following };
         intakes.push(intake(n, Effect::Status { status, followed_at: Some(at) }));
         for (tag, holds) in [("member", is_member(n)), ("fan", is_fan(n))] {

@@ -41,6 +41,7 @@ mod sending;
 mod sends_oracle;
 mod settles;
 mod simulation;
+mod slow_crowd;
 mod store_contract;
 mod storms;
 mod support;

@@ -1,0 +1,134 @@
+//! Ten thousand clients that say what they want a byte at a time, or never: a real daemon answers everybody else meanwhile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use haishin::sandbox::Settings;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::daemon::{Line, Shop, at, until};
+use crate::support::store::Database;
+
+const CROWD: usize = 10_000;
+/// Descriptors of this process beside those of the crowd.
+const OTHERS: u64 = 1_000;
+/// How often the others ask.
+const TIMES: usize = 10;
+/// The server's limit for a header: who is answered before it is over did not wait for the crowd to be hung up on.
+const LIMIT: Duration = Duration::from_secs(10);
+/// A slow client's pace.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// The ways to be slow: of a header, of a body, of a second request.
+const SLOW: [&str; 4] = [
+    "",
+    "GET /healthz HTTP/1.1\r\nHost: ops\r\nX-Slow: ",
+    "POST /webhook/shop HTTP/1.1\r\nHost: ops\r\nContent-Length: 100000\r\n\r\n{",
+    "GET /healthz HTTP/1.1\r\nHost: ops\r\n\r\n",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_slow_connections_keep_nobody_else_out() {
+    raise_limit_of_files();
+    let line = Line::bind().await;
+    let shop = Shop::new(Database::Sqlite, line.address, "").await;
+    let _serving =
+        line.serve(Line::sandbox(|_: &mut Settings| {}), Arc::new(haishin::clock::SystemClock::new()));
+    let mut daemon = shop.started(at("2026-12-04T12:00:00+09:00")).await;
+    let address = shop.http_address();
+
+    let mut crowd = JoinSet::new();
+    let arrived = Arc::new(AtomicUsize::new(0));
+    for n in 0..CROWD {
+        let arrived = arrived.clone();
+        crowd.spawn(async move { dawdle(address, SLOW[n % SLOW.len()], &arrived).await });
+    }
+    let all = async || (arrived.load(Ordering::SeqCst) >= CROWD).then_some(());
+    until("the crowd is there", all).await;
+    for _ in 0..TIMES {
+        assert!(daemon.is_running(), "the daemon ended by itself");
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert_eq!(
+            post(address, "/webhook/shop", "{}").await.split(' ').nth(1),
+            Some("401"),
+            "it is not signed"
+        );
+        let status = shop.ask(&["status"]).expect("commands are answered");
+        assert_eq!(status["accounts"][0]["account"], "shop", "{status}");
+    }
+    let metrics = get(address, "/metrics").await;
+    let of = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as usize
+    };
+    assert!(of("haishin_http_connections ") <= 1_024, "{}", of("haishin_http_connections "));
+    assert!(of("haishin_http_connections_sent_away_total") >= CROWD - 1_024);
+    println!(
+        "{} connections at the end, {} sent away",
+        of("haishin_http_connections "),
+        of("haishin_http_connections_sent_away_total")
+    );
+    daemon.terminate();
+}
+
+/// Comes, says a beginning, goes on byte by byte, and comes again when it is sent away.
+async fn dawdle(address: SocketAddr, beginning: &str, arrived: &AtomicUsize) {
+    let mut first = true;
+    loop {
+        let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+        let _ = stream.write_all(beginning.as_bytes()).await;
+        if std::mem::take(&mut first) {
+            arrived.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut answer = [0; 512];
+        loop {
+            let more = tokio::time::timeout(A_WHILE, stream.read(&mut answer)).await;
+            match more {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) => {}
+                Err(_) => drop(stream.write_all(b"a").await),
+            }
+        }
+        tokio::time::sleep(A_WHILE).await;
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn post(address: SocketAddr, path: &str, body: &str) -> String {
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    ask(address, &(head + body)).await
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer));
+    reading.await.expect("an answer in time").expect("an answer, and no cut connection");
+    answer
+}
+
+/// Both ends of the crowd are processes of their own, each with a limit. Where this one may not have so many files, there
+/// is nothing to prove.
+fn raise_limit_of_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let (limit, wanted) = (getrlimit(Resource::Nofile), CROWD as u64 + OTHERS);
+    assert!(
+        limit.maximum.is_none_or(|most| most >= wanted),
+        "this test needs {wanted} open files, and the hard limit is {:?}: raise it (ulimit -Hn, LimitNOFILE)",
+        limit.maximum
+    );
+    if limit.current.is_some_and(|now| now < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("the limit is raised");
+    }
+}
