@@ -14,7 +14,7 @@ use crate::domain::policy::QuietHours;
 use crate::domain::reason::Reason;
 use crate::domain::time::{Instant, Span};
 use crate::lang::Lang;
-use crate::line::{Answer as LineAnswer, Attempt};
+use crate::line::{Answer as LineAnswer, Api, Attempt, Blame, messages_of};
 use crate::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use crate::store::{BatchRow, Halt, Priority, StoreError, Write};
 
@@ -241,13 +241,16 @@ impl Engine {
             match run.next_attempt(&clock, &user_of) {
                 None => break,
                 Some(Next::Stopped(change)) => changed.take(run, change),
-                Some(Next::Request { batch, key, body }) => {
+                Some(Next::Request { batch, key, body, is_sound }) => {
                     let (line, events) = (self.line.clone(), self.events.clone());
                     let timer = self.deps.clock.clone();
                     let leave = self.leave(id, clock.clone());
                     self.attempts.spawn(async move {
                         let attempt = match line.prepare().await {
-                            Ok(()) if leave.is_allowed(&timer.read()) => line.multicast(key, body).await,
+                            Ok(()) if leave.is_allowed(&timer.read()) => {
+                                let attempt = line.multicast(key, body.clone()).await;
+                                explained(attempt, line.as_ref(), &body, is_sound).await
+                            }
                             Ok(()) => Attempt::unanswered(LineAnswer::NeverSent),
                             Err(answer) => Attempt::unanswered(answer),
                         };
@@ -357,4 +360,17 @@ impl Heard {
         let batches = (!rows.is_empty()).then_some(Write::Batches(rows));
         batches.into_iter().chain(std::mem::take(&mut self.writes)).collect()
     }
+}
+
+/// What is wrong with a request that LINE refused without saying so: it is asked whether it would take the messages,
+/// unless it has said so before.
+async fn explained(mut attempt: Attempt, line: &dyn Api, body: &[u8], is_sound: bool) -> Attempt {
+    if let Some(blame) = attempt.untold() {
+        *blame = match messages_of(body) {
+            _ if is_sound => Blame::SomeRecipient,
+            Some(messages) => line.blame(&messages).await,
+            None => Blame::Messages,
+        };
+    }
+    attempt
 }

@@ -38,8 +38,8 @@ pub enum Answer {
     BadRequest {
         /// LINE's text, cut to 500 characters, without control characters; may be empty.
         message: String,
-        /// The index in `to` LINE complains about, where its text names one.
-        invalid_to: Option<usize>,
+        /// What is wrong with it.
+        blame: Blame,
     },
     /// 401: the token is not valid.
     Unauthorized,
@@ -66,6 +66,19 @@ pub enum Answer {
     ConnectionLost,
     /// No connection was made, or no token to be had: surely nothing left this machine.
     NeverSent,
+}
+
+/// What of a request that LINE answered with 400 is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The recipient at this index of `to`, which LINE's text names.
+    Recipient(usize),
+    /// A recipient, but LINE does not say which: it would take the messages.
+    SomeRecipient,
+    /// The messages.
+    Messages,
+    /// LINE does not say, and was not asked, or did not answer.
+    Untold,
 }
 
 /// What the text of a 429 suggests. The texts are no contract: ask quota and consumption before believing it.
@@ -200,6 +213,14 @@ impl Attempt {
         }
     }
 
+    /// Where LINE refused the request and said nothing of what is wrong with it.
+    pub fn untold(&mut self) -> Option<&mut Blame> {
+        match &mut self.answer {
+            Answer::BadRequest { blame, .. } if *blame == Blame::Untold => Some(blame),
+            _ => None,
+        }
+    }
+
     /// The request id to keep with an accepted batch: that of the request LINE took.
     pub fn accepted_request_id(&self) -> Option<&str> {
         match &self.answer {
@@ -215,7 +236,8 @@ fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Answer {
         200..=299 => Answer::Accepted,
         400 => {
             let error = ErrorText::read(body);
-            Answer::BadRequest { invalid_to: error.invalid_recipient(), message: error.message }
+            let blame = error.invalid_recipient().map_or(Blame::Untold, Blame::Recipient);
+            Answer::BadRequest { blame, message: error.message }
         }
         401 => Answer::Unauthorized,
         403 => Answer::Forbidden,

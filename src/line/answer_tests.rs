@@ -16,7 +16,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn bad(message: &str, invalid_to: Option<usize>) -> Answer {
-    Answer::BadRequest { message: message.into(), invalid_to }
+    Answer::BadRequest { message: message.into(), blame: invalid_to.map_or(Blame::Untold, Blame::Recipient) }
 }
 
 fn limited(hint: LimitHint) -> Answer {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::answer::{Answer, Attempt};
+use super::answer::{Answer, Attempt, Blame};
 use crate::domain::drip::RichMenuId;
 use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
@@ -23,6 +23,14 @@ pub trait Api: Send + Sync + 'static {
     async fn multicast(&self, key: RetryKey, body: Bytes) -> Attempt;
     /// Asks whether a `messages` array (1–5 objects, as JSON) would be accepted; sends nothing.
     async fn validate_multicast(&self, messages: &str) -> Result<Validation, CallError>;
+    /// What of a refused request is wrong, where LINE did not say: the messages, or one of those they were for.
+    async fn blame(&self, messages: &str) -> Blame {
+        match self.validate_multicast(messages).await {
+            Ok(Validation::Valid) => Blame::SomeRecipient,
+            Ok(Validation::Invalid { .. }) => Blame::Messages,
+            Err(_) => Blame::Untold,
+        }
+    }
     /// The month's limit.
     async fn quota(&self) -> Result<Quota, CallError>;
     /// Messages used this month, by everybody who sends for the account; LINE calls it approximate.

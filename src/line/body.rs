@@ -40,6 +40,16 @@ pub fn multicast_body(to: &[UserId], messages: &str, notify: bool, unit: Option<
     body
 }
 
+/// The `messages` of a body that [`multicast_body`] wrote.
+pub fn messages_of(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        messages: &'a serde_json::value::RawValue,
+    }
+    serde_json::from_slice::<Body<'_>>(body).ok().map(|body| body.messages.get().to_owned())
+}
+
 /// SHA-256 of a body: what a batch keeps, and what every attempt compares.
 pub fn body_digest(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()

@@ -11,9 +11,9 @@ pub mod relay;
 mod token;
 pub mod webhook;
 
-pub use answer::{Answer, Attempt, History, LimitHint, Settlement};
+pub use answer::{Answer, Attempt, Blame, History, LimitHint, Settlement};
 pub use api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
-pub use body::{body_digest, multicast_body};
+pub use body::{body_digest, messages_of, multicast_body};
 pub use http::{BuildError, HttpApi, HttpSettings, is_loopback};
 pub(crate) use http::{Lost, client, exchange};
 pub use token::Credentials;

@@ -2,15 +2,17 @@
 //! world for each write and each mishap, all of which end like the world where nothing happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use haishin::clock::Clock as _;
+use haishin::clock::{Clock as _, ManualClock};
 use haishin::domain::delivery::{OccurrenceState, Outcome};
 use haishin::domain::time::Span;
 use haishin::protocol::{Command, DueChoice};
 use haishin::sandbox::{Fault, FaultKind};
 use haishin::store::OccurrenceFilter;
 use rstest::rstest;
+use sqlx::Connection as _;
 
 use crate::support::faulty::Mishap;
 use crate::support::ledger::{Entry, Ledger};
@@ -20,6 +22,8 @@ use crate::support::world::{CHANNEL, Setup, World, slug, user};
 const FRIENDS: u32 = 40;
 /// Worlds that live at the same time: most of what they do is waiting.
 const AT_ONCE: usize = 4;
+/// Much longer than anything waits for a lock here.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// No world writes so often before everything has ended.
 const MOST_WRITES: u64 = 200;
 
@@ -288,12 +292,95 @@ async fn an_owner_that_wakes_up_after_a_take_over_sends_nothing() {
         first.release();
         let end = world.live(&[]).await;
         assert!(sleeping.is_running(), "it waits for its turn");
-        for (_, state, outcomes) in &end.occurrences {
-            assert_eq!(
-                (*state, outcomes.keys().collect::<Vec<_>>()),
-                (OccurrenceState::Finished, vec![&Outcome::Accepted])
-            );
-        }
-        assert!(end.received.values().all(|texts| texts.len() == 2), "{end:?}");
+        as_if_nothing_had_happened(&end);
+    }
+}
+
+/// Keeps a table of PostgreSQL from being written, so that whoever writes it waits in the middle of a transaction.
+struct Dam(sqlx::PgConnection);
+
+impl Dam {
+    async fn before(world: &World, table: &str) -> Self {
+        let mut conn = sqlx::PgConnection::connect(&world.test.url).await.unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut conn).await.unwrap();
+        Self(conn)
+    }
+
+    /// Lets time pass until so many wait: for the table, or for whoever waits for the table.
+    async fn until_waiting(&mut self, count: i64, clock: &ManualClock, step: Span) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let looking = async {
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.0).await.unwrap() < count {
+                clock.advance(step);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never {count} waited"));
+    }
+
+    async fn breaks(mut self) {
+        sqlx::raw_sql("ROLLBACK").execute(&mut self.0).await.unwrap();
+        self.0.close().await.unwrap();
+    }
+}
+
+fn as_if_nothing_had_happened(end: &End) {
+    for (_, state, outcomes) in &end.occurrences {
+        assert_eq!(
+            (*state, outcomes.keys().collect::<Vec<_>>()),
+            (OccurrenceState::Finished, vec![&Outcome::Accepted])
+        );
+    }
+    assert!(end.received.values().all(|texts| texts.len() == 2), "{end:?}");
+}
+
+/// On PostgreSQL the first owner is in the middle of a transaction when its lease is over and another one claims: that
+/// one waits for it, and sees what it wrote.
+#[rstest]
+#[case("occurrence")]
+#[case("stride")]
+#[case("batch")]
+#[case("delivery")]
+#[tokio::test]
+async fn a_claim_that_meets_a_commit_sees_all_of_it(#[case] table: &str) {
+    let mut world = world(Database::Postgres, "latest").await;
+    let clock = world.clock.clone();
+    let mut dam = Dam::before(&world, table).await;
+    dam.until_waiting(1, &clock, Span::from_millis(50)).await;
+    let _first = world.succeed(0, "another");
+    clock.advance(Span::from_secs(11));
+    let meeting = async {
+        dam.until_waiting(2, &clock, Span::ZERO).await;
+        dam.breaks().await;
+    };
+    let (claimed, ()) = tokio::join!(world.start(0), meeting);
+    claimed.expect("the lease was over");
+    as_if_nothing_had_happened(&world.live(&[]).await);
+}
+
+/// The other way round: the one who has taken over is in the middle of a transaction when the first owner's commit, which
+/// was long on its way, comes at last. It waits, and is fenced off.
+#[rstest]
+#[case("stride")]
+#[case("batch")]
+#[case("delivery")]
+#[tokio::test]
+async fn a_late_commit_that_meets_its_successors_is_fenced_off(#[case] table: &str) {
+    for nth in 2..=5 {
+        let mut world = world(Database::Postgres, "latest").await;
+        let (clock, late) = (world.clock.clone(), world.account(0).account.store.clone());
+        late.strike(nth, Mishap::StuckBefore);
+        world.until("it is suspended", async || late.holds().then_some(())).await;
+        let _first = world.succeed(0, "another");
+        clock.advance(Span::from_secs(11));
+        world.start(0).await.unwrap();
+        let mut dam = Dam::before(&world, table).await;
+        dam.until_waiting(1, &clock, Span::from_millis(50)).await;
+        late.release();
+        dam.until_waiting(2, &clock, Span::ZERO).await;
+        dam.breaks().await;
+        as_if_nothing_had_happened(&world.live(&[]).await);
     }
 }

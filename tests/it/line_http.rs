@@ -10,8 +10,8 @@ use haishin::domain::id::{CampaignSlug, UserId};
 use haishin::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey, Run};
 use haishin::domain::time::{Instant, Span};
 use haishin::line::{
-    Answer, Api, CallError, Credentials, HttpApi, HttpSettings, LimitHint, Quota, Validation, body_digest,
-    multicast_body,
+    Answer, Api, Blame, CallError, Credentials, HttpApi, HttpSettings, LimitHint, Quota, Validation,
+    body_digest, multicast_body,
 };
 use haishin::sandbox::{
     ChannelSettings, Endpoint, Fault, FaultKind, InProcess, Sandbox, Settings, UnknownIds, serve,
@@ -104,7 +104,7 @@ async fn a_batch_is_taken_once_and_its_retry_meets_the_conflict() {
 }
 
 fn bad_request(message: &str, invalid_to: Option<usize>) -> Answer {
-    Answer::BadRequest { message: message.into(), invalid_to }
+    Answer::BadRequest { message: message.into(), blame: invalid_to.map_or(Blame::Untold, Blame::Recipient) }
 }
 
 /// (fault, what the client makes of it, how many messages the friend has after it)
@@ -166,7 +166,9 @@ async fn a_bad_recipient_is_named_and_a_poisoned_one_is_not() {
     let text = "The property, to[1], in the request body is invalid (line: -, column: -)";
     assert_eq!(send(&[USER, one]).await, bad_request(text, Some(1)));
     assert_eq!(send(&[USER, two]).await, bad_request("Failed to send messages", None));
-    let Answer::BadRequest { message, invalid_to: None } = send(&[]).await else { panic!("no recipients") };
+    let Answer::BadRequest { message, blame: Blame::Untold } = send(&[]).await else {
+        panic!("no recipients")
+    };
     assert_eq!(message, "The request body has 1 error(s)");
 }
 

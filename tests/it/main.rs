@@ -51,3 +51,4 @@ mod telemetry;
 mod upgrade;
 mod webhooks;
 mod words;
+mod year;

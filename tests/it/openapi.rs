@@ -13,7 +13,8 @@ use bytes::Bytes;
 use haishin::domain::drip::RichMenuId;
 use haishin::domain::id::UserId;
 use haishin::line::{
-    Answer, Api, CallError, Credentials, HttpApi, HttpSettings, LimitHint, Quota, Validation, multicast_body,
+    Answer, Api, Blame, CallError, Credentials, HttpApi, HttpSettings, LimitHint, Quota, Validation,
+    multicast_body,
 };
 use haishin::sandbox::{Endpoint, Fault, FaultKind};
 use secrecy::SecretString;
@@ -98,8 +99,8 @@ async fn our_requests_and_the_sandbox_s_answers_are_as_line_documents_them() {
         let body = Bytes::from(multicast_body(users, messages, false, Some("winter_coupon")));
         api.multicast(key_of(&body), body).await.answer
     };
-    assert!(matches!(send(&[poisoned, bad]).await, Answer::BadRequest { invalid_to: None, .. }));
-    assert!(matches!(send(&[bad]).await, Answer::BadRequest { invalid_to: Some(0), .. }));
+    assert!(matches!(send(&[poisoned, bad]).await, Answer::BadRequest { blame: Blame::Untold, .. }));
+    assert!(matches!(send(&[bad]).await, Answer::BadRequest { blame: Blame::Recipient(0), .. }));
     let full: Vec<UserId> = (0..500_u128).map(|n| UserId((n + (9 << 64)).to_be_bytes())).collect();
     assert_eq!(send(&full).await, Answer::Accepted);
 

@@ -12,7 +12,7 @@ use haishin::domain::key::{RetryKey, Run as RunKind};
 use haishin::domain::message::ContentDigest;
 use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
-use haishin::line::{Answer, Attempt, LimitHint};
+use haishin::line::{Answer, Attempt, Blame, LimitHint};
 use haishin::sender::run::{BatchKey, Change, Consequence, Next, Run};
 use haishin::store::{BatchRow, OccurrenceRow, Part, StrideRow, VariantRow};
 use rand::rngs::StdRng;
@@ -37,6 +37,8 @@ struct Line {
     received: BTreeMap<u32, u32>,
     /// Whether a taken key is a 409 before the body is looked at.
     looks_up_first: bool,
+    /// Whether it names whom it refuses.
+    names: bool,
     /// Ids it refuses by name.
     refused: RoaringBitmap,
 }
@@ -60,7 +62,8 @@ enum Loss {
 
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
-    Bare,
+    Messages,
+    Untold,
     Forbidden,
     TooLarge,
     Other,
@@ -105,7 +108,8 @@ impl Line {
         }
         if let Some(at) = to.iter().position(|friend| self.refused.contains(*friend)) {
             let message = format!("The property, to[{at}], in the request body is invalid");
-            return Answer::BadRequest { message, invalid_to: Some(at) };
+            let blame = if self.names { Blame::Recipient(at) } else { Blame::SomeRecipient };
+            return Answer::BadRequest { message, blame };
         }
         if let Some(by) = self.taken.get(&key) {
             return already(*by);
@@ -141,12 +145,17 @@ impl Loss {
 impl Refusal {
     fn answer(self) -> Answer {
         match self {
-            Self::Bare => Answer::BadRequest { message: "Failed to send messages".into(), invalid_to: None },
+            Self::Messages => bad(Blame::Messages),
+            Self::Untold => bad(Blame::Untold),
             Self::Forbidden => Answer::Forbidden,
             Self::TooLarge => Answer::PayloadTooLarge,
             Self::Other => Answer::OtherRefusal(415),
         }
     }
+}
+
+fn bad(blame: Blame) -> Answer {
+    Answer::BadRequest { message: "Failed to send messages".into(), blame }
 }
 
 impl Hold {
@@ -234,7 +243,8 @@ impl World {
             batches: BTreeMap::new(),
         };
         let run = Run::new(ledger.row.clone(), CHANNEL.into(), ledger.variants.clone());
-        let line = Line { looks_up_first: rng.random_bool(0.5), refused, ..Line::default() };
+        let (looks_up_first, names) = (rng.random_bool(0.5), rng.random_bool(0.5));
+        let line = Line { looks_up_first, names, refused, ..Line::default() };
         let doubted = RoaringBitmap::new();
         Self {
             rng,
@@ -342,7 +352,7 @@ impl World {
         match self.run.next_attempt(&self.clock(), &user_of) {
             None => {}
             Some(Next::Stopped(_)) => panic!("a body changed"),
-            Some(Next::Request { batch, key, body }) => {
+            Some(Next::Request { batch, key, body, .. }) => {
                 for friend in recipients(&body) {
                     let ended =
                         Outcome::ALL.into_iter().find(|one| self.run.outcome_set(*one).contains(friend));
@@ -359,8 +369,9 @@ impl World {
             0..45 => Fate::Answered,
             45..60 => Fate::LostBefore(loss),
             60..75 => Fate::LostAfter(loss),
-            75..78 => Fate::Refused(Refusal::Bare),
-            78..84 => Fate::Refused(Refusal::Forbidden),
+            75..78 => Fate::Refused(Refusal::Messages),
+            78..80 => Fate::Refused(Refusal::Untold),
+            80..84 => Fate::Refused(Refusal::Forbidden),
             84 => Fate::Refused(Refusal::TooLarge),
             85 => Fate::Refused(Refusal::Other),
             86..90 => Fate::Open(Hold::TooMany),

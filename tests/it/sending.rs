@@ -1,15 +1,18 @@
 //! Every answer of LINE and every act of a person, to its outcome in the books (protocol §5).
 
+use std::collections::BTreeSet;
+
 use haishin::clock::Clock;
 use haishin::domain::delivery::Outcome;
 use haishin::domain::id::{OccurrenceId, SegmentSlug};
 use haishin::domain::time::Span;
 use haishin::protocol::{Command, DueChoice, Reply, Resolution};
-use haishin::sandbox::{Fault, FaultKind};
+use haishin::sandbox::{Endpoint, Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::support::world::{CHANNEL, World, slug, user};
+use crate::support::store::Database;
+use crate::support::world::{CHANNEL, Setup, World, slug, user};
 
 const BEFORE: &str = "2026-12-04T17:59:59+09:00";
 const PLAIN: &str = "quiet_hours = \"off\"\nrate = 20\n";
@@ -54,13 +57,83 @@ async fn an_id_that_line_names_is_quarantined_and_the_rest_goes_out() {
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
 }
 
+/// One bad id among five hundred, wherever it is: 18 requests beside the first, and one question.
 #[tokio::test]
-async fn a_refusal_that_names_nobody_rejects_the_batch_and_pauses_the_campaign() {
-    let world = gift(vec![Fault::nth(FaultKind::BadRequest, [1])]).await;
+async fn an_id_that_line_does_not_name_is_found_by_halving() {
+    const A_BATCH: u32 = 500;
+    for bad in [0, 1, 249, 250, 333, 499] {
+        let world = World::of(Setup {
+            now: BEFORE,
+            settings: PLAIN,
+            campaigns: vec![("gift".into(), GIFT.into())],
+            accounts: vec![("shop", A_BATCH)],
+            database: Database::Memory,
+            seed: 0,
+        })
+        .await;
+        world.sandbox.refuse_users(CHANNEL, &[], &[user(bad)]).unwrap();
+        world.until_state(1, "finished").await;
+        only(&world.counts(1).await, &[("accepted", u64::from(A_BATCH) - 1), ("rejected", 1)]);
+        assert_eq!(world.received(), [(1, A_BATCH as usize - 1)].into());
+        let keys = keys(&world);
+        assert!(keys.len() <= 1 + 18, "{bad}: {} requests", keys.len());
+        assert_eq!(
+            keys.iter().collect::<BTreeSet<_>>().len(),
+            keys.len(),
+            "a refused key is never used again"
+        );
+        assert_eq!(questions(&world), 1, "it would take the messages: that is known from then on");
+        let list = world.done(Command::CampaignList).await;
+        assert_eq!(list["campaigns"][0]["state"], "active", "{list}");
+        let friends = world.done(Command::Status).await["friends"].clone();
+        assert_eq!(friends, A_BATCH, "it is left out, not lost");
+    }
+}
+
+fn questions(world: &World) -> usize {
+    let requests = world.sandbox.requests(0, usize::MAX);
+    requests.iter().filter(|request| request.endpoint == Some(Endpoint::ValidateMulticast)).count()
+}
+
+#[tokio::test]
+async fn refused_messages_reject_the_batch_and_pause_the_campaign() {
+    let refused = Fault { endpoint: Endpoint::ValidateMulticast, ..Fault::always(FaultKind::BadRequest) };
+    let world = gift(vec![Fault::nth(FaultKind::BadRequest, [1]), refused]).await;
     world.until_state(1, "finished").await;
     only(&world.counts(1).await, &[("rejected", 20)]);
     let list = world.done(Command::CampaignList).await;
     assert_eq!(list["campaigns"][0]["state"], "paused");
+    assert_eq!(world.received(), [].into());
+}
+
+/// Nobody says what is wrong: it is asked again under another key, and in the end that is no better than a refusal.
+#[tokio::test]
+async fn a_refusal_that_stays_unexplained_is_one_of_the_messages_in_the_end() {
+    let silent =
+        Fault { endpoint: Endpoint::ValidateMulticast, ..Fault::always(FaultKind::ServerErrorBefore) };
+    for (times, outcome) in [(3, "accepted"), (100, "rejected")] {
+        let world = gift(vec![Fault::nth(FaultKind::BadRequest, 1..=times), silent.clone()]).await;
+        world.until_state(1, "finished").await;
+        only(&world.counts(1).await, &[(outcome, 20)]);
+        let keys = keys(&world);
+        assert_eq!(
+            keys.iter().collect::<BTreeSet<_>>().len(),
+            keys.len(),
+            "a refused key is never used again"
+        );
+        assert!(keys.len() <= 6, "{}", keys.len());
+    }
+}
+
+/// Where every request is refused it is hardly the friends' fault: twenty of them are enough.
+#[tokio::test]
+async fn what_is_refused_whoever_it_is_for_pauses_the_campaign() {
+    let world = gift_with(SLOWLY, vec![Fault::always(FaultKind::BadRequest)]).await;
+    let paused =
+        async || (world.done(Command::CampaignList).await["campaigns"][0]["state"] == "paused").then_some(());
+    world.until("the pause", paused).await;
+    // Each of the twenty, and what was halved on the way to them.
+    assert!(keys(&world).len() < 40, "{}", keys(&world).len());
     assert_eq!(world.received(), [].into());
 }
 

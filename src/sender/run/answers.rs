@@ -6,11 +6,11 @@ use crate::clock::Reading;
 use crate::domain::delivery::Outcome;
 use crate::domain::id::FriendId;
 use crate::domain::reason::{Reason, Said};
-use crate::line::{Answer, Attempt, Settlement};
+use crate::line::{Answer, Attempt, Blame, Settlement};
 use crate::store::{BatchEnding, BatchRow};
 
 use super::open_batch::{OpenBatch, ended};
-use super::{BatchKey, Change, Consequence, QUARANTINED, REJECTED_IN_A_ROW, Run, UserOf};
+use super::{BatchKey, Change, Consequence, QUARANTINED, REJECTED_IN_A_ROW, Run, UNTOLD, UserOf};
 
 /// LINE's refusal, for the ledger.
 fn said(answer: &Answer) -> Said {
@@ -48,7 +48,7 @@ impl Run {
             Settlement::Rejected if attempt.answer == Answer::Forbidden => {
                 self.forbidden(key, attempt, clock, user_of)
             }
-            Settlement::Rejected => self.refused(key, attempt, clock, user_of),
+            Settlement::Rejected => self.refused(key, attempt, (clock, jitter), user_of),
             Settlement::Open => {
                 open.retry_later(clock, jitter, attempt.retry_after);
                 let consequence = match attempt.answer {
@@ -94,27 +94,94 @@ impl Run {
         let mut change = Change { consequences: vec![pause], ..Change::default() };
         let Some(open) = self.open.remove(&key) else { return change };
         change.rows.push(self.superseded(key, &open, clock, attempt));
-        change.rows.push(self.open_anew(
-            key.0,
-            key.1.saturating_add(1),
-            open.friends,
-            open.parent,
-            clock,
-            user_of,
-        ));
+        change.rows.push(self.next_generation(key, open, clock, user_of));
         change
     }
 
-    fn refused(&mut self, key: BatchKey, attempt: &Attempt, clock: &Reading, user_of: UserOf<'_>) -> Change {
-        let friends = self.friends_of(key);
-        let named = match attempt.answer {
-            Answer::BadRequest { invalid_to, .. } => invalid_to.and_then(|index| u32::try_from(index).ok()),
-            _ => None,
+    fn next_generation(
+        &mut self,
+        (n, generation): BatchKey,
+        open: OpenBatch,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> BatchRow {
+        self.open_anew(n, generation.saturating_add(1), open.friends, open.parent, clock, user_of)
+    }
+
+    fn refused(
+        &mut self,
+        key: BatchKey,
+        attempt: &Attempt,
+        (clock, jitter): (&Reading, f64),
+        user_of: UserOf<'_>,
+    ) -> Change {
+        let Answer::BadRequest { blame, .. } = attempt.answer else {
+            return self.reject(key, attempt, clock);
         };
-        match named.and_then(|index| friends.select(index)) {
-            Some(culprit) => self.quarantine(key, FriendId(culprit), friends, attempt, clock, user_of),
-            None => self.reject(key, attempt, clock),
+        let friends = self.friends_of(key);
+        let named = match blame {
+            Blame::Recipient(index) => u32::try_from(index).ok().and_then(|index| friends.select(index)),
+            Blame::SomeRecipient => friends.min().filter(|_| friends.len() == 1),
+            Blame::Messages | Blame::Untold => None,
+        };
+        if let Some(culprit) = named {
+            return self.quarantine(key, FriendId(culprit), friends, attempt, clock, user_of);
         }
+        match blame {
+            Blame::SomeRecipient => self.halve(key, &friends, attempt, clock, user_of),
+            Blame::Untold => self.ask_again(key, attempt, (clock, jitter), user_of),
+            Blame::Recipient(_) | Blame::Messages => self.reject(key, attempt, clock),
+        }
+    }
+
+    /// Somebody in it is refused, and LINE does not say who: each half goes out under a key of its own, until one is
+    /// left. For one among 500 that is 18 requests.
+    fn halve(
+        &mut self,
+        key: BatchKey,
+        friends: &RoaringBitmap,
+        attempt: &Attempt,
+        clock: &Reading,
+        user_of: UserOf<'_>,
+    ) -> Change {
+        self.sound.extend(self.variant_of(key.0).map(|variant| variant.position));
+        let mut change = Change::default();
+        let Some(open) = self.open.remove(&key) else { return change };
+        change.rows.push(self.superseded(key, &open, clock, attempt));
+        let middle = usize::try_from(friends.len().div_ceil(2)).unwrap_or(usize::MAX);
+        let first: RoaringBitmap = friends.iter().take(middle).collect();
+        for half in [friends - &first, first] {
+            change.rows.push(self.open_anew(self.next_child, 0, Some(half), Some(key.0), clock, user_of));
+        }
+        let reason = Reason::BatchRefused(said(&attempt.answer));
+        let is_too_much = self.guards.refused_in_a_row >= QUARANTINED;
+        change.consequences.extend(is_too_much.then_some(Consequence::PauseCampaign(reason)));
+        change
+    }
+
+    /// LINE did not answer what is wrong: the same friends again, later and under another key. Not for ever.
+    fn ask_again(
+        &mut self,
+        key: BatchKey,
+        attempt: &Attempt,
+        (clock, jitter): (&Reading, f64),
+        user_of: UserOf<'_>,
+    ) -> Change {
+        let mut change = Change::default();
+        let Some(open) = self.open.get(&key) else { return change };
+        let (failures, failing_since) = (open.failures, open.failing_since);
+        if failures >= UNTOLD {
+            return self.reject(key, attempt, clock);
+        }
+        let Some(open) = self.open.remove(&key) else { return change };
+        change.rows.push(self.superseded(key, &open, clock, attempt));
+        let row = self.next_generation(key, open, clock, user_of);
+        if let Some(anew) = self.open.get_mut(&(row.n, row.generation)) {
+            (anew.failures, anew.failing_since) = (failures, failing_since);
+            anew.retry_later(clock, jitter, attempt.retry_after);
+        }
+        change.rows.push(row);
+        change
     }
 
     /// LINE named an id: it alone is rejected, the rest goes out as a child under a new key.
@@ -168,7 +235,13 @@ impl Run {
     }
 
     /// The key is spent; the batch's friends go on under others.
-    fn superseded(&self, key: BatchKey, open: &OpenBatch, clock: &Reading, attempt: &Attempt) -> BatchRow {
+    fn superseded(
+        &mut self,
+        key: BatchKey,
+        open: &OpenBatch,
+        clock: &Reading,
+        attempt: &Attempt,
+    ) -> BatchRow {
         let count = open.friends.as_ref().map_or_else(|| self.friends_of(key).len(), RoaringBitmap::len);
         let mut row = open.row(self.row.id, key, count);
         row.ended = Some(ended(
@@ -178,6 +251,7 @@ impl Run {
             attempt.request_id.clone(),
             Some(Reason::LineRefused(said(&attempt.answer))),
         ));
+        self.saw_end(&row, clock);
         row
     }
 }

@@ -15,12 +15,19 @@ use super::open_batch::add;
 pub(super) struct Guards {
     pub(super) rejected_in_a_row: u32,
     pub(super) quarantined: u32,
+    /// Batches whose friends go on under other keys, without one that was accepted between.
+    pub(super) refused_in_a_row: u32,
 }
 
 impl Guards {
     fn saw(&mut self, end: &BatchEnd) {
         match (end.how, &end.detail) {
-            (BatchEnding::Outcome(Outcome::Accepted), _) => self.rejected_in_a_row = 0,
+            (BatchEnding::Outcome(Outcome::Accepted), _) => {
+                (self.rejected_in_a_row, self.refused_in_a_row) = (0, 0);
+            }
+            (BatchEnding::Superseded, Some(Reason::LineRefused(_))) => {
+                self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            }
             (BatchEnding::Outcome(Outcome::Rejected), Some(Reason::RecipientRefused(_))) => {
                 self.quarantined = self.quarantined.saturating_add(1);
             }

@@ -10,7 +10,7 @@ mod erased;
 mod open_batch;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -31,8 +31,10 @@ use open_batch::{OpenBatch, clock_opened, ended};
 pub const KEY_LIFE: Span = Span::from_hours(23);
 /// A campaign pauses after so many rejected batches in a row…
 const REJECTED_IN_A_ROW: u32 = 3;
-/// …or so many quarantined ids.
+/// …or so many quarantined ids, or refusals in a row of which LINE names nobody.
 const QUARANTINED: u32 = 20;
+/// So often a refusal may go unexplained, because LINE does not answer when asked, before it counts as one of the messages.
+const UNTOLD: u32 = 5;
 
 /// A batch's number and generation.
 pub type BatchKey = (u32, u32);
@@ -73,6 +75,8 @@ pub enum Next {
         key: RetryKey,
         /// Its bytes, those of the durable digest.
         body: Bytes,
+        /// Whether LINE has said that it would take the messages.
+        is_sound: bool,
     },
     /// It must not be sent: these rows are to be committed instead.
     Stopped(Change),
@@ -105,6 +109,8 @@ pub struct Run {
     outcomes: BTreeMap<(Outcome, Instant), RoaringBitmap>,
     in_flight: usize,
     guards: Guards,
+    /// Arms whose messages LINE has said it would take, by position.
+    sound: BTreeSet<u32>,
     /// What the pace looks at, oldest first.
     recent: Vec<Ended>,
 }
@@ -137,6 +143,7 @@ impl Run {
             outcomes: BTreeMap::new(),
             in_flight: 0,
             guards: Guards::default(),
+            sound: BTreeSet::new(),
             recent: Vec::new(),
         }
     }
@@ -334,7 +341,8 @@ impl Run {
         open.in_flight = true;
         open.attempts = open.attempts.saturating_add(1);
         self.in_flight += 1;
-        Some(Next::Request { batch: key, key: retry_key, body })
+        let is_sound = self.variant_of(key.0).is_some_and(|variant| self.sound.contains(&variant.position));
+        Some(Next::Request { batch: key, key: retry_key, body, is_sound })
     }
 
     /// Whether some batch may be attempted now.

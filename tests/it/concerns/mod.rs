@@ -191,7 +191,10 @@ async fn a_refused_token_and_a_forbidden_account() {
 #[tokio::test]
 async fn a_guard_pauses_a_campaign_and_a_drip() {
     let watched = watched("").await;
-    watched.world.sandbox.set_faults(vec![Fault::always(FaultKind::BadRequest)]);
+    watched.world.sandbox.set_faults(vec![
+        Fault::always(FaultKind::BadRequest),
+        Fault { endpoint: Endpoint::ValidateMulticast, ..Fault::always(FaultKind::BadRequest) },
+    ]);
     watched.begins_in_the_rows(Code::CampaignPausedByGuard).await;
     watched.tag(user(1).into()).await;
     watched.begins_in_the_rows(Code::DripPausedByGuard).await;

@@ -19,7 +19,7 @@ use haishin::domain::sends::Sends;
 use haishin::domain::time::{Instant, Span, Tz};
 use haishin::engine::retention::Pruner;
 use haishin::engine::state::{State, reservation};
-use haishin::line::{Answer, Attempt};
+use haishin::line::{Answer, Attempt, Blame};
 use haishin::sender::run::{Next, Run};
 use haishin::store::*;
 use rand::rngs::StdRng;
@@ -254,8 +254,8 @@ impl World {
             let answer = match self.rng.random_range(0..20) {
                 0..14 => Answer::Accepted,
                 14..17 => Answer::Timeout,
-                17 => Answer::BadRequest { message: "no".into(), invalid_to: None },
-                _ => Answer::BadRequest { message: "to[0]".into(), invalid_to: Some(0) },
+                17 => Answer::BadRequest { message: "no".into(), blame: Blame::Messages },
+                _ => Answer::BadRequest { message: "to[0]".into(), blame: Blame::Recipient(0) },
             };
             let attempt = Attempt { answer, request_id: None, retry_after: None };
             let run = self.state.runs.get_mut(&id).unwrap();

@@ -130,6 +130,7 @@ impl Counted<'_> {
         self.effective <= last.effective
             && near(self.effective, last.effective)
             && near(self.truly, last.truly)
+            && self.decided <= last.decided
             && near(self.decided, last.decided)
     }
 }
