@@ -43,7 +43,7 @@ pub use layers::SHIPPED;
 pub use problem::{Problem, Severity};
 pub use relay::{Relay, Replies};
 pub use render::{Style, render};
-pub use report::{Format, Report, check_report};
+pub use report::{Format, Report, check_report, report};
 pub use secret::{ExposeSecret, SecretError, SecretSource, SecretString};
 pub use source::{Source, SourceError};
 pub use webhook::Webhook;

@@ -9,6 +9,10 @@ use super::problem::Severity;
 use super::secret::mask;
 use super::source::Source;
 use crate::lang::Lang;
+use crate::text::one_line;
+
+/// Longer ones no system has.
+const PATH_CHARS_MAX: usize = 4_096;
 
 /// Whether colours may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,8 @@ fn render_one(renderer: &Renderer, diagnostic: &Diagnostic, text: &str, prefix: 
         Severity::Warning => Level::WARNING.with_name(lang.pick("警告", "warning")),
         Severity::Hint => Level::NOTE.with_name(lang.pick("確認", "note")),
     };
-    let path = format!("{prefix}{}", diagnostic.file);
+    // A file can be called anything; the renderer takes the name as it is.
+    let path = one_line(&format!("{prefix}{}", diagnostic.file), PATH_CHARS_MAX);
     let title = level.primary_title(words.title.as_str());
     let mut group = match diagnostic.at {
         Some(at) => {

@@ -38,23 +38,27 @@ pub fn check_report(
     format: Format,
 ) -> Result<Report, SourceError> {
     let source = Source::read_dir(directory)?;
-    let checked = super::parse(&source, now);
+    Ok(report(&source, &prefix(directory), now, lang, format))
+}
+
+/// The same of files as texts; paths in the report begin with `prefix`.
+pub fn report(source: &Source, prefix: &str, now: Instant, lang: Lang, format: Format) -> Report {
+    let checked = super::parse(source, now);
     let found = checked.diagnostics;
     let meanings = checked.configuration.as_ref().map(|found| drip::meanings(found, now)).unwrap_or_default();
-    let prefix = prefix(directory);
     let count = |severity| found.iter().filter(|one| one.severity() == severity).count();
     let [errors, warnings, hints] = [Severity::Error, Severity::Warning, Severity::Hint].map(count);
     let output = match format {
         Format::Text(style) => {
             let summary = summary(lang, source.files.len(), errors, warnings, hints);
             // Problems last: they stand nearest to where a person reads on.
-            let parts = [drip::render(&meanings, lang), render(&found, &source, &prefix, lang, style)];
+            let parts = [drip::render(&meanings, lang), render(&found, source, prefix, lang, style)];
             let parts = parts.into_iter().filter(|part| !part.is_empty()).map(|part| part + "\n");
             format!("{}{summary}\n", parts.collect::<String>())
         }
         Format::Json => {
             let diagnostics: Vec<Value> =
-                found.iter().map(|one| as_json(one, &source, &prefix, lang)).collect();
+                found.iter().map(|one| as_json(one, source, prefix, lang)).collect();
             let report = json!({
                 "ok": errors == 0,
                 "errors": errors,
@@ -66,7 +70,7 @@ pub fn check_report(
             format!("{report}\n")
         }
     };
-    Ok(Report { output, exit_code: u8::from(errors > 0) })
+    Report { output, exit_code: u8::from(errors > 0) }
 }
 
 fn prefix(directory: &Path) -> String {

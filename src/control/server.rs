@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::address::Address;
 use super::node::Node;
 use crate::protocol::{Failure, MAX_LINE_BYTES, Reply, Request, Upload};
+use crate::text::one_line;
 
 /// Commands served at once; more wait.
 const MAX_CLIENTS: usize = 32;
@@ -104,7 +105,10 @@ async fn client(stream: UnixStream, node: Arc<Node>, stop: CancellationToken) ->
 }
 
 /// One line as JSON, `None` at the end of input, a text for people when it is neither.
-pub(super) async fn line<T: serde::de::DeserializeOwned>(
+///
+/// # Errors
+/// The line is too long, or nothing this version knows; nothing that follows it is read then.
+pub async fn line<T: serde::de::DeserializeOwned>(
     reader: &mut (impl tokio::io::AsyncBufRead + Unpin),
 ) -> Result<Option<T>, String> {
     let mut bytes = Vec::new();
@@ -116,13 +120,13 @@ pub(super) async fn line<T: serde::de::DeserializeOwned>(
     if bytes.last() != Some(&b'\n') && read >= MAX_LINE_BYTES {
         return Err(format!("a line is longer than {MAX_LINE_BYTES} bytes"));
     }
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| format!("not a request this version knows: {error}"))
+    // The error may repeat what was sent: as one line, and not all of it.
+    let unknown = |error| one_line(&format!("not a request this version knows: {error}"), 500);
+    serde_json::from_slice(&bytes).map(Some).map_err(unknown)
 }
 
 /// A value as one line.
-pub(super) fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+pub fn encode(value: &impl serde::Serialize) -> Vec<u8> {
     // Our own types always have a JSON form; an empty line would only end the conversation.
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
     bytes.push(b'\n');

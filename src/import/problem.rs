@@ -1,7 +1,7 @@
 //! What is wrong before the first row: with the mapping, the header or the file as a whole.
 
 use super::mapping::Kind;
-use super::reject::Reason;
+use super::reject::{Reason, short};
 use crate::lang::Lang;
 
 /// Something that keeps an import from beginning. Nothing has been imported then.
@@ -123,6 +123,9 @@ impl Problem {
     fn both(&self) -> (String, String) {
         match self {
             Self::Toml(message) => {
+                // It shows the line that is wrong, as it stands there.
+                let message: String =
+                    message.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
                 (format!("対応表を読めません:\n{message}"), format!("cannot read the mapping:\n{message}"))
             }
             Self::Assignment(text) => (
@@ -142,8 +145,8 @@ impl Problem {
                 format!("this mapping is for {}; run `import {}`, or give a mapping for {}", own.as_str(), own.as_str(), asked.as_str()),
             ),
             Self::Zone(zone) => (
-                format!("タイムゾーン「{zone}」はありません(例 Asia/Tokyo)"),
-                format!("there is no time zone `{zone}`; write one such as Asia/Tokyo"),
+                format!("タイムゾーン「{}」はありません(例 Asia/Tokyo)", short(zone)),
+                format!("there is no time zone `{}`; write one such as Asia/Tokyo", short(zone)),
             ),
             Self::OneSource(place) => (
                 format!("{place}: column, value, md5 のうち1つだけを書いてください"),
@@ -156,19 +159,19 @@ impl Problem {
             Self::Column { key, column, similar } => {
                 let (ja, en) = did_you_mean(similar.as_deref());
                 (
-                    format!("{key}: 列「{column}」がありません{ja}"),
-                    format!("{key}: the file has no column `{column}`{en}"),
+                    format!("{key}: 列「{}」がありません{ja}", short(column)),
+                    format!("{key}: the file has no column `{}`{en}", short(column)),
                 )
             }
             Self::Needed { key, columns } => {
-                let columns = columns.join(", ");
+                let columns = listed(columns);
                 (
                     format!("{key} の列がわかりません。--column {key}=列名 で指定してください(列: {columns})"),
                     format!("no column for {key}; name it with --column {key}=HEADER (the columns are: {columns})"),
                 )
             }
             Self::NoName { columns } => {
-                let columns = columns.join(", ");
+                let columns = listed(columns);
                 (
                     format!("友だちを示す列がわかりません。--column user=列名 か --column external_id=列名 で指定してください(列: {columns})"),
                     format!("no column says which friend is meant; name it with --column user=HEADER or --column external_id=HEADER (the columns are: {columns})"),
@@ -192,24 +195,24 @@ impl Problem {
                 let (ja, en) = did_you_mean(similar.as_deref());
                 let also = if similar.is_some() { " Else" } else { ";" };
                 (
-                    format!("属性「{name}」は動いている設定で宣言されていません{ja}。新しい属性は config/attributes.toml に書き、haishin apply で有効にしてください"),
-                    format!("the attribute `{name}` is not declared in the running configuration{en}{also} declare it in config/attributes.toml and run `haishin apply`"),
+                    format!("属性「{}」は動いている設定で宣言されていません{ja}。新しい属性は config/attributes.toml に書き、haishin apply で有効にしてください", short(name)),
+                    format!("the attribute `{}` is not declared in the running configuration{en}{also} declare it in config/attributes.toml and run `haishin apply`", short(name)),
                 )
             }
             Self::DuplicateColumn { column, numbers: (first, second) } => (
-                format!("列「{column}」が2つあります({first}列目と{second}列目)。片方の名前を変えてください"),
-                format!("two columns are called `{column}` (columns {first} and {second}); rename one of them"),
+                format!("列「{}」が2つあります({first}列目と{second}列目)。片方の名前を変えてください", short(column)),
+                format!("two columns are called `{}` (columns {first} and {second}); rename one of them", short(column)),
             ),
             Self::Template(template) => (
-                format!("md5「{template}」: {{row}} か {{列名}} を入れてください"),
-                format!("md5 `{template}`: put {{row}} or {{header}} into it, with both braces"),
+                format!("md5「{}」: {{row}} か {{列名}} を入れてください", short(template)),
+                format!("md5 `{}`: put {{row}} or {{header}} into it, with both braces", short(template)),
             ),
             Self::DerivedUsers => (
                 "md5 で作ったユーザー ID は、api_base がこのマシン(ループバック)を指すリハーサル用アカウントでだけ使えます".into(),
                 "user ids made up with md5 are for rehearsal accounts only, whose api_base is on loopback".into(),
             ),
             Self::NothingMapped { ignored } => {
-                let ignored = ignored.join(", ");
+                let ignored = listed(ignored);
                 (
                     format!("友だちを示す列のほかに取り込む列がありません。--column で status, followed_at, 属性などに対応させてください(ほかの列: {ignored})"),
                     format!("nothing but the friend's column is read; name what status, followed_at or an attribute is in with --column (the other columns are: {ignored})"),
@@ -231,7 +234,13 @@ impl Problem {
     }
 }
 
+/// Names of columns, in a row.
+fn listed(columns: &[String]) -> String {
+    columns.iter().map(|column| short(column)).collect::<Vec<_>>().join(", ")
+}
+
 fn with_reason(ja: &str, en: &str, reason: &Reason) -> (String, String) {
+    let (ja, en) = (short(ja), short(en));
     (format!("{ja}: {}", reason.text(Lang::Ja)), format!("{en}: {}", reason.text(Lang::En)))
 }
 
@@ -244,6 +253,7 @@ fn field_words(key: &str, kind: Kind, similar: Option<&'static str>) -> (String,
     }
     let (known, kind) = (known.join(", "), kind.as_str());
     let (ja, en) = did_you_mean(similar);
+    let key = short(key);
     (
         format!("「{key}」は {kind} の項目ではありません{ja}(項目: {known})"),
         format!("`{key}` is no field of {kind}{en} (the fields are: {known})"),
@@ -252,6 +262,7 @@ fn field_words(key: &str, kind: Kind, similar: Option<&'static str>) -> (String,
 
 fn did_you_mean(similar: Option<&str>) -> (String, String) {
     similar.map_or_else(Default::default, |similar| {
+        let similar = short(similar);
         (format!("(もしかして「{similar}」)"), format!("; did you mean `{similar}`?"))
     })
 }

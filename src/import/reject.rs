@@ -197,9 +197,9 @@ fn is_not(declared: AttributeType) -> (&'static str, &'static str) {
     }
 }
 
-/// The beginning of a text, for a sentence about it.
-fn short(text: &str) -> String {
-    let mut characters = text.chars();
+/// The beginning of a text, for a sentence about it: one line, in which nothing speaks to a terminal.
+pub(super) fn short(text: &str) -> String {
+    let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let beginning: String = characters.by_ref().take(60).collect();
     if characters.next().is_some() { format!("{beginning}…") } else { beginning }
 }
@@ -223,6 +223,7 @@ impl Reject {
         let reason = self.reason.text(lang);
         match &self.column {
             Some(column) => {
+                let column = short(column);
                 lang.pick(format!("列「{column}」: {reason}"), format!("column `{column}`: {reason}"))
             }
             None => reason,

@@ -287,7 +287,7 @@ impl ErrorText {
 }
 
 /// One line of at most [`MAX_MESSAGE`] characters: it ends up in logs and on terminals.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::answer::{Answer, Attempt, Blame};
+use super::answer::{Answer, Attempt, Blame, ErrorText, clean};
 use crate::domain::drip::RichMenuId;
 use crate::domain::id::UserId;
 use crate::domain::key::RetryKey;
@@ -120,4 +120,91 @@ pub enum CallError {
     /// No connection was made.
     #[error("LINE cannot be reached; check the network and the account's api_base")]
     Unreachable,
+}
+
+impl Quota {
+    /// What the answer to the question for the month's limit means.
+    ///
+    /// # Errors
+    /// LINE refused, failed or said something else.
+    pub fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        #[derive(serde::Deserialize)]
+        struct Answered {
+            r#type: String,
+            value: Option<u64>,
+        }
+        let answered: Answered = read(status, body, "quota")?;
+        match (answered.r#type.as_str(), answered.value) {
+            ("none", _) => Ok(Self::Unlimited),
+            (_, Some(value)) => Ok(Self::Limited(value)),
+            (other, None) => {
+                let said = format!("a quota of type `{other}` without a value");
+                Err(CallError::Malformed(clean(&said)))
+            }
+        }
+    }
+}
+
+/// What the answer to the question for the month's use means.
+///
+/// # Errors
+/// LINE refused, failed or said something else.
+pub fn read_consumption(status: u16, body: &[u8]) -> Result<u64, CallError> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answered {
+        total_usage: u64,
+    }
+    read(status, body, "consumption").map(|Answered { total_usage }| total_usage)
+}
+
+impl BotInfo {
+    /// What the answer to the question whose channel it is means.
+    ///
+    /// # Errors
+    /// LINE refused, failed or said something else.
+    pub fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        read(status, body, "info")
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(status: u16, body: &[u8], what: &str) -> Result<T, CallError> {
+    match status {
+        200 => {
+            // The error may repeat a text of the answer, however long that is.
+            let malformed = |error| CallError::Malformed(clean(&format!("{what}: {error}")));
+            serde_json::from_slice(body).map_err(malformed)
+        }
+        status => Err(CallError::of_status(status, body)),
+    }
+}
+
+impl Validation {
+    /// What the answer of the validation endpoint means.
+    ///
+    /// # Errors
+    /// LINE refused the question or failed: nothing is known of the messages.
+    pub fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        match status {
+            200 => Ok(Self::Valid),
+            400 => {
+                let ErrorText { message, details } = ErrorText::read(body);
+                Ok(Self::Invalid { message, problems: details })
+            }
+            status => Err(CallError::of_status(status, body)),
+        }
+    }
+}
+
+impl CallError {
+    /// What a status other than success means for a question.
+    pub(crate) fn of_status(status: u16, body: &[u8]) -> Self {
+        match status {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            429 => Self::RateLimited,
+            400..=499 => Self::Refused { status, message: ErrorText::read(body).message },
+            _ => Self::Server(status),
+        }
+    }
 }

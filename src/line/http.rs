@@ -9,8 +9,8 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Url};
 
-use super::answer::{Answer, Attempt, ErrorText};
-use super::api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
+use super::answer::{Answer, Attempt};
+use super::api::{self, Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
 use super::token::{Credentials, Token, Tokens};
 use crate::clock::Clock;
 use crate::domain::drip::RichMenuId;
@@ -125,13 +125,8 @@ impl HttpApi {
         })
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, CallError> {
-        let answer = self.ask(self.client.get(url.clone())).await?;
-        match answer.status {
-            200 => serde_json::from_slice(&answer.body)
-                .map_err(|error| CallError::Malformed(format!("{}: {error}", url.path()))),
-            status => Err(CallError::of_status(status, &answer.body)),
-        }
+    async fn get(&self, url: &Url) -> Result<Exchange, CallError> {
+        self.ask(self.client.get(url.clone())).await
     }
 
     /// One request with the token of now. A question may simply be asked again when the token had expired.
@@ -211,26 +206,13 @@ impl Api for HttpApi {
     }
 
     async fn quota(&self) -> Result<Quota, CallError> {
-        #[derive(serde::Deserialize)]
-        struct Answered {
-            r#type: String,
-            value: Option<u64>,
-        }
-        let answered: Answered = self.get(&self.quota).await?;
-        match (answered.r#type.as_str(), answered.value) {
-            ("none", _) => Ok(Quota::Unlimited),
-            (_, Some(value)) => Ok(Quota::Limited(value)),
-            (other, None) => Err(CallError::Malformed(format!("a quota of type `{other}` without a value"))),
-        }
+        let answer = self.get(&self.quota).await?;
+        Quota::read(answer.status, &answer.body)
     }
 
     async fn consumption(&self) -> Result<u64, CallError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answered {
-            total_usage: u64,
-        }
-        Ok(self.get::<Answered>(&self.consumption).await?.total_usage)
+        let answer = self.get(&self.consumption).await?;
+        api::read_consumption(answer.status, &answer.body)
     }
 
     async fn link_rich_menu(&self, menu: Option<&RichMenuId>, users: &[UserId]) -> Result<(), CallError> {
@@ -245,7 +227,8 @@ impl Api for HttpApi {
     }
 
     async fn bot_info(&self) -> Result<BotInfo, CallError> {
-        self.get(&self.info).await
+        let answer = self.get(&self.info).await?;
+        BotInfo::read(answer.status, &answer.body)
     }
 }
 
@@ -305,33 +288,6 @@ impl From<Lost> for CallError {
             Lost::Timeout => Self::Timeout,
             Lost::Connection => Self::ConnectionLost,
             Lost::NeverSent => Self::Unreachable,
-        }
-    }
-}
-
-impl Validation {
-    /// What the answer of the validation endpoint means.
-    pub(crate) fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
-        match status {
-            200 => Ok(Self::Valid),
-            400 => {
-                let ErrorText { message, details } = ErrorText::read(body);
-                Ok(Self::Invalid { message, problems: details })
-            }
-            status => Err(CallError::of_status(status, body)),
-        }
-    }
-}
-
-impl CallError {
-    /// What a status other than success means for a question.
-    pub(crate) fn of_status(status: u16, body: &[u8]) -> Self {
-        match status {
-            401 => Self::Unauthorized,
-            403 => Self::Forbidden,
-            429 => Self::RateLimited,
-            400..=499 => Self::Refused { status, message: ErrorText::read(body).message },
-            _ => Self::Server(status),
         }
     }
 }

@@ -12,11 +12,11 @@ mod token;
 pub mod webhook;
 
 pub use answer::{Answer, Attempt, Blame, History, LimitHint, Settlement};
-pub use api::{Api, BotInfo, CallError, Quota, Validation, rich_menu_body};
+pub use api::{Api, BotInfo, CallError, Quota, Validation, read_consumption, rich_menu_body};
 pub use body::{body_digest, messages_of, multicast_body};
 pub use http::{BuildError, HttpApi, HttpSettings, is_loopback};
 pub(crate) use http::{Lost, client, exchange};
-pub use token::Credentials;
+pub use token::{Credentials, Grant};
 
 /// Largest number of recipients of one multicast.
 pub const MAX_RECIPIENTS: usize = 500;

@@ -36,10 +36,7 @@ pub(super) struct Token {
 
 impl Token {
     fn new(token: &str) -> Result<Self, CallError> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| CallError::Malformed("the access token has characters no header can hold".into()))?;
-        header.set_sensitive(true);
-        Ok(Self { header, proven: AtomicBool::new(false) })
+        Ok(Self { header: header(token)?, proven: AtomicBool::new(false) })
     }
     /// The `Authorization` header; marked sensitive, so that nothing prints it.
     pub(super) fn header(&self) -> HeaderValue {
@@ -49,6 +46,13 @@ impl Token {
     pub(super) fn prove(&self) {
         self.proven.store(true, Ordering::Relaxed);
     }
+}
+
+fn header(token: &str) -> Result<HeaderValue, CallError> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| CallError::Malformed("the access token has characters no header can hold".into()))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// Hands out the token to use now. Issues one at a time: those who wait share its result, also a failure.
@@ -193,24 +197,43 @@ impl Issuer {
         let answer =
             exchange(self.client.post(self.url.clone()).form(&form)).await.map_err(CallError::from)?;
         let Exchange { status, body, .. } = answer;
-        match status {
-            200 => {
-                let grant: Grant = serde_json::from_slice(&body)
-                    .map_err(|_| CallError::Malformed("the token endpoint answered no token".into()))?;
-                let token = Token::new(&grant.access_token)?;
-                Ok((Arc::new(token), Span::from_secs(grant.expires_in.max(0))))
-            }
-            // The endpoint answers 400 to a wrong id or secret.
-            400 | 401 => Err(CallError::Unauthorized),
-            _ => Err(CallError::of_status(status, &body)),
-        }
+        let Grant { header, lives } = Grant::read(status, &body)?;
+        Ok((Arc::new(Token { header, proven: AtomicBool::new(false) }), lives))
     }
 }
 
-#[derive(Deserialize)]
-struct Grant {
-    access_token: String,
-    expires_in: i64,
+/// What the token endpoint gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The `Authorization` header; marked sensitive, so that nothing prints it.
+    pub header: HeaderValue,
+    /// How long it lives.
+    pub lives: Span,
+}
+
+impl Grant {
+    /// What the answer of the token endpoint means.
+    ///
+    /// # Errors
+    /// LINE refused, failed or gave no token.
+    pub fn read(status: u16, body: &[u8]) -> Result<Self, CallError> {
+        #[derive(Deserialize)]
+        struct Answered {
+            access_token: String,
+            expires_in: i64,
+        }
+        match status {
+            200 => {
+                let granted: Answered = serde_json::from_slice(body)
+                    .map_err(|_| CallError::Malformed("the token endpoint answered no token".into()))?;
+                let header = header(&granted.access_token)?;
+                Ok(Self { header, lives: Span::from_secs(granted.expires_in.max(0)) })
+            }
+            // The endpoint answers 400 to a wrong id or secret.
+            400 | 401 => Err(CallError::Unauthorized),
+            _ => Err(CallError::of_status(status, body)),
+        }
+    }
 }
 
 /// When a token issued now is to be renewed, and when it ends: renewed a minute before its end, or a quarter of a

@@ -20,7 +20,7 @@ use crate::domain::friend::FriendRef;
 use crate::domain::id::{AccountId, AccountSlug, UserId};
 use crate::engine::{Event, Handle, LookUp};
 use crate::lang::Lang;
-use crate::protocol::{Command, Missed};
+use crate::protocol::{Command, Missed, Terms};
 use crate::store::{ApiAnswer, NewInbox, StoreError};
 use crate::text::no_such;
 
@@ -65,6 +65,17 @@ pub enum Forgotten {
     Now,
     /// It is durable that it will be, as soon as what came before is applied.
     Soon,
+}
+
+/// What one item says, or what is wrong with it.
+pub type Said = Result<Vec<Intake>, Problem>;
+
+/// What each item of a body says by these terms, before anybody is asked whom it means.
+///
+/// # Errors
+/// Nothing of the body can be taken.
+pub fn said(kind: Kind, body: &[u8], terms: &Terms, lang: Lang) -> Result<Vec<Said>, Problem> {
+    Envelope::read(body, lang)?.said(kind, terms, lang)
 }
 
 /// The items of a body.
@@ -151,7 +162,8 @@ impl Node {
         if waiting >= INBOX_ROWS_MAX {
             return Err(Problem::busy(lang));
         }
-        let items = self.read(kind, of, &envelope, lang)?;
+        let terms = self.terms(&of.slug, lang).map_err(Problem::of)?;
+        let items = envelope.said(kind, &terms, lang)?;
         let items = self.found(of, items, &envelope, lang).await?;
         if let (false, [Err(problem)]) = (envelope.is_batch, items.as_slice()) {
             return Err(problem.clone());
@@ -222,43 +234,15 @@ impl Node {
         Ok(if applied { Forgotten::Now } else { Forgotten::Soon })
     }
 
-    /// What each item says, or what is wrong with it.
-    fn read(
-        &self,
-        kind: Kind,
-        of: &Admitted,
-        envelope: &Envelope<'_>,
-        lang: Lang,
-    ) -> Result<Vec<Result<Vec<Intake>, Problem>>, Problem> {
-        let terms = self.terms(&of.slug, lang).map_err(Problem::of)?;
-        let mut reader = Reader::new(&terms, lang);
-        let (mut items, mut said) = (Vec::new(), 0);
-        for (n, item) in envelope.items.iter().enumerate() {
-            // One at a time, so that only one is ever spread out in memory.
-            let read = serde_json::from_str(item.get()).map_err(|_| too_deep(&envelope.pointer(n), lang));
-            let read = read.and_then(|json: Json| reader.read(kind, json, envelope.pointer(n)));
-            said += read.as_ref().map_or(0, Vec::len);
-            if said > INTAKES_MAX {
-                let detail = lang.pick(
-                    format!("1回のリクエストに書けるのは合計{INTAKES_MAX}件までです。分けて送ってください"),
-                    format!("a request may say {INTAKES_MAX} things at the most; send it in parts"),
-                );
-                return Err(Problem::new(Code::TooLarge, detail));
-            }
-            items.push(read);
-        }
-        Ok(items)
-    }
-
     /// Leaves out what names no one friend. A node that does not own the account cannot ask: what is wrong then is kept
     /// as a stray.
     async fn found(
         &self,
         of: &Admitted,
-        items: Vec<Result<Vec<Intake>, Problem>>,
+        items: Vec<Said>,
         envelope: &Envelope<'_>,
         lang: Lang,
-    ) -> Result<Vec<Result<Vec<Intake>, Problem>>, Problem> {
+    ) -> Result<Vec<Said>, Problem> {
         let named = |intake: &Intake| matches!(intake.friend, FriendRef::External(_));
         let Some(owner) = of.owner.as_ref().filter(|_| items.iter().flatten().flatten().any(named)) else {
             return Ok(items);
@@ -315,6 +299,27 @@ impl<'b> Envelope<'b> {
         Ok(Self { items, is_batch })
     }
 
+    /// What each item says, or what is wrong with it.
+    fn said(&self, kind: Kind, terms: &Terms, lang: Lang) -> Result<Vec<Said>, Problem> {
+        let mut reader = Reader::new(terms, lang);
+        let (mut items, mut said) = (Vec::new(), 0);
+        for (n, item) in self.items.iter().enumerate() {
+            // One at a time, so that only one is ever spread out in memory.
+            let read = serde_json::from_str(item.get()).map_err(|_| too_deep(&self.pointer(n), lang));
+            let read = read.and_then(|json: Json| reader.read(kind, json, self.pointer(n)));
+            said += read.as_ref().map_or(0, Vec::len);
+            if said > INTAKES_MAX {
+                let detail = lang.pick(
+                    format!("1回のリクエストに書けるのは合計{INTAKES_MAX}件までです。分けて送ってください"),
+                    format!("a request may say {INTAKES_MAX} things at the most; send it in parts"),
+                );
+                return Err(Problem::new(Code::TooLarge, detail));
+            }
+            items.push(read);
+        }
+        Ok(items)
+    }
+
     /// Where an item is in the body.
     fn pointer(&self, n: usize) -> String {
         if self.is_batch { format!("/{n}") } else { String::new() }
@@ -349,8 +354,8 @@ fn again(said: ApiAnswer, request: &[u8; 32], lang: Lang) -> Result<Taken, Probl
 }
 
 /// A result for each item.
-fn results(items: &[Result<Vec<Intake>, Problem>], lang: Lang) -> Taken {
-    let result = |(index, item): (usize, &Result<Vec<Intake>, Problem>)| match item {
+fn results(items: &[Said], lang: Lang) -> Taken {
+    let result = |(index, item): (usize, &Said)| match item {
         Ok(_) => json!({ "index": index, "ok": true }),
         Err(problem) => json!({ "index": index, "ok": false, "problem": problem.json(lang) }),
     };
@@ -363,7 +368,7 @@ fn results(items: &[Result<Vec<Intake>, Problem>], lang: Lang) -> Taken {
 }
 
 /// Rows are applied whole, so an item is never divided between two.
-fn rows(items: Vec<Result<Vec<Intake>, Problem>>, row: impl Fn(Vec<Intake>) -> NewInbox) -> Vec<NewInbox> {
+fn rows(items: Vec<Said>, row: impl Fn(Vec<Intake>) -> NewInbox) -> Vec<NewInbox> {
     let (mut rows, mut next) = (Vec::new(), Vec::new());
     for said in items.into_iter().flatten() {
         if next.len() + said.len() > INTAKES_A_ROW && !next.is_empty() {

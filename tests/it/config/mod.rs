@@ -6,7 +6,6 @@ mod drips;
 mod fixtures;
 mod limits;
 mod meaning;
-mod mutation;
 mod report;
 mod shipped;
 

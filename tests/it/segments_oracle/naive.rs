@@ -137,14 +137,16 @@ fn within_bound<T: PartialOrd>(bound: Bound<T>, n: T) -> bool {
     }
 }
 
-/// Numbers as multiples of 2^−56, which every drawn double is.
+/// Numbers as multiples of 2^−57. Every drawn double is an even one. A constant that is no multiple of 2^−56 becomes the odd
+/// number between, and one that is larger than all that is drawn stays so: in order with what is drawn, which is all that
+/// it is ever compared with.
 fn fixed(value: &Value) -> Option<i128> {
     match value {
-        Value::Integer(whole) => Some(i128::from(*whole) << 56),
+        Value::Integer(whole) => Some(i128::from(*whole) << 57),
         Value::Number(double) => {
-            let scaled = double * 2f64.powi(56);
-            assert!(scaled == scaled.trunc() && scaled.abs() < 2f64.powi(122), "{double} is no drawn double");
-            Some(scaled as i128)
+            let scaled = (double * 2f64.powi(56)).clamp(-2f64.powi(124), 2f64.powi(124));
+            let between = if scaled.fract() == 0.0 { 0 } else { scaled.signum() as i128 };
+            Some(scaled.trunc() as i128 * 2 + between)
         }
         _ => None,
     }
