@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::daemon::{Line, Shop, at, until};
+use crate::support::daemon::{self, Line, Shop, at, until};
 use crate::support::store::Database;
 
 const CROWD: usize = 10_000;
@@ -21,7 +21,7 @@ const TIMES: usize = 10;
 /// The server's limit for a header: who is answered before it is over did not wait for the crowd to be hung up on.
 const LIMIT: Duration = Duration::from_secs(10);
 /// A slow client's pace.
-const A_WHILE: Duration = Duration::from_secs(1);
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// The ways to be slow: of a header, of a body, of a second request.
 const SLOW: [&str; 4] = [
@@ -33,12 +33,13 @@ const SLOW: [&str; 4] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_slow_connections_keep_nobody_else_out() {
+    let _alone = daemon::alone().await;
     raise_limit_of_files();
     let line = Line::bind().await;
     let shop = Shop::new(Database::Sqlite, line.address, "").await;
     let _serving =
         line.serve(Line::sandbox(|_: &mut Settings| {}), Arc::new(haishin::clock::SystemClock::new()));
-    let mut daemon = shop.started(at("2026-12-04T12:00:00+09:00")).await;
+    let mut serving = shop.started(at("2026-12-04T12:00:00+09:00")).await;
     let address = shop.http_address();
 
     let mut crowd = JoinSet::new();
@@ -50,7 +51,7 @@ async fn ten_thousand_slow_connections_keep_nobody_else_out() {
     let all = async || (arrived.load(Ordering::SeqCst) >= CROWD).then_some(());
     until("the crowd is there", all).await;
     for _ in 0..TIMES {
-        assert!(daemon.is_running(), "the daemon ended by itself");
+        assert!(serving.is_running(), "the daemon ended by itself");
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert_eq!(
@@ -73,14 +74,17 @@ async fn ten_thousand_slow_connections_keep_nobody_else_out() {
         of("haishin_http_connections "),
         of("haishin_http_connections_sent_away_total")
     );
-    daemon.terminate();
+    serving.terminate();
 }
 
 /// Comes, says a beginning, goes on byte by byte, and comes again when it is sent away.
 async fn dawdle(address: SocketAddr, beginning: &str, arrived: &AtomicUsize) {
     let mut first = true;
     loop {
-        let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            tokio::time::sleep(A_WHILE).await;
+            continue;
+        };
         let _ = stream.write_all(beginning.as_bytes()).await;
         if std::mem::take(&mut first) {
             arrived.fetch_add(1, Ordering::SeqCst);
