@@ -19,6 +19,9 @@ use crate::text::one_line;
 /// Commands served at once; more wait.
 const MAX_CLIENTS: usize = 32;
 
+/// Characters of what is told of a line that cannot be read: enough for the names of all commands.
+const LONGEST_ERROR: usize = 1_000;
+
 /// A client says in this time what it wants, or makes place for others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -121,7 +124,7 @@ pub async fn line<T: serde::de::DeserializeOwned>(
         return Err(format!("a line is longer than {MAX_LINE_BYTES} bytes"));
     }
     // The error may repeat what was sent: as one line, and not all of it.
-    let unknown = |error| one_line(&format!("not a request this version knows: {error}"), 500);
+    let unknown = |error| one_line(&format!("not a request this version knows: {error}"), LONGEST_ERROR);
     serde_json::from_slice(&bytes).map(Some).map_err(unknown)
 }
 
