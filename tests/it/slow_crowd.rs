@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use haishin::sandbox::Settings;
@@ -18,8 +17,9 @@ const CROWD: usize = 10_000;
 const OTHERS: u64 = 1_000;
 /// How often the others ask.
 const TIMES: usize = 10;
-/// The server's limit for a header: who is answered before it is over did not wait for the crowd to be hung up on.
-const LIMIT: Duration = Duration::from_secs(10);
+/// To hang up on the crowd, place by place, a server takes 10 s for each 1,024 of them: who is answered in a third of that
+/// did not wait for them.
+const LIMIT: Duration = Duration::from_secs(33);
 /// A slow client's pace.
 const A_WHILE: Duration = Duration::from_secs(2);
 
@@ -43,13 +43,12 @@ async fn ten_thousand_slow_connections_keep_nobody_else_out() {
     let address = shop.http_address();
 
     let mut crowd = JoinSet::new();
-    let arrived = Arc::new(AtomicUsize::new(0));
     for n in 0..CROWD {
-        let arrived = arrived.clone();
-        crowd.spawn(async move { dawdle(address, SLOW[n % SLOW.len()], &arrived).await });
+        crowd.spawn(async move { dawdle(address, n).await });
     }
-    let all = async || (arrived.load(Ordering::SeqCst) >= CROWD).then_some(());
-    until("the crowd is there", all).await;
+    let met =
+        async || (metric(address, "haishin_http_connections_sent_away_total").await >= CROWD).then_some(());
+    until("the server has met as many as there are, and more", met).await;
     for _ in 0..TIMES {
         assert!(serving.is_running(), "the daemon ended by itself");
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
@@ -62,33 +61,24 @@ async fn ten_thousand_slow_connections_keep_nobody_else_out() {
         let status = shop.ask(&["status"]).expect("commands are answered");
         assert_eq!(status["accounts"][0]["account"], "shop", "{status}");
     }
-    let metrics = get(address, "/metrics").await;
-    let of = |name: &str| {
-        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
-        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as usize
-    };
-    assert!(of("haishin_http_connections ") <= 1_024, "{}", of("haishin_http_connections "));
-    assert!(of("haishin_http_connections_sent_away_total") >= CROWD - 1_024);
-    println!(
-        "{} connections at the end, {} sent away",
-        of("haishin_http_connections "),
-        of("haishin_http_connections_sent_away_total")
-    );
+    let connections = metric(address, "haishin_http_connections").await;
+    assert!(connections <= 1_024, "{connections}");
+    let sent_away = metric(address, "haishin_http_connections_sent_away_total").await;
+    println!("{connections} connections at the end, {sent_away} sent away");
     serving.terminate();
 }
 
 /// Comes, says a beginning, goes on byte by byte, and comes again when it is sent away.
-async fn dawdle(address: SocketAddr, beginning: &str, arrived: &AtomicUsize) {
-    let mut first = true;
+async fn dawdle(address: SocketAddr, n: usize) {
+    let beginning = SLOW[n % SLOW.len()];
+    // Not all of them at once.
+    let later = A_WHILE + Duration::from_millis(n as u64 % 4_000);
     loop {
         let Ok(mut stream) = TcpStream::connect(address).await else {
-            tokio::time::sleep(A_WHILE).await;
+            tokio::time::sleep(later).await;
             continue;
         };
         let _ = stream.write_all(beginning.as_bytes()).await;
-        if std::mem::take(&mut first) {
-            arrived.fetch_add(1, Ordering::SeqCst);
-        }
         let mut answer = [0; 512];
         loop {
             let more = tokio::time::timeout(A_WHILE, stream.read(&mut answer)).await;
@@ -98,8 +88,15 @@ async fn dawdle(address: SocketAddr, beginning: &str, arrived: &AtomicUsize) {
                 Err(_) => drop(stream.write_all(b"a").await),
             }
         }
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(later).await;
     }
+}
+
+/// What the server counts; nothing where it has not begun to.
+async fn metric(address: SocketAddr, name: &str) -> usize {
+    let metrics = get(address, "/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse::<f64>().expect("a number") as usize)
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
