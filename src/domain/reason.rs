@@ -28,7 +28,7 @@ pub enum Reason {
     AccountForbidden,
     /// A person paused the campaign.
     PausedByPerson,
-    /// LINE refused a batch and named nobody in it.
+    /// LINE refused the messages of a batch, or did not say what is wrong with it.
     BatchRefused(Said),
     /// LINE refused several batches, one after the other.
     RejectedInARow {

@@ -86,6 +86,7 @@ impl Engine {
         }
         self.wind_up(&clock, &mut heard);
         self.finish(&clock, &mut heard);
+        let opens = heard.rows.values().any(|row| row.opened.is_some() && row.ended.is_none());
         let mut writes = heard.writes();
         let entries = self.quarantine_entries(&heard.quarantined, clock.now);
         if !entries.is_empty() {
@@ -102,6 +103,10 @@ impl Engine {
             self.state.row.paused = Some(halt);
         }
         self.commit(Priority::Outcome, writes).await?;
+        if opens {
+            // As with a stride: a database that does not know of these batches would cut others, under other keys.
+            self.write_ticket();
+        }
         for entry in &entries {
             self.state.index_mut().apply(entry);
             self.state.row.journal_seq = entry.seq;

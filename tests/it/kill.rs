@@ -20,14 +20,15 @@ use roaring::RoaringBitmap;
 use rstest::rstest;
 use serde_json::Value;
 
+use crate::support::count;
 use crate::support::daemon::{self, CHANNEL, Daemon, Line, Shop, at, until};
 use crate::support::ledger::Entry;
 use crate::support::store::Database;
 
 /// How many friends the shop has.
-static FRIENDS: LazyLock<u32> = LazyLock::new(|| number("HAISHIN_FRIENDS").unwrap_or(100_000));
+static FRIENDS: LazyLock<u32> = LazyLock::new(|| count("HAISHIN_FRIENDS").unwrap_or(100_000));
 /// Fewer kills than this while requests are under way prove too little.
-static KILLS_IN_FLIGHT: LazyLock<u32> = LazyLock::new(|| number("HAISHIN_KILLS").unwrap_or(20));
+static KILLS_IN_FLIGHT: LazyLock<u32> = LazyLock::new(|| count("HAISHIN_KILLS").unwrap_or(20));
 /// Batches of all campaigns for each friend, about: each friend gets 1.3 messages.
 const BATCHES_PER_FRIEND: f64 = 1.3 / 500.0;
 /// After a restart sending goes on within this time (protocol §2).
@@ -89,10 +90,6 @@ message = [{ type = "text", text = "a receipt" }]
 "#,
     ),
 ];
-
-fn number(name: &str) -> Option<u32> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 fn user(n: u32) -> UserId {
     let mut id = [0; 16];

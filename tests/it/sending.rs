@@ -11,6 +11,7 @@ use haishin::sandbox::{Endpoint, Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::support::faulty::Mishap;
 use crate::support::store::Database;
 use crate::support::world::{CHANNEL, Setup, World, slug, user};
 
@@ -88,6 +89,21 @@ async fn an_id_that_line_does_not_name_is_found_by_halving() {
         let friends = world.done(Command::Status).await["friends"].clone();
         assert_eq!(friends, A_BATCH, "it is left out, not lost");
     }
+}
+
+/// A copy of the database from before they were cut would cut others, so that it is found out like one without a stride.
+#[tokio::test]
+async fn halves_are_noted_beside_the_database_before_they_leave() {
+    const QUOTA_FREEZE_STRIDE: u64 = 3;
+    let world = gift(vec![Fault::nth(FaultKind::BadRequest, [1])]).await;
+    let store = world.account(0).account.store.clone();
+    store.strike(QUOTA_FREEZE_STRIDE + 1, Mishap::StuckBefore);
+    world.until("the halves are to be written", async || store.holds().then_some(())).await;
+    assert!(store.struck().iter().any(|(_, what)| what.contains(&"batches")), "{:?}", store.struck());
+    let before = world.ticket(0);
+    store.release();
+    world.until_requests(2).await;
+    assert!(world.ticket(0) > before);
 }
 
 fn questions(world: &World) -> usize {

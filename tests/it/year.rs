@@ -23,6 +23,7 @@ use haishin::store::NewInbox;
 use serde_json::Value;
 use sqlx::Connection as _;
 
+use crate::support::count;
 use crate::support::store::Database;
 use crate::support::world::{Setup, World, slug, user};
 
@@ -40,7 +41,7 @@ const CART: &str = "title = \"cart\"\ncategory = \"service\"\nstart = { event = 
 
 /// What a send in two arms keeps of a thousand friends for as long as sets are kept, in bytes (docs/operations.md).
 const A_SEND_KEEPS: u64 = 1_000;
-/// What each way through a drip keeps, in bytes.
+/// What each way through a drip may keep, in bytes.
 const A_WAY_KEEPS: u64 = 150;
 /// What the two occurrences of a day keep for ever, in bytes.
 const A_DAY_KEEPS: u64 = 8_000;
@@ -104,13 +105,9 @@ struct Life {
     freezes: Vec<u128>,
 }
 
-fn number(name: &str) -> Option<u32> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[tokio::test]
 async fn what_runs_for_a_year_stays_as_small_and_as_fast() {
-    let (days, friends) = (number("HAISHIN_DAYS"), number("HAISHIN_FRIENDS").unwrap_or(1_000));
+    let (days, friends) = (count("HAISHIN_DAYS"), count("HAISHIN_FRIENDS").unwrap_or(1_000));
     let alone = days.is_some();
     let days = days.unwrap_or(72);
     let mut life = Life::begin(friends, alone).await;

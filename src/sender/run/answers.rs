@@ -153,9 +153,9 @@ impl Run {
         for half in [friends - &first, first] {
             change.rows.push(self.open_anew(self.next_child, 0, Some(half), Some(key.0), clock, user_of));
         }
-        let reason = Reason::BatchRefused(said(&attempt.answer));
-        let is_too_much = self.guards.refused_in_a_row >= QUARANTINED;
-        change.consequences.extend(is_too_much.then_some(Consequence::PauseCampaign(reason)));
+        let batches = self.guards.refused_in_a_row;
+        let reason = Reason::RejectedInARow { batches, said: said(&attempt.answer) };
+        change.consequences.extend((batches >= QUARANTINED).then_some(Consequence::PauseCampaign(reason)));
         change
     }
 

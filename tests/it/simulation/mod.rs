@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use broken::Bug;
 use history::{End, History};
 
+use crate::support::number;
 use crate::support::world::slug;
 
 /// Histories that once went wrong, and what was the matter. A change of what is drawn makes other histories of them: what
@@ -42,10 +43,6 @@ fn live(seed: u64, bug: Option<Bug>) -> End {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
         End { trace: Vec::new(), wrong: vec![text.unwrap_or_default()], requests: 0 }
     })
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Lives through these, beside each other, until `enough` of what went wrong.

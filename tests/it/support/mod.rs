@@ -9,3 +9,14 @@ pub mod shop;
 pub mod store;
 pub mod systems;
 pub mod world;
+
+/// A number from the environment, for a longer run.
+pub fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, not `{text}`")))
+}
+
+/// The same where it counts friends, days or kills.
+pub fn count(name: &str) -> Option<u32> {
+    number(name).map(|count| u32::try_from(count).unwrap_or_else(|_| panic!("{name} is too large")))
+}

@@ -130,8 +130,7 @@ impl Caught {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_accepted() {
-    let tries: usize =
-        std::env::var("HAISHIN_FORGED").map_or(100_000, |count| count.parse().expect("a number"));
+    let tries: usize = crate::support::count("HAISHIN_FORGED").unwrap_or(100_000) as usize;
     let (shop, caught) = (Shop::new(Database::Sqlite).await, Caught::new());
     for (body, signature) in &caught.fresh {
         assert_eq!(shop.send(body, signature).await, 200);

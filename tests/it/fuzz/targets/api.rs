@@ -1,26 +1,11 @@
 //! Bodies of the API: `POST …/friends` and `POST …/events`.
 
 use haishin::control::api::{self, INTAKES_MAX, ITEMS_MAX, Kind};
-use haishin::domain::attribute::AttributeType;
-use haishin::domain::id::AttributeName;
 use haishin::lang::Lang;
 use haishin::protocol::Terms;
 
 fn terms() -> Terms {
-    let attributes = [
-        ("prefecture", AttributeType::Text),
-        ("points", AttributeType::Integer),
-        ("score", AttributeType::Number),
-        ("vip", AttributeType::Boolean),
-        ("birthday", AttributeType::Date),
-        ("visited", AttributeType::Instant),
-    ];
-    Terms {
-        zone: chrono_tz::Asia::Tokyo,
-        attributes: attributes.map(|(name, kind)| (AttributeName::parse(name).unwrap(), kind)).into(),
-        rehearsal: false,
-        now: super::NOW,
-    }
+    Terms { zone: chrono_tz::Asia::Tokyo, attributes: super::attributes(), rehearsal: false, now: super::NOW }
 }
 
 pub fn run(bytes: &[u8]) -> bool {

@@ -2,10 +2,8 @@
 
 use std::io::Read;
 
-use haishin::domain::attribute::AttributeType;
 use haishin::domain::effect::Intake;
-use haishin::domain::id::AttributeName;
-use haishin::import::{AttributeTypes, COLUMNS_MAX, Kind, Mapping, OpenError, Reader, RowError, texts};
+use haishin::import::{COLUMNS_MAX, Kind, Mapping, OpenError, Reader, RowError, texts};
 use haishin::lang::Lang;
 
 /// The line between a mapping and the file it is for; without it the file is read by its header alone.
@@ -22,18 +20,6 @@ impl Read for Pieces<'_> {
         self.0 = later;
         Ok(length)
     }
-}
-
-fn declared() -> AttributeTypes {
-    let types = [
-        ("prefecture", AttributeType::Text),
-        ("points", AttributeType::Integer),
-        ("score", AttributeType::Number),
-        ("vip", AttributeType::Boolean),
-        ("birthday", AttributeType::Date),
-        ("visited", AttributeType::Instant),
-    ];
-    types.map(|(name, kind)| (AttributeName::parse(name).unwrap(), kind)).into()
 }
 
 pub fn run(bytes: &[u8]) -> bool {
@@ -73,7 +59,7 @@ fn assert_told(text: impl Fn(Lang) -> String) {
 type Row = Result<Vec<Intake>, String>;
 
 fn read(input: impl Read, length: usize, mapping: &Mapping) -> Result<Vec<Row>, String> {
-    let opened = Reader::open(input, mapping, &declared(), chrono_tz::Asia::Tokyo, super::NOW);
+    let opened = Reader::open(input, mapping, &super::attributes(), chrono_tz::Asia::Tokyo, super::NOW);
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(OpenError::Io(error)) => panic!("{error}"),

@@ -9,7 +9,10 @@ mod protocol;
 mod rule;
 mod webhook;
 
+use haishin::domain::attribute::AttributeType;
+use haishin::domain::id::AttributeName;
 use haishin::domain::time::Instant;
+use haishin::import::AttributeTypes;
 use haishin::lang::Lang;
 
 /// One target.
@@ -42,6 +45,19 @@ const LANGS: [Lang; 2] = [Lang::Ja, Lang::En];
 
 /// 2026-12-03, the day before the demo's campaigns.
 const NOW: Instant = Instant::from_millis(1_796_256_000_000);
+
+/// An attribute of each type.
+fn attributes() -> AttributeTypes {
+    let types = [
+        ("prefecture", AttributeType::Text),
+        ("points", AttributeType::Integer),
+        ("score", AttributeType::Number),
+        ("vip", AttributeType::Boolean),
+        ("birthday", AttributeType::Date),
+        ("visited", AttributeType::Instant),
+    ];
+    types.map(|(name, kind)| (AttributeName::parse(name).unwrap(), kind)).into()
+}
 
 /// Files of a small shop that has all that rules, campaigns and drips may name.
 const SHOP: [(&str, &str); 4] = [
