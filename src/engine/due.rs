@@ -10,7 +10,7 @@ use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
 use crate::domain::policy::QuietHours;
 use crate::domain::reason::Reason;
-use crate::domain::schedule::{Delay, Verdict, When, judge};
+use crate::domain::schedule::{Delay, Planned, Verdict, When, judge};
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, NewOccurrence, Priority, StoreError, Write};
 
@@ -139,7 +139,7 @@ impl Engine {
     /// The campaign's row with `at` as its last planned instant.
     pub(super) fn planned(&mut self, campaign: &Campaign, at: Instant) -> Option<Write> {
         let row = self.state.campaigns.get_mut(&campaign.dispatch.slug)?;
-        row.last_planned_at = Some(row.last_planned_at.map_or(at, |last| last.max(at)));
+        row.last_planned = Some(Planned::by(&campaign.schedule.when, at, row.last_planned));
         Some(Write::Campaign(row.clone()))
     }
 
@@ -157,7 +157,7 @@ impl Engine {
                 continue;
             }
             let mut row = self.fresh_row(campaign);
-            row.last_planned_at = known.and_then(|row| row.last_planned_at);
+            row.last_planned = known.and_then(|row| row.last_planned);
             row.paused = known.and_then(|row| row.paused.clone());
             changed.push(row);
         }
@@ -189,7 +189,7 @@ impl Engine {
             step: None,
             schedule_digest: schedule_digest(campaign),
             activated_at: self.active.activated_at,
-            last_planned_at: None,
+            last_planned: None,
             paused: None,
         }
     }
@@ -251,7 +251,8 @@ impl Engine {
     /// Nothing at or before this instant is due: the later of last planned and activation.
     fn due_after(&self, campaign: &Campaign) -> Instant {
         let row = self.state.campaigns.get(&campaign.dispatch.slug);
-        let planned = row.and_then(|row| row.last_planned_at).unwrap_or(Instant::MIN);
+        let planned = row.and_then(|row| row.last_planned);
+        let planned = planned.map_or(Instant::MIN, |planned| campaign.schedule.when.planned_until(&planned));
         let activated = row.map_or(self.active.activated_at, |row| row.activated_at);
         planned.max(activated)
     }

@@ -281,7 +281,7 @@ impl Engine {
             ]);
             rows.push(json!({
                 "campaign": campaign.dispatch.slug, "title": campaign.dispatch.title, "state": state, "next_due_at": next,
-                "last_planned_at": row.and_then(|row| row.last_planned_at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.dispatch.category,
+                "last_planned_at": row.and_then(|row| row.last_planned).map(|planned| planned.at), "paused": paused.map(|halt| words.halt_json(halt, of)), "category": campaign.dispatch.category,
                 "priority": campaign.dispatch.priority,
             }));
         }

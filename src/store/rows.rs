@@ -19,6 +19,7 @@ use crate::domain::id::{
 };
 use crate::domain::outbox::Request;
 use crate::domain::reason::Reason;
+use crate::domain::schedule::Planned;
 use crate::domain::time::Instant;
 pub use access::{ANSWERS_KEPT, ApiAnswer, NewToken, TokenRow};
 pub use drip::{DeferralRow, StepTotals, TagExpiry};
@@ -257,8 +258,8 @@ pub struct CampaignRow {
     pub schedule_digest: [u8; 32],
     /// When this schedule went live: nothing at or before is due by it.
     pub activated_at: Instant,
-    /// The last instant planned: what is due next lies strictly after.
-    pub last_planned_at: Option<Instant>,
+    /// What was planned last: what is due next lies strictly after.
+    pub last_planned: Option<Planned>,
     /// Paused by a person or a guard.
     pub paused: Option<Halt>,
 }

@@ -324,7 +324,7 @@ async fn everything(world: &World, n: usize) -> Value {
             friend.friend, friend.user, friend.status, friend.quarantined_at.is_some()
         ])).collect::<Vec<_>>(),
         "campaigns": campaigns.iter().map(|row| {
-            json!([row.campaign, row.last_planned_at, row.paused.as_ref().map(|halt| (&halt.by, &halt.reason))])
+            json!([row.campaign, row.last_planned.map(|planned| planned.at), row.paused.as_ref().map(|halt| (&halt.by, &halt.reason))])
         }).collect::<Vec<_>>(),
         "stopped": row.stopped.map(|halt| halt.reason),
         "paused": row.paused.map(|halt| halt.reason),

@@ -1,9 +1,12 @@
 //! What is due, and from when on (protocol §3).
 
 use haishin::clock::Clock;
+use haishin::domain::schedule::Planned;
 use haishin::domain::time::{Instant, Span};
+use haishin::engine::LEASE;
 use haishin::protocol::Command;
 use haishin::sandbox::{Endpoint, Fault, FaultKind};
+use haishin::store::{Claim, Priority, Write};
 use serde_json::Value;
 
 use crate::support::world::{World, slug};
@@ -157,4 +160,27 @@ async fn a_preview_of_a_far_instant_is_answered() {
         121,
         "those less than the grace of two hours old"
     );
+}
+
+/// A country gave up its summer time and haishin was upgraded between ten o'clock by the old data and ten o'clock by
+/// the new ones. What the older haishin left is written as it would have been.
+#[tokio::test]
+async fn ten_oclock_is_due_once_on_the_day_the_data_about_its_zone_change() {
+    let campaigns = [("daily", &*daily(""))];
+    let mut world = World::new("2026-12-02T09:30:00+09:00", SETTINGS, &campaigns, 3).await;
+    world.kill(0).await;
+    let (store, account, now) = (&world.test.store, world.row(0).await, world.clock.now());
+    let Claim::Granted { mut fence, .. } = store.claim(account, "world", now, LEASE).await.unwrap() else {
+        panic!("nobody else holds it");
+    };
+    let mut row = store.campaigns(account).await.unwrap().remove(0);
+    let local = Some("2026-12-02T10:00:00[Asia/Tokyo]".parse().unwrap());
+    row.last_planned = Some(Planned { at: now - Span::from_mins(30), local });
+    store.commit(&mut fence, now, Priority::Freeze, vec![Write::Campaign(row)]).await.unwrap();
+    world.clock.advance(LEASE);
+    world.start(0).await.unwrap();
+    pass_to(&mut world, "2026-12-02T12:00:00+09:00").await;
+    assert_eq!(occurrences(&world).await, []);
+    pass_to(&mut world, "2026-12-03T09:59:00+09:00").await;
+    assert_eq!(until_ended(&world, 1).await, [finished("2026-12-03T01:00:00.000Z")]);
 }

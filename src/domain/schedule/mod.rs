@@ -5,12 +5,14 @@ mod cron;
 mod every;
 mod holiday;
 mod missed;
+mod planned;
 mod recurrence;
 
 pub use cron::{Cron, CronError, CronField, CronProblem};
 pub use every::{Days, Every, EveryError, MonthDays, TimeOfDay, Weekdays};
 pub use holiday::is_jp_holiday;
 pub use missed::{Delay, Verdict, judge};
+pub use planned::{LocalTime, LocalTimeError, Planned};
 pub use recurrence::{Except, Pattern, Recurrence};
 
 use super::time::{Instant, Span};
@@ -41,6 +43,14 @@ impl When {
         match self {
             When::Once(at) => (*at > after).then_some(*at),
             When::Recurring(recurrence) => recurrence.next_after(after),
+        }
+    }
+
+    /// Nothing at or before it is due after what was `planned`.
+    pub fn planned_until(&self, planned: &Planned) -> Instant {
+        match self {
+            When::Once(_) => planned.at,
+            When::Recurring(recurrence) => planned.until(recurrence),
         }
     }
 

@@ -105,6 +105,11 @@ impl Recurrence {
         due.filter(|due| *due < until)
     }
 
+    /// The zone whose clock's times it goes by, each once; none where it fires in real minutes.
+    pub fn fixed_in(&self) -> Option<Tz> {
+        (!self.pattern.is_interval()).then_some(self.zone)
+    }
+
     /// The shortest time between two neighbours among the due instants in `(after, after + within)`, of which the
     /// first `count` are looked at; `None` when there are fewer than two.
     pub fn shortest_gap(&self, after: Instant, within: Span, count: usize) -> Option<Span> {

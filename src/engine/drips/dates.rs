@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 
 use crate::domain::attribute::{AttributeType, Value};
 use crate::domain::drip::{DateStart, Drip, Enrollment, Start};
-use crate::domain::schedule::{Every, Pattern, Recurrence};
+use crate::domain::schedule::{Every, Pattern, Planned, Recurrence};
 use crate::domain::segment::rule::{AttributeTest, Calendar, Comparison, Condition, Rule};
 use crate::domain::time::{Instant, Span};
 use crate::store::{Priority, StoreError, Write};
@@ -22,12 +22,12 @@ impl Engine {
         let drips: Vec<Drip> = self.drips().filter(by_date).cloned().collect();
         for drip in &drips {
             let Start::Date(start) = &drip.start else { continue };
-            let Some(after) = self.dates_after(drip) else { continue };
-            let instants = every_day(start, drip).map_or_else(Vec::new, |days| {
+            let Some(days) = every_day(start, drip) else { continue };
+            let Some(after) = self.dates_after(drip, &days) else { continue };
+            let instants: Vec<Instant> =
                 std::iter::successors(days.next_after(after), |at| days.next_after(*at))
                     .take_while(|at| *at <= now)
-                    .collect()
-            });
+                    .collect();
             let Some(last) = instants.last().copied() else { continue };
             let mut started = Vec::new();
             for at in instants.iter().filter(|at| now - **at <= LOOK_BACK) {
@@ -59,17 +59,19 @@ impl Engine {
     /// The next day a drip starts friends by a date, whoever they will be; none where it starts otherwise.
     pub(super) fn next_start(&self, drip: &Drip) -> Option<Instant> {
         let Start::Date(start) = &drip.start else { return None };
-        if drip.draft { None } else { every_day(start, drip)?.next_after(self.dates_after(drip)?) }
+        let days = every_day(start, drip).filter(|_| !drip.draft)?;
+        days.next_after(self.dates_after(drip, &days)?)
     }
 
-    fn dates_after(&self, drip: &Drip) -> Option<Instant> {
+    fn dates_after(&self, drip: &Drip, days: &Recurrence) -> Option<Instant> {
         let row = self.state.campaigns.get(&drip.slug)?;
-        Some(row.last_planned_at.unwrap_or(Instant::MIN).max(row.activated_at))
+        let planned = row.last_planned.map_or(Instant::MIN, |planned| planned.until(days));
+        Some(planned.max(row.activated_at))
     }
 
     fn drip_planned(&mut self, drip: &Drip, at: Instant) -> Option<Write> {
         let row = self.state.campaigns.get_mut(&drip.slug)?;
-        row.last_planned_at = Some(row.last_planned_at.map_or(at, |last| last.max(at)));
+        row.last_planned = Some(Planned::later(at, Some(drip.zone), row.last_planned));
         Some(Write::Campaign(row.clone()))
     }
 

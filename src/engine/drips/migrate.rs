@@ -34,7 +34,7 @@ impl Engine {
                 step: None,
                 schedule_digest: digest,
                 activated_at: self.active.activated_at,
-                last_planned_at: known.and_then(|row| row.last_planned_at),
+                last_planned: known.and_then(|row| row.last_planned),
                 paused: known.and_then(|row| row.paused.clone()),
             });
         }

@@ -11,7 +11,7 @@ use crate::domain::drip::{Content, Drip, DueStep, Ending, Enrollment, Standing, 
 use crate::domain::id::FriendId;
 use crate::domain::key::Run as RunKind;
 use crate::domain::plan;
-use crate::domain::schedule::{Delay, Schedule, Verdict, When, judge};
+use crate::domain::schedule::{Delay, Planned, Schedule, Verdict, When, judge};
 use crate::domain::segment::rule::Rule;
 use crate::domain::time::{Instant, Span};
 use crate::store::{CampaignRow, Priority, StoreError, Write};
@@ -227,8 +227,8 @@ impl Engine {
     /// the step's last occurrence.
     fn occurrence_at(&self, due: &DueStep, latest: Instant) -> Instant {
         let row = self.state.steps.get(&(due.drip.clone(), due.step.clone()));
-        let planned = row.and_then(|row| row.last_planned_at);
-        planned.map_or(latest, |planned| latest.max(planned + MINUTE))
+        let planned = row.and_then(|row| row.last_planned);
+        planned.map_or(latest, |planned| latest.max(planned.at + MINUTE))
     }
 
     /// The step's row with `at` as its last planned instant.
@@ -239,10 +239,10 @@ impl Engine {
             step: Some(due.step.clone()),
             schedule_digest: [0; 32],
             activated_at: at,
-            last_planned_at: None,
+            last_planned: None,
             paused: None,
         });
-        row.last_planned_at = Some(at);
+        row.last_planned = Some(Planned { at, local: None });
         Write::Campaign(row.clone())
     }
 }

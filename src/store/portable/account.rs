@@ -2,6 +2,7 @@
 
 use super::{Connection, failed};
 use crate::domain::id::{AccountId, AccountSlug, Seq};
+use crate::domain::schedule::Planned;
 use crate::domain::time::Instant;
 use crate::store::codec::{corrupt, digest, halt, halt_cells, instant, step, step_in};
 use crate::store::{AccountRow, CampaignRow, Halt, StoreError};
@@ -19,14 +20,15 @@ statements! {
     NUMBER_ON = "UPDATE account SET journal_seq = $3 WHERE id = $1 AND journal_seq = $2";
     FOLD_ON = "UPDATE account SET folded_seq = $2 WHERE id = $1 AND folded_seq <= $2 AND journal_seq >= $2";
     SEQS = "SELECT folded_seq, journal_seq FROM account WHERE id = $1";
-    CAMPAIGNS = "SELECT campaign, step, schedule_digest, activated_at, last_planned_at, paused_at, paused_by, \
-                 paused_reason FROM campaign WHERE account = $1";
+    CAMPAIGNS = "SELECT campaign, step, schedule_digest, activated_at, last_planned_at, last_planned_local, paused_at, \
+                 paused_by, paused_reason FROM campaign WHERE account = $1";
     SET_CAMPAIGN = "INSERT INTO campaign (account, campaign, step, schedule_digest, activated_at, \
-                    last_planned_at, paused_at, paused_by, paused_reason) \
-                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                    last_planned_at, last_planned_local, paused_at, paused_by, paused_reason) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                     ON CONFLICT (account, campaign, step) DO UPDATE SET \
                     schedule_digest = excluded.schedule_digest, activated_at = excluded.activated_at, \
-                    last_planned_at = excluded.last_planned_at, paused_at = excluded.paused_at, \
+                    last_planned_at = excluded.last_planned_at, \
+                    last_planned_local = excluded.last_planned_local, paused_at = excluded.paused_at, \
                     paused_by = excluded.paused_by, paused_reason = excluded.paused_reason";
 }
 
@@ -181,6 +183,7 @@ struct CampaignCells {
     schedule_digest: Vec<u8>,
     activated_at: i64,
     last_planned_at: Option<i64>,
+    last_planned_local: Option<String>,
     paused_at: Option<i64>,
     paused_by: Option<String>,
     paused_reason: Option<String>,
@@ -189,12 +192,14 @@ struct CampaignCells {
 impl CampaignCells {
     fn read(self) -> Result<CampaignRow, StoreError> {
         let what = format!("campaign `{}`", self.campaign);
+        let local = self.last_planned_local.map(|local| local.parse()).transpose();
+        let local = local.map_err(|error| corrupt(&what, error))?;
         Ok(CampaignRow {
             campaign: self.campaign.try_into().map_err(|error| corrupt(&what, error))?,
             step: step_in(&what, &self.step)?,
             schedule_digest: digest(&what, &self.schedule_digest)?,
             activated_at: instant(self.activated_at),
-            last_planned_at: self.last_planned_at.map(instant),
+            last_planned: self.last_planned_at.map(|at| Planned { at: instant(at), local }),
             paused: halt(self.paused_at, self.paused_by, self.paused_reason),
         })
     }
@@ -226,7 +231,8 @@ pub(super) async fn set_campaign(
         .bind(step(row.step.as_ref()).to_owned())
         .bind(row.schedule_digest.as_slice())
         .bind(row.activated_at.as_millis())
-        .bind(row.last_planned_at.map(Instant::as_millis))
+        .bind(row.last_planned.map(|planned| planned.at.as_millis()))
+        .bind(row.last_planned.and_then(|planned| Some(planned.local?.to_string())))
         .bind(at)
         .bind(by)
         .bind(reason);

@@ -5,6 +5,7 @@ mod hard_days;
 mod missed;
 mod oracle;
 mod quiet_hours;
+mod zone_data;
 
 use haishin::domain::schedule::{Cron, Pattern, Recurrence};
 use haishin::domain::time::{Instant, Tz};

@@ -134,7 +134,7 @@ fn tampered(bug: Bug, write: Write) -> Option<Write> {
             Some(Write::Fold { friends, folded_seq })
         }
         (Bug::PlannedForgotten, Write::Campaign(mut row)) => {
-            row.last_planned_at = None;
+            row.last_planned = None;
             Some(Write::Campaign(row))
         }
         (Bug::OpenGoesOn, Write::OccurrenceState { to, .. }) if !to.is_open() => None,

@@ -7,6 +7,7 @@ use haishin::domain::id::{FriendId, OccurrenceId, Seq, StepName, UserId, Version
 use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
 use haishin::domain::reason::Reason;
+use haishin::domain::schedule::Planned;
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
 use roaring::RoaringBitmap;
@@ -121,7 +122,7 @@ fn sending(inbox: i64) -> Vec<Write> {
             step: None,
             schedule_digest: [3; 32],
             activated_at: T0,
-            last_planned_at: Some(T0),
+            last_planned: Some(Planned { at: T0, local: None }),
             paused: halt,
         }),
         Write::Occurrence(Box::new(NewOccurrence {

@@ -18,6 +18,7 @@ use haishin::domain::key::Run;
 use haishin::domain::message::ContentDigest;
 use haishin::domain::plan::{Budget, Refusal};
 use haishin::domain::reason::{Reason, Said};
+use haishin::domain::schedule::{LocalTime, Planned};
 use haishin::domain::time::{Instant, Span};
 use haishin::store::*;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -222,17 +223,31 @@ pub fn halt() -> impl Strategy<Value = Halt> {
     (instant(), text(), reason()).prop_map(|(at, by, reason)| Halt { at, by, reason })
 }
 
+fn planned() -> impl Strategy<Value = Planned> {
+    let zone = prop_oneof![Just("Asia/Tokyo"), Just("America/Argentina/ComodRivadavia"), Just("Etc/GMT+5")];
+    (instant(), option::of(zone)).prop_map(|(at, zone)| {
+        let zone = zone.map(|zone| zone.parse().unwrap());
+        let local = zone.map(|zone| LocalTime { clock: at.in_zone(zone).naive_local(), zone });
+        Planned { at, local }
+    })
+}
+
 pub fn campaign() -> impl Strategy<Value = CampaignRow> {
     (
         parsed::<CampaignSlug>(slug()),
         option::of(parsed::<StepName>(slug())),
         any::<[u8; 32]>(),
         instant(),
-        option::of(instant()),
+        option::of(planned()),
         option::of(halt()),
     )
-        .prop_map(|(campaign, step, schedule_digest, activated_at, last_planned_at, paused)| {
-            CampaignRow { campaign, step, schedule_digest, activated_at, last_planned_at, paused }
+        .prop_map(|(campaign, step, schedule_digest, activated_at, last_planned, paused)| CampaignRow {
+            campaign,
+            step,
+            schedule_digest,
+            activated_at,
+            last_planned,
+            paused,
         })
 }
 
