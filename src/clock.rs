@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::domain::time::{Instant, Span};
 
-/// A wall clock behind what was already seen by more than this is not believed (protocol §2).
+/// A wall clock behind what was already seen by more than this is not believed.
 pub const CLOCK_BEHIND: Span = Span::from_mins(1);
 
 /// Time since boot, suspend included, counted only under the same boot id (`CLOCK_BOOTTIME`).
@@ -30,7 +30,7 @@ pub struct Reading {
 
 impl Reading {
     /// How long ago `at` was, at the least one may assume: the larger of both clocks' differences, the boot clock
-    /// counted only under the same boot id (protocol §2).
+    /// counted only under the same boot id.
     pub fn age(&self, at: Instant, boot_id: &str, since_boot: Span) -> Span {
         let wall = self.now - at;
         if boot_id != self.boot.boot_id {

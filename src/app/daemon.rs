@@ -138,7 +138,7 @@ async fn drain(running: Running, tasks: TaskTracker, shutdown: &Shutdown) {
     }
 }
 
-/// The version in the database runs, whatever the files say: where they differ, the log says so (protocol §2).
+/// The version in the database runs, whatever the files say: where they differ, the log says so.
 async fn tell_difference(paths: &Paths, running: &Running) {
     let version = running.node.active().version;
     let stored = running.store.version(version).await.ok().flatten();

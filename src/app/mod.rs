@@ -366,7 +366,7 @@ pub async fn start_for_command(
     Ok(running)
 }
 
-/// The version that runs; an empty database activates the files at first start (protocol §2).
+/// The version that runs; an empty database activates the files at first start.
 async fn active_version(
     store: &dyn Store,
     config: &Path,

@@ -1,4 +1,4 @@
-//! What files change against what runs, and making them run (protocol §2).
+//! What files change against what runs, and making them run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

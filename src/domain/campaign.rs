@@ -72,7 +72,7 @@ pub struct Campaign {
     pub draft: bool,
 }
 
-/// What becomes of a friend without room under a cap (protocol §6).
+/// What becomes of a friend without room under a cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenCapped {
     /// Excluded; gets nothing of this occurrence.

@@ -93,7 +93,7 @@ impl Outcome {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
-    /// Whether the delivery keeps its place in the caps (protocol §6).
+    /// Whether the delivery keeps its place in the caps.
     pub fn counts(self) -> bool {
         matches!(self, Self::Accepted | Self::Unknown)
     }

@@ -1,5 +1,5 @@
 //! The retry key of a batch: a pure function of what the batch is, so that the same batch, frozen again by a
-//! restored database, meets LINE's 409, and two different bodies never share one (protocol §5).
+//! restored database, meets LINE's 409, and two different bodies never share one.
 
 use sha2::{Digest, Sha256};
 

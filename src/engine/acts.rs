@@ -157,7 +157,7 @@ impl Engine {
         format!("{head}\n{}\n{tail}", lines.join("\n"))
     }
 
-    /// Open sending runs go on as a new part, whose deliveries count from the resumption (protocol §6).
+    /// Open sending runs go on as a new part, whose deliveries count from the resumption.
     fn resume_runs(&mut self, campaign: Option<&CampaignSlug>, now: Instant) -> Vec<Write> {
         let mut writes = Vec::new();
         for run in self.state.runs.values_mut() {

@@ -1,5 +1,5 @@
 //! Checkpoints of the index: written a few megabytes between turns, read at a start. A torn or missing one is rebuilt
-//! from friend rows and journal, never trusted (protocol §1).
+//! from friend rows and journal, never trusted.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Friends who are erased while occurrences are on their way (protocol §7).
+//! Friends who are erased while occurrences are on their way.
 
 use std::collections::BTreeMap;
 

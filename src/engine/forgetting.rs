@@ -1,4 +1,4 @@
-//! Erased friends are forgotten: what is stored of them goes, a bounded slice a turn (protocol §7).
+//! Erased friends are forgotten: what is stored of them goes, a bounded slice a turn.
 //!
 //! An erased friend is hidden at once and has a row of `erasure` until nothing of them is left. A **sweep** takes away
 //! what there is of all who have one, in this order: their events from the index, a checkpoint that holds nothing of

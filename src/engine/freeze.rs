@@ -1,4 +1,4 @@
-//! The freeze: a decision made durable, with everything the sending will need (protocol §4).
+//! The freeze: a decision made durable, with everything the sending will need.
 
 use roaring::RoaringBitmap;
 use serde_json::json;

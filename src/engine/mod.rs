@@ -1,4 +1,4 @@
-//! The owner of one account: it alone applies the inbox, plans, freezes and sends (design §6).
+//! The owner of one account: it alone applies the inbox, plans, freezes and sends.
 //!
 //! One task, one loop. A turn takes what came in (answers, commands, nudges), decides, commits once, and only then
 //! acts. Whatever goes wrong with a commit, the answer is the same: claim again and reload from the truth.

@@ -1,4 +1,4 @@
-//! What leaves beside sends (protocol §5): rich menus at LINE, the shop's own systems told. The row is durable with
+//! What leaves beside sends: rich menus at LINE, the shop's own systems told. The row is durable with
 //! what decided it; the request follows, at least once.
 //!
 //! Each lane makes one request at a time, in the order in which they were decided. What waits is in the database; what

@@ -1,5 +1,5 @@
-//! LINE's monthly numbers: asked for once per account when a plan needs them or LINE said 429, and what follows
-//! (protocol §4, §5).
+//! LINE's monthly numbers: asked for once per account when a plan needs them or LINE said 429, and what
+//! follows.
 
 use std::sync::Arc;
 

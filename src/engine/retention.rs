@@ -1,5 +1,5 @@
-//! What is no longer needed goes, a bounded slice a turn: journal entries that friend rows and checkpoint hold
-//! (protocol §1), and what is older than the configuration keeps (protocol §7).
+//! What is no longer needed goes, a bounded slice a turn: journal entries that friend rows and checkpoint
+//! hold, and what is older than the configuration keeps.
 
 use crate::domain::id::{AccountId, Seq};
 use crate::domain::policy::Cutoffs;

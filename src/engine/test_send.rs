@@ -1,5 +1,5 @@
 //! A test send: a campaign's messages to named friends at once. Quiet hours and caps do not bind it; the brake, quota
-//! and rate do; it appears in no report and reserves nothing (protocol §5).
+//! and rate do; it appears in no report and reserves nothing.
 
 use roaring::RoaringBitmap;
 use serde_json::json;

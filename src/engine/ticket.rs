@@ -1,5 +1,5 @@
-//! The last owner transaction as a file in the state directory: how a database that went back in time is found out
-//! (protocol §2). Written after each freeze's commit; read when an account is claimed.
+//! The last owner transaction as a file in the state directory: how a database that went back in time is found
+//! out. Written after each freeze's commit; read when an account is claimed.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! A database or a clock that went back in time: the account stands still until a person has looked, or time has
-//! caught up (protocol §2).
+//! caught up.
 
 use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::delivery::OccurrenceState;

@@ -1,4 +1,4 @@
-//! What one attempt at a send came to, and what that proves (protocol §5, "What settles").
+//! What one attempt at a send came to, and what that proves.
 
 use reqwest::header::HeaderMap;
 

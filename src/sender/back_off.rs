@@ -1,4 +1,4 @@
-//! How long a batch waits between attempts (protocol §5).
+//! How long a batch waits between attempts.
 
 use crate::domain::time::Span;
 

@@ -1,5 +1,5 @@
 //! The request rate of one account: a bucket that holds at most a tenth of a second and starts empty, so that
-//! neither a restart nor a take-over can add up to more than LINE's limit (protocol §5).
+//! neither a restart nor a take-over can add up to more than LINE's limit.
 
 use crate::domain::time::Span;
 

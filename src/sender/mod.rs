@@ -1,4 +1,4 @@
-//! Batches, strides, keys: from a frozen occurrence to LINE and back to the ledger (protocol §5).
+//! Batches, strides, keys: from a frozen occurrence to LINE and back to the ledger.
 
 pub mod back_off;
 pub mod bucket;

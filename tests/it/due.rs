@@ -1,4 +1,4 @@
-//! What is due, and from when on (protocol §3).
+//! What is due, and from when on.
 
 use haishin::clock::Clock;
 use haishin::domain::schedule::Planned;

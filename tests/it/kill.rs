@@ -31,7 +31,7 @@ static FRIENDS: LazyLock<u32> = LazyLock::new(|| count("HAISHIN_FRIENDS").unwrap
 static KILLS_IN_FLIGHT: LazyLock<u32> = LazyLock::new(|| count("HAISHIN_KILLS").unwrap_or(20));
 /// Batches of all campaigns for each friend, about: each friend gets 1.3 messages.
 const BATCHES_PER_FRIEND: f64 = 1.3 / 500.0;
-/// After a restart sending goes on within this time (protocol §2).
+/// After a restart sending goes on within this time.
 const RESUMES_WITHIN: Span = Span::from_secs(5);
 
 /// One message of the capped categories a day, whichever of them.

@@ -1,4 +1,4 @@
-//! Every answer of LINE and every act of a person, to its outcome in the books (protocol §5).
+//! Every answer of LINE and every act of a person, to its outcome in the books.
 
 use std::collections::BTreeSet;
 

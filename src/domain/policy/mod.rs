@@ -111,7 +111,7 @@ pub struct Category {
     pub opt_out: Option<TagName>,
 }
 
-/// A frequency cap (protocol §6).
+/// A frequency cap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cap {
     /// What exclusions and reports call it, e.g. `2 in 7d`.

@@ -34,7 +34,7 @@ impl Delay<'_> {
     }
 
     /// The effective instant of an occurrence: its due instant or, when quiet hours or downtime delayed it, the
-    /// instant that delay ended (protocol §6).
+    /// instant that delay ended.
     pub fn effective(&self, due: Instant) -> Instant {
         self.ready(due.max(self.up_since))
     }

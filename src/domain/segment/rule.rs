@@ -52,7 +52,7 @@ pub enum Condition {
     Followed(Age),
     /// Reachable or not, as stored.
     Status(Status),
-    /// A delivery of this campaign: reserved, accepted or unknown (protocol §6).
+    /// A delivery of this campaign: reserved, accepted or unknown.
     Received {
         /// Which campaign.
         campaign: CampaignSlug,

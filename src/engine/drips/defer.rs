@@ -1,4 +1,4 @@
-//! Friends whom a cap deferred: they wait, and a child occurrence takes them up when there is room (protocol §6).
+//! Friends whom a cap deferred: they wait, and a child occurrence takes them up when there is room.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What answers make of batches (protocol §5, "What settles").
+//! What answers make of batches.
 
 use roaring::RoaringBitmap;
 

@@ -1,4 +1,4 @@
-//! Friends who are erased while an occurrence is on its way (protocol §7).
+//! Friends who are erased while an occurrence is on its way.
 
 use roaring::RoaringBitmap;
 

@@ -1,4 +1,4 @@
-//! One frozen occurrence on its way out: a pure state machine of its batches (protocol §5).
+//! One frozen occurrence on its way out: a pure state machine of its batches.
 //!
 //! It decides; its owner persists what it decided and only then acts. Three facts carry everything:
 //! above the *mark* no batch was ever tried; below it a batch without outcome was possibly sent; and a batch that
@@ -251,7 +251,7 @@ impl Run {
         &self.variants
     }
 
-    /// The instant at which deliveries count whose outcome came at `ended` (protocol §6). By the outcome, not by the
+    /// The instant at which deliveries count whose outcome came at `ended`. By the outcome, not by the
     /// batch: one that was open at a stop may have been delivered by the attempt after it.
     fn effective_at(&self, ended: Instant) -> Instant {
         let parts = &self.row.parts;

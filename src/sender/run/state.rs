@@ -15,7 +15,7 @@ impl Run {
         self.moved(to, reason, None)
     }
 
-    /// Goes on after a stop, as a part whose deliveries count from `at` (protocol §6).
+    /// Goes on after a stop, as a part whose deliveries count from `at`.
     #[must_use = "a state that is not written is forgotten by the next start"]
     pub fn goes_on(&mut self, at: Instant) -> Vec<Write> {
         let mut writes = Vec::new();

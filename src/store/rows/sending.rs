@@ -56,7 +56,7 @@ pub struct OccurrenceRow {
     pub matched: u64,
     /// Friends in the variants' sets.
     pub recipients: u64,
-    /// The effective instants of its parts (protocol §6), by first batch; at least one once frozen.
+    /// The effective instants of its parts, by first batch; at least one once frozen.
     pub parts: Vec<Part>,
     /// When the last outcome came.
     pub finished_at: Option<Instant>,
