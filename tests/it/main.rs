@@ -16,6 +16,7 @@ mod drips;
 mod due;
 mod faketime;
 mod forgetting;
+mod freezes;
 mod fuzz;
 mod guarantees;
 mod hillstrom;
