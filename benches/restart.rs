@@ -21,7 +21,7 @@ use haishin::domain::key::Run;
 use haishin::domain::lookback::Lookback;
 use haishin::domain::message::ContentDigest;
 use haishin::domain::policy::Cutoffs;
-use haishin::domain::time::{Instant, Span};
+use haishin::domain::time::{Instant, Span, Tz};
 use haishin::engine::retention::{Facts, Pruner, Step};
 use haishin::engine::state::State;
 use haishin::store::{
@@ -246,6 +246,7 @@ impl Builder {
             folded: Seq(0),
             checkpoint: Seq(0),
             cutoffs: Cutoffs { batches: Some(NOW - Span::from_days(90)), ..Cutoffs::default() },
+            zone: Tz::Asia__Tokyo,
             now: NOW,
             since_boot: Span::ZERO,
         };

@@ -3,7 +3,7 @@
 
 use crate::domain::id::{AccountId, Seq};
 use crate::domain::policy::Cutoffs;
-use crate::domain::time::{Instant, Span};
+use crate::domain::time::{Instant, Span, Tz};
 use crate::store::{ANSWERS_KEPT, Priority, Prune, Store, StoreError, Write};
 
 use super::{Engine, Mode};
@@ -27,6 +27,8 @@ pub struct Facts {
     pub checkpoint: Seq,
     /// From when on things are kept.
     pub cutoffs: Cutoffs,
+    /// Whose days drips are added up by.
+    pub zone: Tz,
     /// The wall clock.
     pub now: Instant,
     /// The clock that goes on by itself.
@@ -122,7 +124,7 @@ impl Pruner {
             return Ok(Step::Rest);
         }
         let Cutoffs { webhook_ids, batches, sets, .. } = facts.cutoffs;
-        // Batches before sets: an occurrence loses them in this order. Requests that were given up are asked for as batches are.
+        // Batches before sets, sets before the whole: an occurrence loses them in this order. Requests that were given up are asked for as batches are.
         let into_day = facts.now.as_millis().rem_euclid(MERGE_DAILY.as_millis());
         let kinds = [
             Some(Prune::Chunks),
@@ -134,6 +136,7 @@ impl Pruner {
             batches.map(Prune::Outbox),
             batches.map(Prune::Batches),
             sets.map(Prune::Sets),
+            sets.map(|before| Prune::Steps(before, facts.zone)),
         ]);
         let kinds: Vec<Prune> = kinds.flatten().collect();
         let found = store.prunable(account, &kinds).await?;
@@ -152,7 +155,8 @@ impl Engine {
     /// One slice of what can go.
     pub(super) async fn prune(&mut self) -> Result<(), StoreError> {
         let clock = self.deps.clock.read();
-        let Some(retention) = self.config().map(|config| config.retention) else { return Ok(()) };
+        let settings = self.config().map(|config| (config.retention, config.policy.zone));
+        let Some((retention, zone)) = settings else { return Ok(()) };
         if self.deps.mode != Mode::Daemon || self.draining || self.clock_behind(clock.now) {
             return Ok(());
         }
@@ -165,6 +169,7 @@ impl Engine {
             folded: self.state.row.folded_seq,
             checkpoint: self.checkpointing.complete(),
             cutoffs: retention.cutoffs(&self.lookback, self.state.row.grace_from, clock.now),
+            zone,
             now: clock.now,
             since_boot: clock.boot.since_boot,
         };

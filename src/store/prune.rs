@@ -1,7 +1,7 @@
 //! What can be pruned. `portable/prune` does it.
 
 use crate::domain::id::Seq;
-use crate::domain::time::Instant;
+use crate::domain::time::{Instant, Tz};
 
 /// A kind of pruning with its bound. Applied, each removes one bounded slice of what it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Prune {
     Outbox(Instant),
     /// The sets of occurrences that ended before; who received the campaign is merged first, counts stay.
     Sets(Instant),
+    /// Occurrences of drips that ended before and of which only counts are left are added up by step and day of this zone.
+    Steps(Instant, Tz),
 }
 
 /// What a stretch of the journal holds.

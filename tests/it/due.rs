@@ -189,10 +189,11 @@ async fn ten_oclock_is_due_once_on_the_day_the_data_about_its_zone_change() {
 #[tokio::test]
 async fn a_schedule_moved_to_an_hour_that_is_over_begins_tomorrow() {
     let evening = daily("").replace("10:00", "18:00");
-    let mut world = World::new("2026-12-02T11:00:00+09:00", SETTINGS, &[("daily", &evening)], 3).await;
-    world.pass(Span::from_secs(1)).await;
+    let mut world = World::new("2026-12-02T09:00:00+09:00", SETTINGS, &[("daily", &evening)], 3).await;
+    pass_to(&mut world, "2026-12-02T11:00:00+09:00").await;
     world.apply(&[("daily", &daily(""))]).await;
     pass_to(&mut world, "2026-12-03T09:30:00+09:00").await;
     assert_eq!(occurrences(&world).await, []);
+    world.step = Span::from_secs(5);
     assert_eq!(until_ended(&world, 1).await, [finished("2026-12-03T01:00:00.000Z")]);
 }

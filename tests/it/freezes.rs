@@ -172,13 +172,16 @@ async fn whom_a_cancellation_spares_has_room_at_once() {
     assert_eq!(world.received(), [(1, 20)].into());
 }
 
-/// The same for what a deadline spares.
+/// The same for what a deadline spares, and after a start.
 #[tokio::test]
 async fn whom_a_deadline_spares_has_room_at_once() {
     let six = "{ at = \"2026-12-04 18:00\", deadline = \"8s\" }";
     let slowly = says("first", six, "pace = \"5/10s\"");
     let next = says("second", "{ at = \"2026-12-04 18:01\" }", "");
-    let world = world(BEFORE, PLAIN, &[("first", slowly), ("second", next)], 20).await;
+    let mut world = world(BEFORE, PLAIN, &[("first", slowly), ("second", next)], 20).await;
+    let ended = async || (world.occurrence(1).await?["finished_at"] != Value::Null).then_some(());
+    world.until("its end", ended).await;
+    world.restart().await;
     world.until_state(2, "finished").await;
     assert_eq!(count(&world, 1, "expired").await, 15);
     assert_eq!(count(&world, 2, "accepted").await, 15);

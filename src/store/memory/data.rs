@@ -216,10 +216,12 @@ pub(super) struct Account {
     pub(super) erasures: Table<i64, ErasureCells>,
     /// How many ways of forgotten friends ended how, by drip and ending.
     pub(super) ways_gone: Table<(String, String), u64>,
+    /// What occurrences that were added up came to, by drip and step: how many, matched, recipients.
+    pub(super) steps_gone: Table<(String, String), (i64, i64, i64)>,
 }
 
 impl Account {
-    fn tables(&mut self) -> [&mut dyn Undo; 29] {
+    fn tables(&mut self) -> [&mut dyn Undo; 30] {
         [
             &mut self.inbox,
             &mut self.receipts,
@@ -250,6 +252,7 @@ impl Account {
             &mut self.outbox,
             &mut self.erasures,
             &mut self.ways_gone,
+            &mut self.steps_gone,
         ]
     }
 }

@@ -95,11 +95,15 @@ pub(super) fn endings(account: &Account) -> Result<Vec<(CampaignSlug, Ending, u6
 }
 
 pub(super) fn step_totals(account: &Account, drip: &CampaignSlug) -> Result<Vec<StepTotals>, StoreError> {
-    let mut steps: BTreeMap<&String, (u64, i64, i64)> = BTreeMap::new();
+    let mut steps: BTreeMap<&String, (i64, i64, i64)> = BTreeMap::new();
     let rows = account.occurrences.rows().map(|(_, row)| &row.cells);
     for cells in rows.filter(|cells| cells.campaign == drip.as_str() && cells.run_kind == "scheduled") {
         let totals = steps.entry(&cells.step).or_default();
         *totals = (totals.0 + 1, totals.1 + cells.matched, totals.2 + cells.recipients);
+    }
+    for ((_, step), gone) in account.steps_gone.rows().filter(|((of, _), _)| of == drip.as_str()) {
+        let totals = steps.entry(step).or_default();
+        *totals = (totals.0 + gone.0, totals.1 + gone.1, totals.2 + gone.2);
     }
     steps
         .into_iter()
@@ -107,7 +111,7 @@ pub(super) fn step_totals(account: &Account, drip: &CampaignSlug) -> Result<Vec<
             let what = format!("occurrences of `{drip}`");
             Ok(StepTotals {
                 step: step_in(&what, step)?,
-                occurrences,
+                occurrences: count_in(&what, occurrences)?,
                 matched: count_in(&what, matched)?,
                 recipients: count_in(&what, recipients)?,
             })

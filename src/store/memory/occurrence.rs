@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::data::{Account, Excluded, Kept, Occurrence, Variant};
+use super::data::{Account, Excluded, Kept, Occurrence, Once, Variant};
 use super::{at_most, taken};
 use crate::domain::delivery::OccurrenceState;
 use crate::domain::id::{CampaignSlug, OccurrenceId};
@@ -17,17 +17,15 @@ use crate::store::{
 
 const FREEZING: &str = "write an occurrence";
 
+/// What may be there once.
+pub(super) fn once(cells: &OccurrenceCells) -> Once {
+    let (campaign, step, kind) = (&cells.campaign, &cells.step, &cells.run_kind);
+    (campaign.clone(), step.clone(), cells.due_at, kind.clone(), cells.run_number, cells.child)
+}
+
 pub(super) fn insert(account: &mut Account, new: &NewOccurrence) -> Result<(), StoreError> {
     let cells = OccurrenceCells::of(&new.row)?;
-    let id = cells.id;
-    let once = (
-        cells.campaign.clone(),
-        cells.step.clone(),
-        cells.due_at,
-        cells.run_kind.clone(),
-        cells.run_number,
-        cells.child,
-    );
+    let (id, once) = (cells.id, once(&cells));
     let row = Occurrence { cells, kept: Kept::All };
     if !account.occurrences.add(id, row) || !account.once.add(once, ()) {
         return Err(taken(FREEZING));

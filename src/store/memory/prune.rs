@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::data::{Account, Counted, Data, Delivery, DeliveryPlace, Kept, Occurrence};
-use super::{checkpoint, delivery, people};
+use super::{checkpoint, delivery, occurrence, people};
 use crate::domain::delivery::Outcome;
 use crate::domain::effect::DedupeKind;
 use crate::domain::id::{AccountId, OccurrenceId};
@@ -17,6 +17,8 @@ const ROWS: usize = 4_000;
 const IDS: usize = 1_000;
 /// Occurrences in one slice.
 const OCCURRENCES: usize = 200;
+/// Occurrences of drips in one slice.
+const STEPS: usize = 50;
 /// Friends in the sets of one slice.
 const FRIENDS: u64 = 2_000_000;
 
@@ -39,6 +41,7 @@ fn finds(data: &Data, id: AccountId, kind: &Prune) -> bool {
         Prune::Outbox(before) => given_up(account, *before).next().is_some(),
         Prune::Batches(before) => !ended(account, Kept::All, *before).is_empty(),
         Prune::Sets(before) => !ended(account, Kept::WithoutBatches, *before).is_empty(),
+        Prune::Steps(before, _) => !steps(account, *before).is_empty(),
     }
 }
 
@@ -74,6 +77,7 @@ pub(super) fn prune(data: &mut Data, fence: &Fence, kind: &Prune) -> Result<(), 
         }
         Prune::Batches(before) => batches(account, *before),
         Prune::Sets(before) => return sets(account, *before),
+        Prune::Steps(before, _) => add_up(account, *before),
     }
     Ok(())
 }
@@ -97,17 +101,55 @@ fn given_up(account: &Account, before: Instant) -> impl Iterator<Item = (i64, i6
     ended.filter(move |(at, _)| *at < before)
 }
 
-/// Occurrences that ended, the earliest first, a slice of them.
+/// Occurrences that ended, the earliest first.
 fn ended(account: &Account, kept: Kept, before: Instant) -> Vec<(OccurrenceId, &Occurrence)> {
     let of = account.occurrences.rows().filter(|(_, row)| row.kept == kept);
     let ended = of.filter_map(|(id, row)| Some((row.cells.finished_at?, *id, row)));
     let mut ended: Vec<_> = ended.filter(|(at, ..)| *at < before.as_millis()).collect();
     ended.sort_by_key(|(at, id, _)| (*at, *id));
-    ended.into_iter().take(OCCURRENCES).map(|(_, id, row)| (OccurrenceId(id), row)).collect()
+    ended.into_iter().map(|(_, id, row)| (OccurrenceId(id), row)).collect()
+}
+
+/// Occurrences of drips of which only counts are left; not the newest, so that its number is not given again, nor one
+/// in which somebody waits.
+fn steps(account: &Account, before: Instant) -> Vec<(OccurrenceId, &Occurrence)> {
+    let newest = account.occurrences.last().copied();
+    let waits = |id: i64| account.deferrals.get(&id).is_some_and(|row| !row.waiting.is_empty());
+    let found = ended(account, Kept::Counts, before).into_iter().filter(|(id, row)| {
+        let cells = &row.cells;
+        !cells.step.is_empty() && cells.run_kind == "scheduled" && newest != Some(id.0) && !waits(id.0)
+    });
+    found.take(STEPS).collect()
+}
+
+/// Keeps of them what each step came to. Nobody asks here for its days.
+fn add_up(account: &mut Account, before: Instant) {
+    let found: Vec<_> = steps(account, before).into_iter().map(|(id, row)| (id, row.cells.clone())).collect();
+    for (id, cells) in found {
+        let (place, once) = ((cells.campaign.clone(), cells.step.clone()), occurrence::once(&cells));
+        let gone = account.steps_gone.get(&place).copied().unwrap_or_default();
+        let sums = (gone.0 + 1, gone.1 + cells.matched, gone.2 + cells.recipients);
+        account.steps_gone.set(place, sums);
+        let deliveries: Vec<DeliveryPlace> = delivery::of(account, id).map(|(place, _)| *place).collect();
+        account.deliveries.remove_all(deliveries);
+        let excluded = delivery::excluded(account, id).map(|(name, _)| (id.0, name.clone()));
+        let excluded: Vec<_> = excluded.collect();
+        account.exclusions.remove_all(excluded);
+        let arms = account.variants.from((id.0, 0)).map(|(place, _)| *place);
+        let arms: Vec<_> = arms.take_while(|(of, _)| *of == id.0).collect();
+        account.variants.remove_all(arms);
+        let parts = account.parts.from((id.0, i64::MIN)).map(|(place, _)| *place);
+        let parts: Vec<_> = parts.take_while(|(of, _)| *of == id.0).collect();
+        account.parts.remove_all(parts);
+        account.deferrals.remove(&id.0);
+        account.once.remove(&once);
+        account.occurrences.remove(&id.0);
+    }
 }
 
 fn batches(account: &mut Account, before: Instant) {
-    let ids: Vec<OccurrenceId> = ended(account, Kept::All, before).into_iter().map(|(id, _)| id).collect();
+    let found = ended(account, Kept::All, before).into_iter().take(OCCURRENCES);
+    let ids: Vec<OccurrenceId> = found.map(|(id, _)| id).collect();
     let mut left = ROWS;
     for id in ids {
         let gone = batches_of(account, id, left);
@@ -169,7 +211,7 @@ fn merge(account: &mut Account, before: Instant) -> Result<(), StoreError> {
 fn sets(account: &mut Account, before: Instant) -> Result<(), StoreError> {
     let found = ended(account, Kept::WithoutBatches, before);
     let Some(campaign) = found.first().map(|(_, row)| row.cells.campaign.clone()) else { return Ok(()) };
-    let of = found.into_iter().filter(|(_, row)| row.cells.campaign == campaign);
+    let of = found.into_iter().take(OCCURRENCES).filter(|(_, row)| row.cells.campaign == campaign);
     let of: Vec<_> =
         of.map(|(id, row)| (id, row.cells.matched.saturating_add(row.cells.recipients))).collect();
     let (mut friends, mut weight) = (RoaringBitmap::new(), 0);

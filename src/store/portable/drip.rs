@@ -19,9 +19,11 @@ statements! {
                           AND standing = 'ended' GROUP BY drip, ending UNION ALL \
                           SELECT drip, ending, ways FROM enrollment_gone WHERE account = $1) chosen \
                           GROUP BY drip, ending ORDER BY drip, ending";
-    STEP_TOTALS = "SELECT step, COUNT(*), CAST(SUM(matched) AS BIGINT), CAST(SUM(recipients) AS BIGINT) \
-                   FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' \
-                   GROUP BY step ORDER BY step";
+    STEP_TOTALS = "SELECT step, CAST(SUM(occurrences) AS BIGINT), CAST(SUM(matched) AS BIGINT), \
+                   CAST(SUM(recipients) AS BIGINT) FROM (SELECT step, 1 AS occurrences, matched, recipients \
+                   FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' UNION ALL \
+                   SELECT step, occurrences, matched, recipients FROM step_day WHERE account = $1 \
+                   AND campaign = $2) chosen GROUP BY step ORDER BY step";
     SET_DEFERRAL = "INSERT INTO deferral (account, occurrence, campaign, step, version, until, looked_at, children, \
                     waiting_count, waiting, left_count, \"left\", lapsed_count, lapsed, replaced_count, replaced) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \

@@ -33,6 +33,7 @@ mod outbox;
 mod prune;
 mod relay;
 mod sending;
+mod step_day;
 mod store;
 mod stray;
 mod trouble;
@@ -79,6 +80,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str)> {
         prune::ALL,
         relay::ALL,
         sending::ALL,
+        step_day::ALL,
         stray::ALL,
         trouble::ALL,
     ]

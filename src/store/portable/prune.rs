@@ -2,7 +2,7 @@
 
 use roaring::RoaringBitmap;
 
-use super::{Connection, checkpoint, delivery, failed};
+use super::{Connection, checkpoint, delivery, failed, step_day};
 use crate::domain::id::{AccountId, CampaignSlug, OccurrenceId, Seq};
 use crate::domain::time::Instant;
 use crate::store::codec::{bitmap, bitmap_in, corrupt, count_in};
@@ -114,6 +114,7 @@ pub(super) async fn prunable(
             }
             Prune::Batches(before) => !ended(conn, account, WHOLE, *before, 1).await?.is_empty(),
             Prune::Sets(before) => !ended(conn, account, WITHOUT_BATCHES, *before, 1).await?.is_empty(),
+            Prune::Steps(before, _) => step_day::is_due(conn, account, *before).await?,
         };
         if found {
             return Ok(Some(kind.clone()));
@@ -146,6 +147,7 @@ pub(super) async fn prune(conn: &mut Connection, fence: &Fence, kind: &Prune) ->
         }
         Prune::Batches(before) => batches(conn, account, *before).await,
         Prune::Sets(before) => sets(conn, account, *before).await,
+        Prune::Steps(before, zone) => step_day::add_up(conn, account, *before, *zone).await,
     }
 }
 

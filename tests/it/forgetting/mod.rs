@@ -7,7 +7,7 @@ mod traces;
 use haishin::clock::{BootTime, Reading};
 use haishin::domain::id::{AccountId, Seq};
 use haishin::domain::policy::Cutoffs;
-use haishin::domain::time::{Instant, Span};
+use haishin::domain::time::{Instant, Span, Tz};
 use haishin::engine::retention::{Facts, Pruner, Step};
 use haishin::store::{Fence, Priority, Store, Write};
 
@@ -30,6 +30,7 @@ async fn prune(
             folded: store.account(account).await.unwrap().unwrap().folded_seq,
             checkpoint,
             cutoffs,
+            zone: Tz::Asia__Tokyo,
             now,
             since_boot: Span::from_millis(now.as_millis()),
         };

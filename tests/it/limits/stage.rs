@@ -30,7 +30,7 @@ use crate::support::world::{CHANNEL, user};
 
 const TOKEN: &str = "a-token-of-the-sandbox";
 /// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Stage {
     pub clock: Arc<ManualClock>,

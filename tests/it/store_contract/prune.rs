@@ -6,7 +6,7 @@ use haishin::domain::delivery::{Exclusion, OccurrenceState, Outcome};
 use haishin::domain::effect::{DedupeId, Effect, Entry};
 use haishin::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq};
 use haishin::domain::key::Run;
-use haishin::domain::time::{Instant, Span};
+use haishin::domain::time::{Instant, Span, Tz};
 use haishin::store::*;
 use roaring::RoaringBitmap;
 use rstest::rstest;
@@ -307,6 +307,110 @@ async fn sets_are_emptied_and_counts_stay(#[case] database: Database) {
         assert!(store.variants(account, id).await.unwrap()[0].recipients.is_empty());
     }
     assert_eq!(store.exclusions(account, OccurrenceId(3)).await.unwrap()[0].friends.len(), 3);
+}
+
+/// Of a drip's occurrences, once they are counts, a row for each step and day is left, and every count.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
+#[tokio::test]
+async fn a_drips_old_occurrences_are_added_up_by_step_and_day(#[case] database: Database) {
+    let mut shop = Shop::new(database).await;
+    let drip = occurrence(1, T0).campaign;
+    let step = |id: i64, name: &str, due: Instant| {
+        let step = (!name.is_empty()).then(|| name.parse().unwrap());
+        OccurrenceRow { step, ..occurrence(id, due) }
+    };
+    let hour = Span::from_hours(1);
+    let (accepted, unknown) = (Outcome::Accepted, Outcome::Unknown);
+    let mut rows: Vec<OccurrenceRow> =
+        (1..=60).map(|id| step(id, "thanks", T0 + Span::from_mins(id))).collect();
+    rows.push(step(61, "coupon", T0 + hour));
+    rows.push(step(62, "coupon", T0 + Span::from_days(1)));
+    // A campaign's, a test send's, one that ended later, and the newest of all stay.
+    rows.push(step(63, "", T0));
+    rows.push(OccurrenceRow { run: Run::Test(T0), ..step(64, "coupon", T0) });
+    for row in rows {
+        shop.ended(row, 1, &[(accepted, set([1, 2])), (unknown, set([3]))]).await;
+    }
+    shop.ended(step(65, "coupon", days(5)), 5, &[(accepted, set([1]))]).await;
+    shop.ended(step(66, "coupon", days(1) + hour), 1, &[(accepted, set([1]))]).await;
+    let (store, account) = (shop.test.store.clone(), shop.account);
+    let totals = async || store.step_totals(account, &drip).await.unwrap();
+    let before = totals().await;
+
+    let steps = || Prune::Steps(days(2), Tz::Asia__Tokyo);
+    assert_eq!(shop.prune(steps()).await, 0, "sets go first");
+    shop.prune(Prune::Batches(days(2))).await;
+    shop.prune(Prune::Sets(days(2))).await;
+    assert_eq!(shop.prune(steps()).await, 2, "fifty in a slice");
+    let left = OccurrenceFilter::Newest { campaign: None, limit: 100 };
+    let mut left: Vec<i64> =
+        store.occurrences(account, left).await.unwrap().iter().map(|row| row.id.0).collect();
+    left.sort_unstable();
+    assert_eq!(left, [63, 64, 65, 66]);
+    assert_eq!(totals().await, before);
+    assert_eq!(store.last_occurrence(account).await.unwrap(), OccurrenceId(66));
+    assert_eq!(shop.received(&drip).await, set([1, 2, 3]));
+    for id in [OccurrenceId(1), OccurrenceId(62)] {
+        assert!(store.deliveries(account, id).await.unwrap().is_empty());
+        assert!(store.exclusions(account, id).await.unwrap().is_empty());
+        assert!(store.variants(account, id).await.unwrap().is_empty());
+    }
+    if database == Database::Memory {
+        return;
+    }
+    let of = |day: Instant| day.day_in(Tz::Asia__Tokyo).to_string();
+    let days_of = "SELECT step || ' ' || day || ' ' || CAST(occurrences AS TEXT) || ' ' || CAST(matched AS TEXT) || ' ' \
+                   || CAST(recipients AS TEXT) FROM step_day WHERE ";
+    let day = async |which: String| shop.test.text(&format!("{days_of}{which}")).await;
+    let (today, tomorrow) = (of(T0), of(T0 + Span::from_days(1)));
+    assert_eq!(day("step = 'thanks'".into()).await, format!("thanks {today} 60 360 180"));
+    assert_eq!(day(format!("day = '{tomorrow}'")).await, format!("coupon {tomorrow} 1 6 3"));
+    let count = async |which: &str| {
+        let sum = format!(
+            "SELECT CAST(friend_count AS TEXT) FROM step_day_count WHERE step = 'thanks' AND {which}"
+        );
+        shop.test.text(&sum).await
+    };
+    assert_eq!(count("name = 'accepted' AND kind = 'outcome' AND arm <> ''").await, "120");
+    assert_eq!(count("name = 'unknown'").await, "60");
+    assert_eq!(count("kind = 'excluded'").await, "180");
+}
+
+/// Somebody still waits in it.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
+#[tokio::test]
+async fn an_occurrence_in_which_somebody_waits_stays(#[case] database: Database) {
+    let mut shop = Shop::new(database).await;
+    let row = OccurrenceRow { step: Some("thanks".parse().unwrap()), ..occurrence(1, T0) };
+    let waiting = |friends: RoaringBitmap| DeferralRow {
+        occurrence: OccurrenceId(1),
+        campaign: row.campaign.clone(),
+        step: row.step.clone(),
+        version: row.version,
+        until: days(90),
+        looked_at: T0,
+        children: 0,
+        waiting: friends,
+        left: set([]),
+        lapsed: set([]),
+        replaced: set([]),
+    };
+    shop.ended(row.clone(), 1, &[(Outcome::Accepted, set([1]))]).await;
+    shop.ended(occurrence(2, days(5)), 5, &[(Outcome::Accepted, set([1]))]).await;
+    shop.write(vec![Write::Deferral(Box::new(waiting(set([9]))))]).await;
+    shop.prune(Prune::Batches(days(2))).await;
+    shop.prune(Prune::Sets(days(2))).await;
+    let steps = || Prune::Steps(days(2), Tz::UTC);
+    assert_eq!(shop.prune(steps()).await, 0);
+    shop.write(vec![Write::Deferral(Box::new(waiting(set([]))))]).await;
+    assert_eq!(shop.prune(steps()).await, 1);
+    assert_eq!(shop.store().deferral(shop.account, OccurrenceId(1)).await.unwrap(), None);
 }
 
 /// Millions of friends are several slices: one ends when two million are in it.

@@ -5,7 +5,7 @@ use haishin::domain::delivery::{OccurrenceState, Outcome};
 use haishin::domain::effect::{DedupeId, DedupeKind, Effect, Intake};
 use haishin::domain::id::{AccountId, CampaignSlug, FriendId, OccurrenceId, Seq, UserId};
 use haishin::domain::key::Run;
-use haishin::domain::time::{Instant, Span};
+use haishin::domain::time::{Instant, Span, Tz};
 use haishin::store::*;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -44,6 +44,7 @@ pub fn prunes(before: Instant, (after, upto): (Seq, Seq)) -> Vec<Prune> {
         Prune::Outbox(before),
         Prune::Batches(before),
         Prune::Sets(before),
+        Prune::Steps(before, Tz::Asia__Tokyo),
     ]
 }
 
