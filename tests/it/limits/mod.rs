@@ -6,6 +6,7 @@ mod guards;
 mod lost;
 mod pace;
 mod people;
+mod quiet;
 mod stage;
 mod went_back;
 
