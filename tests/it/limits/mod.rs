@@ -1,9 +1,11 @@
 //! Every limit of sending reached once, and what people do about it.
 
+mod changed;
 mod clock;
 mod erased;
 mod guards;
 mod lost;
+mod outage;
 mod pace;
 mod people;
 mod quiet;
