@@ -187,3 +187,33 @@ impl Clock for ManualClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPENED: Instant = Instant::from_millis(1_796_374_800_000);
+
+    /// An hour after boot, `passed` after [`OPENED`] by the wall clock.
+    fn reading(passed: i64) -> Reading {
+        let boot = BootTime { boot_id: "one".into(), since_boot: Span::from_hours(1) };
+        Reading { now: Instant::from_millis(OPENED.as_millis() + passed), boot }
+    }
+
+    #[test]
+    fn an_age_is_the_larger_of_what_both_clocks_say() {
+        let minutes = Span::from_mins(40);
+        // Set back, as it went, set forward.
+        for (passed, age) in [(-60_000, 1_200_000), (1_200_000, 1_200_000), (7_200_000, 7_200_000)] {
+            assert_eq!(reading(passed).age(OPENED, "one", minutes), Span::from_millis(age), "{passed} ms");
+        }
+    }
+
+    #[test]
+    fn of_another_boot_the_wall_clock_alone_says_something() {
+        for since_boot in [Span::ZERO, Span::from_mins(40), Span::from_hours(9)] {
+            assert_eq!(reading(-60_000).age(OPENED, "two", since_boot), Span::from_millis(-60_000));
+            assert_eq!(reading(5).age(OPENED, "two", since_boot), Span::from_millis(5));
+        }
+    }
+}

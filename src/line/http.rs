@@ -340,6 +340,20 @@ pub(crate) fn client(here: bool, timeout: Duration) -> Result<Client, BuildError
 mod tests {
     use super::*;
 
+    /// A server that takes the connection and says nothing, for as long as a client waits that nobody told how long.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_after_ten_seconds() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", silent.local_addr().unwrap());
+        let credentials = Credentials::AccessToken("long-lived".into());
+        let clock = Arc::new(crate::clock::ManualClock::new(crate::domain::time::Instant::from_millis(0)));
+        let line = HttpApi::new(HttpSettings::new(base, credentials), clock).unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(line.quota().await.is_err());
+        let seconds = began.elapsed().as_secs();
+        assert!((10..=11).contains(&seconds), "{seconds} s");
+    }
+
     #[test]
     fn plain_http_goes_to_loopback_only() {
         for good in ["https://api.line.me", "http://127.0.0.1:8471", "http://localhost:1/", "http://[::1]:1"]

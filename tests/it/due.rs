@@ -9,7 +9,8 @@ use haishin::sandbox::{Endpoint, Fault, FaultKind};
 use haishin::store::{Claim, Priority, Write};
 use serde_json::Value;
 
-use crate::support::world::{World, slug};
+use crate::support::faulty::Mishap;
+use crate::support::world::{CHANNEL, World, slug};
 
 const SETTINGS: &str = "rate = 20\nsame_content = \"off\"\n";
 
@@ -76,6 +77,22 @@ async fn a_campaign_taken_up_again_is_due_from_then_on() {
     assert_eq!(until_ended(&world, 2).await, sent);
 }
 
+/// Its file was away for a day. Whoever paused it has not let it go on.
+#[tokio::test]
+async fn a_campaign_taken_up_again_is_paused_as_it_was() {
+    let mut world = World::new("2026-12-02T09:59:59+09:00", SETTINGS, &[("daily", &daily(""))], 3).await;
+    until_ended(&world, 1).await;
+    world.done(Command::CampaignPause { campaign: slug("daily") }).await;
+    world.apply(&[]).await;
+    pass_to(&mut world, "2026-12-03T09:00:00+09:00").await;
+    world.apply(&[("daily", &daily(""))]).await;
+    pass_to(&mut world, "2026-12-03T10:30:00+09:00").await;
+    assert_eq!(occurrences(&world).await, [finished("2026-12-02T01:00:00.000Z")]);
+    world.done(Command::CampaignResume { campaign: slug("daily") }).await;
+    let sent = [finished("2026-12-03T01:00:00.000Z"), finished("2026-12-02T01:00:00.000Z")];
+    assert_eq!(until_ended(&world, 2).await, sent);
+}
+
 #[tokio::test]
 async fn what_is_recorded_late_takes_no_number_twice() {
     let evening = daily("").replace("10:00", "18:00");
@@ -130,6 +147,57 @@ async fn a_quota_that_nobody_can_read_is_waited_for_within_the_grace() {
         let asked = asked.iter().filter(|request| request.endpoint == Some(Endpoint::Quota)).count();
         assert!((2..=30).contains(&asked), "asked {asked} times in ten minutes");
     }
+}
+
+/// Three of five messages went out in November: of December's there are five.
+#[tokio::test]
+async fn a_month_that_begins_has_all_its_messages() {
+    let mut world = World::new("2026-11-30T09:59:59+09:00", SETTINGS, &[("daily", &daily(""))], 3).await;
+    world.sandbox.set_quota(CHANNEL, Some(5), Some(0), world.clock.now()).unwrap();
+    until_ended(&world, 1).await;
+    pass_to(&mut world, "2026-12-01T09:59:00+09:00").await;
+    world.step = Span::from_secs(1);
+    world.pass(Span::from_mins(2)).await;
+    let sent = [finished("2026-12-01T01:00:00.000Z"), finished("2026-11-30T01:00:00.000Z")];
+    assert_eq!(occurrences(&world).await, sent);
+    assert_eq!(world.received(), [(2, 3)].into());
+}
+
+/// Resumed by a clock that went back: what it missed is not called so by that clock.
+#[tokio::test]
+async fn nothing_is_planned_by_a_clock_that_is_behind() {
+    let mut world = World::new("2026-12-02T09:59:00+09:00", SETTINGS, &[("daily", &daily(""))], 3).await;
+    world.done(Command::CampaignPause { campaign: slug("daily") }).await;
+    pass_to(&mut world, "2026-12-02T15:00:00+09:00").await;
+    world.clock.jump(Instant::try_from("2026-12-02T13:00:00+09:00".to_owned()).unwrap());
+    world.done(Command::CampaignResume { campaign: slug("daily") }).await;
+    pass_to(&mut world, "2026-12-02T13:30:00+09:00").await;
+    assert_eq!(occurrences(&world).await, []);
+    pass_to(&mut world, "2026-12-02T15:10:00+09:00").await;
+    world.until_state(1, "missed").await;
+}
+
+/// Between the record of what was missed and the freeze of the latest somebody sets the clock back.
+#[tokio::test]
+async fn nothing_is_frozen_by_a_clock_that_is_behind() {
+    const RENEWAL_QUOTA: u64 = 2;
+    let hourly = daily("repeat_after = \"30min\"\n");
+    let hourly = hourly.replace("every = \"day\", at = \"10:00\"", "cron = \"0 * * * *\"");
+    let settings = "rate = 20\nquiet_hours = \"off\"\n";
+    let mut world = World::new("2026-12-02T09:30:00+09:00", settings, &[("hourly", &hourly)], 3).await;
+    let store = world.account(0).account.store.clone();
+    store.strike(RENEWAL_QUOTA + 1, Mishap::StuckBefore);
+    world.clock.advance(Span::from_mins(3 * 60));
+    world.until("what was missed is to be written", async || store.holds().then_some(())).await;
+    assert_eq!(store.struck()[0].1[0], "occurrence", "{:?}", store.struck());
+    world.clock.jump(world.clock.now() - Span::from_mins(2));
+    store.release();
+    world.step = Span::from_secs(1);
+    world.pass(Span::from_secs(30)).await;
+    let states = async || occurrences(&world).await.into_iter().map(|(_, state)| state).collect::<Vec<_>>();
+    assert_eq!(states().await, ["missed", "missed"]);
+    until_ended(&world, 3).await;
+    assert_eq!(states().await, ["finished", "missed", "missed"]);
 }
 
 #[tokio::test]

@@ -106,6 +106,22 @@ async fn halves_are_noted_beside_the_database_before_they_leave() {
     assert!(world.ticket(0) > before);
 }
 
+/// The process dies before the halves have an outcome: the next one knows them, and tries each under its own key.
+#[tokio::test]
+async fn halves_outlive_the_process_that_cut_them() {
+    let refused = Fault::nth(FaultKind::BadRequest, [1]);
+    let mut world = gift(vec![refused, Fault::always(FaultKind::LostBefore)]).await;
+    world.until_requests(3).await;
+    world.kill(0).await;
+    let before: BTreeSet<String> = keys(&world).into_iter().collect();
+    world.sandbox.set_faults(vec![]);
+    world.start(0).await.unwrap();
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("accepted", 20)]);
+    assert_eq!(world.received(), [(1, 20)].into());
+    assert_eq!(keys(&world).into_iter().collect::<BTreeSet<_>>(), before, "no key but the three");
+}
+
 fn questions(world: &World) -> usize {
     let requests = world.sandbox.requests(0, usize::MAX);
     requests.iter().filter(|request| request.endpoint == Some(Endpoint::ValidateMulticast)).count()
@@ -176,6 +192,27 @@ async fn a_forbidden_account_pauses_and_goes_on_under_a_new_key() {
     let keys = keys(&world);
     assert_eq!(keys.len(), 2);
     assert_ne!(keys[0], keys[1], "a refused key is never used again");
+}
+
+/// The batch is unknown, and what LINE said of the account is no less true.
+#[tokio::test]
+async fn a_forbidden_account_pauses_also_where_the_batch_was_in_doubt() {
+    let world =
+        gift(vec![Fault::nth(FaultKind::LostBefore, [1]), Fault::nth(FaultKind::Forbidden, [2])]).await;
+    world.until_state(1, "finished").await;
+    only(&world.counts(1).await, &[("unknown", 20)]);
+    let paused = world.status().await["paused"]["why"].clone();
+    assert_eq!(paused, json!({ "code": "account_forbidden" }));
+}
+
+/// What LINE's support asks for.
+#[tokio::test]
+async fn an_outcome_is_kept_with_the_id_of_its_request() {
+    let world = gift(vec![]).await;
+    world.until_state(1, "finished").await;
+    let ended = world.occurrence(1).await.unwrap()["batches"][0]["ended"].clone();
+    let id = ended["request_id"].as_str().unwrap_or_default();
+    assert_eq!(id.len(), 36, "{ended}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! LINE asks an account to wait for ten minutes: hardly more attempts are made than are needed, never more than the rate
 //! allows, and another account does not notice.
 
+use haishin::clock::Clock as _;
 use haishin::domain::time::Span;
-use haishin::sandbox::{Fault, FaultKind};
+use haishin::sandbox::{Endpoint, Fault, FaultKind};
 
 use crate::support::store::Database;
 use crate::support::world::{CHANNEL, Setup, World};
@@ -39,7 +40,7 @@ async fn ten_minutes_of_429_cost_a_fifth_more_attempts_and_nobody_else_anything(
         seed: 0,
     })
     .await;
-    let start = haishin::clock::Clock::now(&*world.clock) + Span::from_secs(31);
+    let start = world.clock.now() + Span::from_secs(31);
     let storm = Fault {
         channel: Some(CHANNEL.into()),
         from: Some(start),
@@ -68,4 +69,56 @@ async fn ten_minutes_of_429_cost_a_fifth_more_attempts_and_nobody_else_anything(
         .max();
     assert!(busiest <= Some(22), "{busiest:?} requests in one second");
     println!("{needed} batches, {} attempts, at most {busiest:?} in a second", requests.len());
+}
+
+/// Three campaigns beside each other, after their first batches.
+async fn three() -> World {
+    let campaigns = (0..3).map(|n| campaign(&format!("mass{n}"), "shop", "18:00", "pace = \"5/10s\""));
+    let world = World::of(Setup {
+        now: "2026-12-04T17:59:59+09:00",
+        settings: SETTINGS,
+        campaigns: campaigns.collect(),
+        accounts: vec![("shop", 20)],
+        database: Database::Memory,
+        seed: 0,
+    })
+    .await;
+    world.sandbox.set_quota(CHANNEL, Some(1_000), Some(0), world.clock.now()).unwrap();
+    world.until("the first are taken", async || (world.sandbox.totals().accepted == 3).then_some(())).await;
+    world
+}
+
+/// LINE takes ten seconds to say nothing about the month.
+#[tokio::test]
+async fn while_an_answer_about_the_month_is_on_its_way_it_is_not_asked_for_again() {
+    let world = three().await;
+    let questions = || {
+        let requests = world.sandbox.requests(0, usize::MAX);
+        requests.iter().filter(|request| request.endpoint == Some(Endpoint::Quota)).count()
+    };
+    let (before, sent) = (questions(), world.multicasts().len());
+    let hangs = Fault { endpoint: Endpoint::Quota, ..Fault::always(FaultKind::HangBefore) };
+    world.sandbox.set_faults(vec![Fault::always(FaultKind::RateLimited), hangs]);
+    world.until_requests(sent + 1).await;
+    world.pass(Span::from_secs(9)).await;
+    assert!(world.multicasts().len() >= sent + 5, "{} refusals", world.multicasts().len() - sent);
+    assert_eq!(questions() - before, 1);
+}
+
+/// LINE's temporary 429, whichever words it has: the month has room.
+#[tokio::test]
+async fn a_429_in_a_month_with_room_left_holds_nothing() {
+    for kind in [FaultKind::RateLimited, FaultKind::MonthlyLimit] {
+        let mut world = three().await;
+        world.step = Span::from_millis(200);
+        world.sandbox.set_faults(vec![Fault { times: Some(4), ..Fault::always(kind) }]);
+        let all = async || {
+            for number in 1..=3 {
+                assert_ne!(world.occurrence(number).await.unwrap()["state"], "held", "{kind:?}");
+            }
+            (world.sandbox.totals().accepted == 12).then_some(())
+        };
+        world.until("all is taken", all).await;
+        assert_eq!(world.received(), [(3, 20)].into());
+    }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::support::postgres;
 use crate::support::shop::{KOHARU, SECRET, Shop};
 
 /// What changes from machine to machine.
@@ -110,4 +111,19 @@ fn a_doctor_says_what_does_not_work() {
     shop.edit("haishin.toml", "\n[database]\n", "\n[databse]\n");
     let said = shop.run(&["doctor"]);
     assert!(said.code == 1 && said.out.contains("haishin check"), "{said:?}");
+}
+
+/// Nothing is wrong with a server alone, but whoever fails over to another one is to know.
+#[test]
+fn a_doctor_says_that_a_server_has_no_replica() {
+    let (shop, runtime) = (Shop::new(), tokio::runtime::Runtime::new().unwrap());
+    bound(&shop);
+    let url = runtime.block_on(postgres::database());
+    shop.edit("haishin.toml", "url = \"sqlite:haishin.sqlite3\"", &format!("url = \"{url}\""));
+    for (lang, told) in [("en", "a failover may lose commits"), ("ja", "同期レプリカはありません")]
+    {
+        let said = shop.run(&["doctor", "--lang", lang]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.contains(told), "{said:?}");
+    }
 }

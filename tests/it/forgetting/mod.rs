@@ -1,5 +1,6 @@
 //! What goes is what nobody needs any more: after it every start, cap, rule and balance is what it was.
 
+mod grace;
 mod journal;
 mod sends;
 mod traces;

@@ -194,6 +194,10 @@ async fn nothing_is_left_of_who_is_erased(#[case] database: Database) {
     assert_eq!(store.erasures(account).await.unwrap(), []);
     let row = &store.friends_by_id(account, &[haishin::domain::id::FriendId(2)]).await.unwrap()[0];
     assert!(row.erased_at.is_some() && row.user.is_none() && row.tags.is_empty(), "{row:?}");
+    // Nor what is kept under their number alone.
+    assert_eq!(store.enrollments_of(account, row.friend).await.unwrap(), []);
+    let timed = store.tag_expiries(account, Instant::MAX, 9).await.unwrap();
+    assert!(timed.iter().all(|tag| tag.friend != row.friend), "{timed:?}");
 
     // In doubt.
     world.pass(Span::from_mins(3 * 60 + 50)).await;

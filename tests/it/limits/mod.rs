@@ -1,11 +1,14 @@
 //! Every limit of sending reached once, and what people do about it.
 
+mod changed;
 mod clock;
 mod erased;
 mod guards;
 mod lost;
+mod outage;
 mod pace;
 mod people;
+mod quiet;
 mod stage;
 mod went_back;
 

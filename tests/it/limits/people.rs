@@ -80,6 +80,27 @@ async fn a_held_occurrence_ends_when_a_person_says_so_and_what_was_tried_is_unkn
     assert_eq!(world.received(), [(1, 5)].into());
 }
 
+/// Held at the monthly limit, or paused, for longer than LINE remembers a key: what may have been tried is unknown, what
+/// was not tried waits on.
+#[tokio::test]
+async fn what_stands_still_for_a_day_is_unknown_where_it_may_have_been_tried() {
+    let held = held().await;
+    let paused = gift(SLOWLY, 20).await;
+    paused.until("the first is heard", async || (accepted(&paused).await? == 5).then_some(())).await;
+    paused.sandbox.set_faults(vec![Fault::always(FaultKind::ServerErrorAfter)]);
+    let doubt = async || (paused.status().await["open"][0]["possibly_sent"] == 5).then_some(());
+    paused.until("the second is in doubt", doubt).await;
+    paused.done(pause()).await;
+    for (mut world, state) in [(held, "held"), (paused, "paused")] {
+        world.step = Span::from_mins(10);
+        world.pass(Span::from_hours(22)).await;
+        assert_eq!(books(&world, 1).await, json!({ "accepted": 5, "not_yet_sent": 15 }));
+        world.pass(Span::from_hours(2)).await;
+        assert_eq!(books(&world, 1).await, json!({ "accepted": 5, "unknown": 5, "not_yet_sent": 10 }));
+        assert_eq!(world.occurrence(1).await.unwrap()["state"], state);
+    }
+}
+
 #[tokio::test]
 async fn a_cancellation_tells_what_the_books_will_say() {
     let world = gift(SLOWLY, 20).await;

@@ -57,3 +57,20 @@ async fn a_test_send_is_noted_beside_the_database() {
     world.done(test).await;
     assert!(world.ticket(0) > before);
 }
+
+/// A copy of the database from before the freeze, or from before the stride, would send anew: each is noted before the
+/// next thing happens.
+#[tokio::test]
+async fn a_freeze_and_a_stride_are_each_noted_beside_the_database() {
+    const QUOTA_FREEZE: u64 = 2;
+    for (nth, next) in [(QUOTA_FREEZE + 1, "stride"), (QUOTA_FREEZE + 2, "batches")] {
+        let world = gift("", 20).await;
+        let store = world.account(0).account.store.clone();
+        store.strike(nth, Mishap::StuckBefore);
+        world.until("what comes next is to be written", async || store.holds().then_some(())).await;
+        assert!(store.struck()[0].1.contains(&next), "{:?}", store.struck());
+        let lease = world.test.store.lease(world.row(0).await).await.unwrap().unwrap();
+        assert_eq!(world.ticket(0), lease.seq, "before the {next}");
+        store.release();
+    }
+}

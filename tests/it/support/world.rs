@@ -311,6 +311,12 @@ impl World {
         self.go_live((&settings, &files), &named).await;
     }
 
+    /// The same, with another beginning of `haishin.toml` from now on.
+    pub async fn apply_with(&mut self, settings: &str, campaigns: &[(&str, &str)]) {
+        self.settings = settings.to_owned();
+        self.apply(campaigns).await;
+    }
+
     /// Makes a version live in which the account is no more.
     pub async fn leave(&mut self) {
         self.go_live(("", &[]), &[("other", "2000000009")]).await;
