@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use crate::clock::{CLOCK_BEHIND, Reading};
+use crate::clock::Reading;
 use crate::domain::delivery::{OccurrenceState, Outcome};
 use crate::domain::id::{FriendId, UserId};
 use crate::domain::key::{BatchIdentity, OccurrenceIdentity, RetryKey};
@@ -355,14 +355,9 @@ impl Run {
         self.open.values().filter(|open| !open.in_flight).map(|open| open.not_before).min()
     }
 
-    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself. A key of another boot that
-    /// was opened ahead of a clock that is believed (somebody set it back) may be of any age.
+    /// Ends what has outlived its key: possibly sent, and never to be tried again by itself.
     pub fn expire_keys(&mut self, clock: &Reading) -> Vec<BatchRow> {
-        let old = |open: &OpenBatch| {
-            let Opened { at, boot_id, since_boot } = &open.opened;
-            let ageless = *boot_id != clock.boot.boot_id && *at - clock.now > CLOCK_BEHIND;
-            !open.in_flight && (ageless || clock.age(*at, boot_id, *since_boot) >= KEY_LIFE)
-        };
+        let old = |open: &OpenBatch| !open.in_flight && open.is_too_old(clock);
         let keys: Vec<BatchKey> =
             self.open.iter().filter(|(_, open)| old(open)).map(|(key, _)| *key).collect();
         let ended = |key| self.end(key, Outcome::Unknown, clock, None, Some(Reason::KeyExpired));

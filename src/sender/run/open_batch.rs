@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use crate::clock::Reading;
+use crate::clock::{CLOCK_BEHIND, Reading};
 use crate::domain::id::OccurrenceId;
 use crate::domain::reason::Reason;
 use crate::domain::time::Span;
@@ -11,7 +11,7 @@ use crate::line::History;
 use crate::sender::back_off::back_off;
 use crate::store::{BatchEnd, BatchEnding, BatchRow, Opened};
 
-use super::BatchKey;
+use super::{BatchKey, KEY_LIFE};
 
 /// A batch that is open: its first request may have happened.
 #[derive(Debug, Clone)]
@@ -60,8 +60,17 @@ impl OpenBatch {
         self.attempts == 0 && self.history == History::SurelyNotSent
     }
 
+    /// Whether its key has outlived its time. One of another boot that was opened ahead of a clock that is believed
+    /// (somebody set it back) may be of any age.
+    pub(super) fn is_too_old(&self, clock: &Reading) -> bool {
+        let Opened { at, boot_id, since_boot } = &self.opened;
+        let ageless = *boot_id != clock.boot.boot_id && *at - clock.now > CLOCK_BEHIND;
+        ageless || clock.age(*at, boot_id, *since_boot) >= KEY_LIFE
+    }
+
+    /// Also of a clock that a person has only just accepted.
     pub(super) fn is_ready(&self, clock: &Reading) -> bool {
-        !self.in_flight && self.not_before <= clock.boot.since_boot
+        !self.in_flight && self.not_before <= clock.boot.since_boot && !self.is_too_old(clock)
     }
 
     pub(super) fn retry_later(&mut self, clock: &Reading, jitter: f64, asked: Option<Span>) {
