@@ -11,7 +11,7 @@ use crate::protocol::{Answer, DueChoice, Failure, Resolution};
 use crate::store::{ActRow, BatchEnding, Halt, OccurrenceFilter, Priority, StoreError, Write};
 
 use super::Engine;
-use super::drips::FallenStep;
+use super::drips::{DoubtfulWait, FallenStep};
 use super::words::{Subject, outcome_words};
 
 /// An answer that was thought about, or why there is none.
@@ -86,21 +86,34 @@ impl Engine {
             let idle = lang.pick("停止していません。", "the account is not stopped.");
             return Ok(Err(conflict(if behind { clock } else { idle.into() })));
         }
-        let (due, steps) = (self.fallen_due(now), self.fallen_steps(now));
+        let forgets = self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason.forgets());
+        if behind && !accepted && forgets {
+            // What fell due since the database stood there, and went out, cannot be told by a clock that is not believed.
+            return Ok(Err(conflict(clock)));
+        }
+        let (due, steps, waits) = (self.fallen_due(now), self.fallen_steps(now), self.doubtful_waits());
         let of_campaigns = due.iter().map(|(slug, at)| json!({ "campaign": slug, "due_at": at }));
         let of_drips = steps.iter().map(
             |one| json!({ "drip": one.drip, "step": one.step, "due_at": one.due_at, "friends": one.friends }),
         );
-        let list: Vec<_> = of_campaigns.chain(of_drips).collect();
+        let of_waits = waits.iter().map(
+            |one| json!({ "campaign": one.campaign, "waiting_until": one.until, "friends": one.friends }),
+        );
+        let list: Vec<_> = of_campaigns.chain(of_drips).chain(of_waits).collect();
         let nothing = list.is_empty();
         let json = json!({ "fell_due": list, "started": choice.is_some() || nothing });
         if choice.is_none() && !nothing {
-            return Ok(Ok(Answer { text: self.ask_about(&due, &steps, accept_clock, lang), json, exit: 3 }));
+            return Ok(Ok(Answer {
+                text: self.ask_about((&due, &steps, &waits), accept_clock, lang),
+                json,
+                exit: 3,
+            }));
         }
         let mut writes = vec![Write::Stopped(None), Write::AccountPaused(None)];
         let choice = if choice == Some(DueChoice::Skip) {
             writes.extend(self.skip_due(&due, by));
             writes.extend(self.skip_steps(now));
+            writes.extend(self.end_doubtful_waits(now));
             "skip"
         } else {
             "judge"
@@ -135,8 +148,7 @@ impl Engine {
     /// What fell due, and how to choose.
     fn ask_about(
         &self,
-        due: &[(CampaignSlug, Instant)],
-        steps: &[FallenStep],
+        (due, steps, waits): (&[(CampaignSlug, Instant)], &[FallenStep], &[DoubtfulWait]),
         accept_clock: bool,
         lang: Lang,
     ) -> String {
@@ -145,6 +157,14 @@ impl Engine {
         lines.extend(steps.iter().map(|one| {
             let friends = lang.pick(format!("{}人", one.friends), format!("{} friends", one.friends));
             format!("  {}  {} / {}  {friends}", self.at(one.due_at), one.drip, one.step)
+        }));
+        lines.extend(waits.iter().map(|one| {
+            let (until, friends) = (self.at(one.until), one.friends);
+            let wait = lang.pick(
+                format!("上限の空きを待つ{friends}人（既に届いている可能性があります）"),
+                format!("{friends} friends who wait for room under a cap, and may have had it already"),
+            );
+            format!("  {until}  {}  {wait}", one.campaign)
         }));
         let head = lang.pick("止まっている間に配信時刻を過ぎたもの:", "fell due meanwhile:");
         let start = if accept_clock { "haishin start --accept-clock" } else { "haishin start" };

@@ -79,9 +79,8 @@ impl Engine {
         }
         if !behind || known.is_some() {
             self.committed = Some(self.fence.seq);
-            if behind {
-                self.write_ticket();
-            }
+            // What is open goes on without another commit, and whoever committed it may have died before the ticket.
+            self.write_ticket();
             return Ok(());
         }
         let at = self.deps.clock.now();

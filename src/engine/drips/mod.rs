@@ -16,7 +16,7 @@ mod steps;
 use std::sync::Arc;
 
 pub(super) use seen::ending_words;
-pub(super) use skip::FallenStep;
+pub(super) use skip::{DoubtfulWait, FallenStep};
 
 use super::Engine;
 use crate::config::Configuration;

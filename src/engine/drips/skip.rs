@@ -1,11 +1,11 @@
 //! Steps that fell due while the account was stopped: told to the person who starts it again, and left out on request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::drip::{Content, Drip, Enrollment, Standing};
 use crate::domain::id::{CampaignSlug, StepName};
 use crate::domain::time::Instant;
-use crate::store::Write;
+use crate::store::{DeferralRow, Write};
 
 use super::Engine;
 
@@ -19,7 +19,35 @@ pub(in crate::engine) struct FallenStep {
     pub(in crate::engine) friends: u64,
 }
 
+/// Friends who wait for room under a cap in a database that forgets: they may have had it since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) struct DoubtfulWait {
+    pub(in crate::engine) campaign: CampaignSlug,
+    /// They wait at most until then.
+    pub(in crate::engine) until: Instant,
+    pub(in crate::engine) friends: u64,
+}
+
 impl Engine {
+    /// Whoever waits, where the account stands still because its database is older than what it did.
+    pub(in crate::engine) fn doubtful_waits(&self) -> Vec<DoubtfulWait> {
+        let forgets = self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason.forgets());
+        let waits = self.state.deferrals.values().filter(|_| forgets);
+        let wait = |one: &DeferralRow| DoubtfulWait {
+            campaign: one.campaign.clone(),
+            until: one.until,
+            friends: one.waiting.len(),
+        };
+        waits.map(wait).collect()
+    }
+
+    /// By a person's choice they wait no longer. Memory changes here.
+    pub(in crate::engine) fn end_doubtful_waits(&mut self, now: Instant) -> Vec<Write> {
+        let campaigns: BTreeSet<CampaignSlug> =
+            self.doubtful_waits().into_iter().map(|wait| wait.campaign).collect();
+        campaigns.iter().flat_map(|campaign| self.end_waits(campaign, now).1).collect()
+    }
+
     /// The steps that send at which friends fell due up to `now`, whatever stands in the way.
     pub(in crate::engine) fn fallen_steps(&self, now: Instant) -> Vec<FallenStep> {
         let mut fallen: BTreeMap<(CampaignSlug, StepName), (Instant, u64)> = BTreeMap::new();

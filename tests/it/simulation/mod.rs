@@ -28,8 +28,17 @@ use crate::support::world::slug;
 
 /// Histories that once went wrong, and what was the matter. A change of what is drawn makes other histories of them: what
 /// they found has a test of its own beside (`limits::went_back`).
-const KEPT: &[(u64, &str)] =
-    &[(120, "the freeze of a test send wrote no ticket, so that a database without it was believed")];
+const KEPT: &[(u64, &str)] = &[
+    (120, "the freeze of a test send wrote no ticket, so that a database without it was believed"),
+    (12_525, "in the turn in which a person accepted the clock keys of the day before were used again"),
+    (49_320, "a stride whose process died before the ticket was sent by the next one without any"),
+    (
+        17_574,
+        "who waited under a cap in a database that had gone back got it again, though a person had skipped",
+    ),
+    (95_869, "the same, a day later and under the same keys"),
+    (73_629, "what fell due was skipped by a clock hours behind, and sent again once it was right"),
+];
 /// Each bug is found within so many histories.
 const WITHIN: u64 = 150;
 
