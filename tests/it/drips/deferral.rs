@@ -4,9 +4,11 @@
 use haishin::clock::Clock as _;
 use haishin::domain::delivery::Exclusion;
 use haishin::domain::id::OccurrenceId;
+use haishin::domain::reason::Reason;
 use haishin::domain::time::Span;
-use haishin::protocol::Command;
-use haishin::store::DeferralRow;
+use haishin::engine::LEASE;
+use haishin::protocol::{Command, DueChoice};
+use haishin::store::{Claim, DeferralRow, Halt, Priority, Write};
 
 use super::{at, says, tag_added, tag_removed};
 use crate::support::ledger::{Entry, Ledger};
@@ -232,4 +234,81 @@ async fn a_sample_is_drawn_of_those_who_could_receive() {
         .map(|(_, set)| set.len())
         .sum();
     assert_eq!((capped, one.excluded(&Exclusion::NotSampled).len()), (1, 1));
+}
+
+/// The account stands still because its database is older than what it did.
+async fn goes_back(world: &mut World) {
+    world.kill(0).await;
+    let (store, account, now) = (world.test.store.clone(), world.row(0).await, world.clock.now());
+    let Claim::Granted { mut fence, .. } = store.claim(account, "world", now, LEASE).await.unwrap() else {
+        panic!("nobody else holds it");
+    };
+    let halt = Halt { at: now, by: "guard".into(), reason: Reason::DatabaseWentBack };
+    store.commit(&mut fence, now, Priority::Freeze, vec![Write::Stopped(Some(halt))]).await.unwrap();
+    world.clock.advance(LEASE);
+    world.start(0).await.unwrap();
+}
+
+/// They may have had it after the instant to which the database went back.
+#[tokio::test]
+async fn whoever_waits_in_a_database_that_went_back_is_told_and_can_be_left_out() {
+    let offer = campaign("offer", "{ at = \"2026-12-04 10:00\" }", "when_capped = { defer = \"2d\" }");
+    let mut world = world(&offer).await;
+    goes_back(&mut world).await;
+    let listed = world.ask(Command::Start { due: None }).await.unwrap();
+    assert_eq!(listed.exit, 3);
+    assert_eq!(
+        listed.json["fell_due"],
+        serde_json::json!([{ "campaign": "offer", "waiting_until": "2026-12-06T01:00:00.000Z", "friends": 1 }])
+    );
+    assert_eq!(
+        listed.text.lines().nth(1).unwrap(),
+        "  2026-12-06T10:00:00+09:00  offer  1 friends who wait for room under a cap, and may have had it already"
+    );
+    world.done(Command::Start { due: Some(DueChoice::Skip) }).await;
+    for hour in 11..=26 {
+        world.live_to(at("2026-12-04T00:00:00+09:00") + Span::from_hours(hour)).await;
+    }
+    assert_eq!(times(&world, 1, "offer"), [] as [&str; 0]);
+    let books = ledger(&world).await;
+    let row = deferral(&world, books.of("offer").next().unwrap()).await;
+    assert_eq!((all(&row.waiting), all(&row.left)), (vec![], vec![1]));
+}
+
+/// By a person who knows that it did not go out they wait on; and an account that was only stopped asks about nobody.
+#[tokio::test]
+async fn whoever_waits_waits_on_unless_a_person_leaves_them_out() {
+    for went_back in [true, false] {
+        let offer = campaign("offer", "{ at = \"2026-12-04 10:00\" }", "when_capped = { defer = \"2d\" }");
+        let mut world = world(&offer).await;
+        if went_back {
+            goes_back(&mut world).await;
+            world.done(Command::Start { due: Some(DueChoice::Judge) }).await;
+        } else {
+            world.done(Command::Stop { reason: "a doubt".into() }).await;
+            let started = world.done(Command::Start { due: None }).await;
+            assert_eq!(started, serde_json::json!({ "fell_due": [], "started": true }));
+        }
+        for hour in 11..=26 {
+            world.live_to(at("2026-12-04T00:00:00+09:00") + Span::from_hours(hour)).await;
+        }
+        assert_eq!(times(&world, 1, "offer"), ["2026-12-05T00:00:00+09:00"], "{went_back}");
+    }
+}
+
+/// What fell due, and what of it went out, cannot be told by a clock that is not believed.
+#[tokio::test]
+async fn a_database_that_went_back_is_not_started_by_a_clock_that_is_behind() {
+    let offer = campaign("offer", "{ at = \"2026-12-04 10:00\" }", "when_capped = { defer = \"2d\" }");
+    let mut world = world(&offer).await;
+    goes_back(&mut world).await;
+    let right = world.clock.now();
+    world.clock.jump(right - Span::from_hours(6));
+    for due in [None, Some(DueChoice::Skip), Some(DueChoice::Judge)] {
+        let refused = world.ask(Command::Start { due }).await.unwrap_err();
+        assert!(refused.code == "conflict" && refused.message.contains("put the clock right"), "{refused:?}");
+        assert_ne!(world.status().await["stopped"], serde_json::Value::Null);
+    }
+    world.clock.jump(right);
+    world.done(Command::Start { due: Some(DueChoice::Skip) }).await;
 }
