@@ -375,8 +375,9 @@ async fn a_late_commit_that_meets_its_successors_is_fenced_off(#[case] table: &s
         world.until("it is suspended", async || late.holds().then_some(())).await;
         let _first = world.succeed(0, "another");
         clock.advance(Span::from_secs(11));
-        world.start(0).await.unwrap();
+        // Before the successor can be through.
         let mut dam = Dam::before(&world, table).await;
+        world.start(0).await.unwrap();
         dam.until_waiting(1, &clock, Span::from_millis(50)).await;
         late.release();
         dam.until_waiting(2, &clock, Span::ZERO).await;
