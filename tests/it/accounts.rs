@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use haishin::clock::Clock as _;
 use haishin::domain::delivery::Outcome;
+use haishin::domain::effect::{Effect, Intake};
 use haishin::domain::time::{Instant, Span};
 use haishin::protocol::{Answer, Command, DueChoice, Failure};
 use haishin::sandbox::{Fault, FaultKind};
-use haishin::store::BatchEnding;
+use haishin::store::{BatchEnding, NewInbox};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -155,6 +156,72 @@ async fn behind_an_outage_of_line_a_due_send_does_not_wait() {
     let some = async || (world.account(0).counts(1).await["accepted"].as_u64()? >= 40_000).then_some(());
     world.until("LINE is back", some).await;
     assert_eq!(world.sandbox.audit().duplicate_pairs, 0);
+}
+
+/// What comes in, and what it changes of the friends' rows, holds the writer for a moment at a time, however much it is;
+/// what one request brought is not divided.
+#[tokio::test]
+async fn what_comes_in_is_taken_in_slices_and_so_is_what_it_changes() {
+    const A_SLICE: u64 = 2_000;
+    let settings = NO_CAPS;
+    let (accounts, database) = (vec![("a", FEW)], Database::Sqlite);
+    let world =
+        World::of(Setup { now: BEFORE, settings, campaigns: vec![], accounts, database, seed: 0 }).await;
+    let tag = |n: u64| {
+        let tag = "regular".parse().unwrap();
+        let effect = if (n / u64::from(FEW)).is_multiple_of(2) {
+            Effect::TagAdded { tag }
+        } else {
+            Effect::TagRemoved { tag }
+        };
+        let friend = user(u32::try_from(n % u64::from(FEW)).unwrap()).into();
+        Intake { friend, at: world.clock.now(), effect, dedupe: None }
+    };
+    let account = world.row(0).await;
+    let row = |intakes| NewInbox { account, received_at: world.clock.now(), source: "api".into(), intakes };
+    let all: Vec<Intake> = (0..3 * A_SLICE).map(tag).collect();
+    let thousands = all.chunks(1_000).map(|some| row(some.to_vec())).collect();
+    for (rows, slices) in [(vec![row(all.clone())], 1), (thousands, 3)] {
+        let ended = world.turnstile.ended();
+        world.test.store.append_inbox(rows).await.unwrap();
+        let all_done = async || {
+            let status = world.status().await;
+            (status["inbox"] == 0 && status["unfolded"] == 0).then_some(())
+        };
+        world.at_once("all is applied and folded", all_done).await;
+        assert_eq!(world.turnstile.ended() - ended, slices + 3, "the inbox's, and three of the rows'");
+    }
+}
+
+/// Campaigns that share the rate write down their part of a second of sending ahead, not a second each: what is written
+/// down and not sent is in doubt after a power loss. And while one stride is sent the next one is written, so that
+/// sending never stands still for it.
+#[tokio::test]
+async fn campaigns_that_share_the_rate_share_the_second_that_is_written_ahead() {
+    const RATE: u32 = 20;
+    let settings = format!("rate = {RATE}\n{NO_CAPS}");
+    let mass = |n: usize| campaign("a", &format!("mass{n}"), "18:00", &message(&format!("the {n}th")));
+    let (accounts, database) = (vec![("a", 10_000)], Database::Sqlite);
+    let campaigns = (0..4).map(mass).collect();
+    let world =
+        World::of(Setup { now: BEFORE, settings: &settings, campaigns, accounts, database, seed: 0 }).await;
+    let opened = async || {
+        let ledger = Ledger::read(world.test.store.as_ref(), world.row(0).await).await;
+        ledger.occurrences.iter().map(Entry::mark).sum::<u32>()
+    };
+    world.clock.advance(clock("18:00:00") - world.clock.now());
+    let all_frozen = async || (frozen_in_store(&world).await == 4 && opened().await >= 4).then_some(());
+    world.at_once("all four are frozen", all_frozen).await;
+    let (mut most, mut least) = (0, RATE);
+    while opened().await < 4 * RATE {
+        let untried = opened().await - u32::try_from(world.account(0).multicasts().len()).unwrap();
+        (most, least) = (most.max(untried), least.min(untried));
+        world.pass(world.step).await;
+    }
+    // The first one is frozen alone and takes a whole second, the next one half of it, and so on.
+    let at_most: u32 = (1..=4).map(|campaigns| RATE / campaigns).sum();
+    assert!(most <= at_most, "{most} batches were written down ahead, at {RATE} a second");
+    assert!(least >= RATE / 4, "there were only {least} batches to be sent at once");
 }
 
 // ---- nobody touches another's ----------------------------------------------------------------------------------

@@ -13,15 +13,17 @@ use haishin::domain::id::UserId;
 use haishin::domain::key::RetryKey;
 use haishin::domain::reason::Reason;
 use haishin::domain::time::{Instant, Span};
-use haishin::engine::Active;
+use haishin::engine::{Active, LEASE};
 use haishin::line::{Answer, Api, Attempt, BotInfo, CallError, Quota, Validation};
 use haishin::protocol::Command;
 use haishin::sandbox::{Fault, FaultKind};
+use haishin::store::Claim;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::sync::watch;
 
 use crate::support::faulty::Mishap;
+use crate::support::ledger::Ledger;
 use crate::support::store::Database;
 use crate::support::world::{CHANNEL, Setup, World, slug, user};
 
@@ -164,6 +166,35 @@ async fn a_request_that_leaves_in_time_leaves() {
     world.until_state(1, "finished").await;
     assert_eq!(world.received(), [(1, 20)].into());
     assert_eq!(world.multicasts().len(), 1);
+}
+
+/// A stride is written, but its owner hears of it only when the lease is over and somebody else has the account: it
+/// does not come as far as the door.
+#[tokio::test]
+async fn who_hears_of_a_stride_when_the_lease_is_over_does_not_try() {
+    let mut world = world("").await;
+    let closed = Closed::before(&mut world, Door::Requests).await;
+    let store = world.account(0).account.store.clone();
+    let account = world.row(0).await;
+    loop {
+        store.strike(1, Mishap::StuckAfter);
+        world.until("a write is stuck", async || store.holds().then_some(())).await;
+        let ledger = Ledger::read(world.test.store.as_ref(), account).await;
+        if ledger.occurrences.first().is_some_and(|one| one.mark() > 0) {
+            break;
+        }
+        store.release();
+        world.at_once("it goes on", async || (!store.holds()).then_some(())).await;
+    }
+    world.clock.advance(LEASE);
+    let claimed = world.test.store.claim(account, "another", world.clock.now(), LEASE).await.unwrap();
+    assert!(matches!(claimed, Claim::Granted { .. }), "{claimed:?}");
+    assert_eq!(closed.waiting.load(Ordering::SeqCst), 0);
+    store.release();
+    world.at_once("it goes on", async || (!store.holds()).then_some(())).await;
+    world.pass(Span::from_secs(3)).await;
+    assert_eq!(closed.waiting.load(Ordering::SeqCst), 0, "it came as far as the door");
+    assert_eq!(world.multicasts(), []);
 }
 
 // ---- a database that falters -----------------------------------------------------------------------------------

@@ -128,6 +128,29 @@ mod tests {
         }
     }
 
+    async fn asked(conn: &mut SqliteConnection, pragma: &'static str) -> i64 {
+        let (said,): (i64,) = sqlx::query_as(pragma).fetch_one(conn).await.unwrap();
+        said
+    }
+
+    /// No commit is held up by a checkpoint, and no page that was let go keeps what was on it.
+    #[tokio::test]
+    async fn nobody_checkpoints_in_passing_and_what_is_deleted_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("haishin.db");
+        let (mut writing, mut reading) = (writer(&path).await.unwrap(), reader(&path).await.unwrap());
+        assert_eq!(asked(&mut writing, "PRAGMA wal_autocheckpoint").await, 0);
+        assert_eq!(asked(&mut reading, "PRAGMA wal_autocheckpoint").await, 0);
+        assert_eq!(asked(&mut writing, "PRAGMA secure_delete").await, 1);
+    }
+
+    /// A file that cannot have a log stands for a file system that cannot.
+    #[tokio::test]
+    async fn a_connection_that_could_lose_a_commit_is_not_given_out() {
+        let refused = reader(Path::new(":memory:")).await.expect_err("what is in memory alone has no log");
+        assert!(refused.to_string().contains("journal_mode = memory"), "{refused}");
+    }
+
     #[tokio::test]
     async fn every_connection_commits_to_disk_or_is_refused() {
         let directory = tempfile::tempdir().unwrap();

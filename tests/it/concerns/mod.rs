@@ -272,6 +272,10 @@ async fn what_is_refused_and_what_is_missed() {
     watched.world.clock.advance(Span::from_hours(3));
     watched.world.start(0).await.unwrap();
     watched.begins_in_the_rows(Code::Missed).await;
+    let counted = watched.metrics.render();
+    let counted =
+        counted.lines().find(|line| line.starts_with("haishin_occurrences_total") && line.contains("missed"));
+    assert_eq!(counted, Some("haishin_occurrences_total{account=\"shop\",state=\"missed\"} 1"));
 }
 
 #[tokio::test]

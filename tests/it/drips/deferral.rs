@@ -128,6 +128,9 @@ async fn at_its_limit_a_wait_is_over() {
         let ledger = ledger(&world).await;
         let row = deferral(&world, ledger.of("offer").next().unwrap()).await;
         assert_eq!((all(&row.waiting), row.looked_at), (vec![1], world.clock.now()));
+        world.live_to(world.clock.now() + Span::from_mins(25)).await;
+        let again = deferral(&world, ledger.of("offer").next().unwrap()).await;
+        assert_eq!(again.looked_at, row.looked_at, "once an hour");
     }
     world.live_to(at("2026-12-04T13:30:00+09:00")).await;
     let ledger = ledger(&world).await;
@@ -136,6 +139,48 @@ async fn at_its_limit_a_wait_is_over() {
     assert_eq!((all(&row.lapsed), all(&row.waiting), row.children), (vec![1], vec![], 0));
     world.go_to(at("2026-12-06T12:00:00+09:00")).await;
     assert_eq!(times(&world, 1, "offer"), [""; 0]);
+}
+
+/// Nobody gets after its deadline what they wait for.
+#[tokio::test]
+async fn a_wait_ends_with_the_deadline_if_that_is_before_its_limit() {
+    let schedule = "{ at = \"2026-12-04 10:00\", deadline = \"2026-12-04 12:30\" }";
+    let offer = campaign("offer", schedule, "when_capped = { defer = \"2d\" }");
+    let world = world(&offer).await;
+    let parent = ledger(&world).await;
+    let parent = parent.of("offer").next().unwrap();
+    assert_eq!(deferral(&world, parent).await.until, at("2026-12-04T12:30:00+09:00"));
+    world.live_to(at("2026-12-04T12:30:00+09:00")).await;
+    let row = deferral(&world, parent).await;
+    assert_eq!((all(&row.lapsed), all(&row.waiting), row.children), (vec![1], vec![], 0));
+    world.live_to(at("2026-12-05T00:00:00+09:00")).await;
+    assert_eq!(times(&world, 1, "offer"), [""; 0]);
+}
+
+/// Two wait, and in the same moment there is room for one of them only: a more important campaign takes the other's.
+#[tokio::test]
+async fn the_books_of_a_child_are_of_those_it_takes_up() {
+    let news = campaign("news", "{ at = \"2026-12-04 09:00\" }", "priority = 60");
+    let early = campaign("early", "{ at = \"2026-12-05 00:00\" }", "priority = 60");
+    let offer = campaign("offer", "{ at = \"2026-12-04 10:00\" }", "when_capped = { defer = \"3d\" }");
+    let files = [("news", news.as_str()), ("early", early.as_str()), ("offer", offer.as_str())];
+    let world = World::with_files("2026-12-04T08:30:00+09:00", &settings(), &files, 5).await;
+    world.clock.advance(Span::from_millis(1));
+    let tags = [(0, "news"), (1, "news"), (1, "early"), (0, "offer"), (1, "offer"), (2, "offer")];
+    world.tell("api", world.clock.now(), &tags.map(|(n, tag)| (n, tag_added(tag)))).await;
+    world.settle().await;
+    for hour in 9..=48 {
+        world.live_to(at("2026-12-04T00:00:00+09:00") + Span::from_hours(hour)).await;
+    }
+    assert_eq!(times(&world, 0, "offer"), ["2026-12-05T00:00:00+09:00"]);
+    assert_eq!(times(&world, 1, "offer"), ["2026-12-06T00:00:00+09:00"]);
+    let ledger = ledger(&world).await;
+    let [parent, first, second] = &ledger.of("offer").collect::<Vec<_>>()[..] else { panic!("two children") };
+    assert_eq!(deferred(parent), vec![0, 1]);
+    for (child, friend) in [(first, 0), (second, 1)] {
+        assert_eq!((child.row.matched, all(&child.recipients()), deferred(child)), (1, vec![friend], vec![]));
+        assert_eq!(child.row.detail["exclusions"], serde_json::json!([]));
+    }
 }
 
 /// Paused until long after the limit: nothing of it is sent without a word.

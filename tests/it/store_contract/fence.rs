@@ -103,6 +103,37 @@ async fn a_stale_number_or_a_foreign_token_writes_nothing(#[case] database: Data
     assert_eq!(store.entries(account, Seq(0), 10).await.unwrap(), []);
 }
 
+/// Several ask for a free lease in the same moment, each by a connection of its own: one has it, the others hear who.
+#[rstest]
+#[case::sqlite(Database::Sqlite)]
+#[case::postgres(Database::Postgres)]
+#[case::memory(Database::Memory)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_claim_in_the_same_moment_one_is_granted_it(#[case] database: Database) {
+    const ASKERS: usize = 4;
+    let test = TestStore::new(database).await;
+    let account = new_account(&*test.store, "a").await;
+    let met = Arc::new(tokio::sync::Barrier::new(ASKERS));
+    let mut askers = tokio::task::JoinSet::new();
+    for n in 0..ASKERS {
+        let (store, met) = (test.reopen().await, Arc::clone(&met));
+        askers.spawn(async move {
+            let mut answers = Vec::new();
+            for round in 0..50 {
+                let now = T0 + Span::from_secs(20 * round);
+                met.wait().await;
+                answers.push(store.claim(account, &format!("node-{n}"), now, TEN).await.unwrap());
+            }
+            answers
+        });
+    }
+    let answers = askers.join_all().await;
+    for round in 0..50 {
+        let granted = answers.iter().filter(|all| matches!(all[round], Claim::Granted { .. })).count();
+        assert_eq!(granted, 1, "in round {round}");
+    }
+}
+
 /// The latest instant seen never goes back, whatever a clock says.
 #[rstest]
 #[case::sqlite(Database::Sqlite)]
