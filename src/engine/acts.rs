@@ -86,8 +86,7 @@ impl Engine {
             let idle = lang.pick("停止していません。", "the account is not stopped.");
             return Ok(Err(conflict(if behind { clock } else { idle.into() })));
         }
-        let forgets = self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason.forgets());
-        if behind && !accepted && forgets {
+        if behind && !accepted && self.database_forgets() {
             // What fell due since the database stood there, and went out, cannot be told by a clock that is not believed.
             return Ok(Err(conflict(clock)));
         }
@@ -160,11 +159,11 @@ impl Engine {
         }));
         lines.extend(waits.iter().map(|one| {
             let (until, friends) = (self.at(one.until), one.friends);
-            let wait = lang.pick(
-                format!("上限の空きを待つ{friends}人（既に届いている可能性があります）"),
-                format!("{friends} friends who wait for room under a cap, and may have had it already"),
-            );
-            format!("  {until}  {}  {wait}", one.campaign)
+            let campaign = &one.campaign;
+            lang.pick(
+                format!("  {until}まで  {campaign}  上限の空きを待つ{friends}人（既に届いている可能性があります）"),
+                format!("  until {until}  {campaign}  wait for room under a cap, and may have had it already: {friends}"),
+            )
         }));
         let head = lang.pick("止まっている間に配信時刻を過ぎたもの:", "fell due meanwhile:");
         let start = if accept_clock { "haishin start --accept-clock" } else { "haishin start" };

@@ -213,9 +213,13 @@ async fn campaigns_that_share_the_rate_share_the_second_that_is_written_ahead() 
     let all_frozen = async || (frozen_in_store(&world).await == 4 && opened().await >= 4).then_some(());
     world.at_once("all four are frozen", all_frozen).await;
     let (mut most, mut least) = (0, RATE);
-    while opened().await < 4 * RATE {
-        let untried = opened().await - u32::try_from(world.account(0).multicasts().len()).unwrap();
+    loop {
+        let opened = opened().await;
+        let untried = opened - u32::try_from(world.account(0).multicasts().len()).unwrap();
         (most, least) = (most.max(untried), least.min(untried));
+        if opened == 4 * RATE {
+            break;
+        }
         world.pass(world.step).await;
     }
     // The first one is frozen alone and takes a whole second, the next one half of it, and so on.

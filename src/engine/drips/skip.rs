@@ -29,9 +29,14 @@ pub(in crate::engine) struct DoubtfulWait {
 }
 
 impl Engine {
-    /// Whoever waits, where the account stands still because its database is older than what it did.
+    /// Whether the account stands still because its database is older than what it did.
+    pub(in crate::engine) fn database_forgets(&self) -> bool {
+        self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason.forgets())
+    }
+
+    /// Whoever waits in such a database.
     pub(in crate::engine) fn doubtful_waits(&self) -> Vec<DoubtfulWait> {
-        let forgets = self.state.row.stopped.as_ref().is_some_and(|halt| halt.reason.forgets());
+        let forgets = self.database_forgets();
         let waits = self.state.deferrals.values().filter(|_| forgets);
         let wait = |one: &DeferralRow| DoubtfulWait {
             campaign: one.campaign.clone(),

@@ -308,7 +308,7 @@ async fn whoever_waits_in_a_database_that_went_back_is_told_and_can_be_left_out(
     );
     assert_eq!(
         listed.text.lines().nth(1).unwrap(),
-        "  2026-12-06T10:00:00+09:00  offer  1 friends who wait for room under a cap, and may have had it already"
+        "  until 2026-12-06T10:00:00+09:00  offer  wait for room under a cap, and may have had it already: 1"
     );
     world.done(Command::Start { due: Some(DueChoice::Skip) }).await;
     for hour in 11..=26 {
