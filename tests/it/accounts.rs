@@ -193,39 +193,51 @@ async fn what_comes_in_is_taken_in_slices_and_so_is_what_it_changes() {
     }
 }
 
-/// Campaigns that share the rate write down their part of a second of sending ahead, not a second each: what is written
-/// down and not sent is in doubt after a power loss. And while one stride is sent the next one is written, so that
-/// sending never stands still for it.
-#[tokio::test]
-async fn campaigns_that_share_the_rate_share_the_second_that_is_written_ahead() {
-    const RATE: u32 = 20;
-    let settings = format!("rate = {RATE}\n{NO_CAPS}");
-    let mass = |n: usize| campaign("a", &format!("mass{n}"), "18:00", &message(&format!("the {n}th")));
+/// How many batches at most and at least were written down and not tried yet, as long as there were others to be written
+/// down: of so many campaigns of 20 batches each, due at once.
+async fn written_ahead(campaigns: u32, rate: u32) -> (u32, u32) {
+    let settings = format!("rate = {rate}\n{NO_CAPS}");
+    let mass = |n| campaign("a", &format!("mass{n}"), "18:00", &message(&format!("the {n}th")));
     let (accounts, database) = (vec![("a", 10_000)], Database::Sqlite);
-    let campaigns = (0..4).map(mass).collect();
-    let world =
-        World::of(Setup { now: BEFORE, settings: &settings, campaigns, accounts, database, seed: 0 }).await;
+    let files = (0..campaigns).map(mass).collect();
+    let setup = Setup { now: BEFORE, settings: &settings, campaigns: files, accounts, database, seed: 0 };
+    let world = World::of(setup).await;
     let opened = async || {
         let ledger = Ledger::read(world.test.store.as_ref(), world.row(0).await).await;
         ledger.occurrences.iter().map(Entry::mark).sum::<u32>()
     };
     world.clock.advance(clock("18:00:00") - world.clock.now());
-    let all_frozen = async || (frozen_in_store(&world).await == 4 && opened().await >= 4).then_some(());
-    world.at_once("all four are frozen", all_frozen).await;
-    let (mut most, mut least) = (0, RATE);
+    let all = async || (frozen_in_store(&world).await == campaigns as usize).then_some(());
+    world.at_once("all are frozen", all).await;
+    world.at_once("all have begun", async || (opened().await >= campaigns).then_some(())).await;
+    let (mut most, mut least) = (0, u32::MAX);
     loop {
         let opened = opened().await;
         let untried = opened - u32::try_from(world.account(0).multicasts().len()).unwrap();
-        (most, least) = (most.max(untried), least.min(untried));
-        if opened == 4 * RATE {
-            break;
+        most = most.max(untried);
+        if opened == 20 * campaigns {
+            return (most, least);
         }
+        least = least.min(untried);
         world.pass(world.step).await;
     }
+}
+
+/// Campaigns that share the rate write down their part of a second of sending ahead, not a second each: what is written
+/// down and not sent is in doubt after a power loss.
+#[tokio::test]
+async fn campaigns_that_share_the_rate_share_the_second_that_is_written_ahead() {
+    let (most, _) = written_ahead(4, 20).await;
     // The first one is frozen alone and takes a whole second, the next one half of it, and so on.
-    let at_most: u32 = (1..=4).map(|campaigns| RATE / campaigns).sum();
-    assert!(most <= at_most, "{most} batches were written down ahead, at {RATE} a second");
-    assert!(least >= RATE / 4, "there were only {least} batches to be sent at once");
+    let at_most: u32 = (1..=4).map(|campaigns| 20 / campaigns).sum();
+    assert!(most <= at_most, "{most} batches were written down ahead, at 20 a second");
+}
+
+/// While one stride is sent the next one is written, so that sending does not stand still for it.
+#[tokio::test]
+async fn the_next_stride_is_written_while_there_is_something_to_send() {
+    let (most, least) = written_ahead(1, 4).await;
+    assert!(2 <= least && most <= 6, "{least} to {most} batches, at 4 a second");
 }
 
 // ---- nobody touches another's ----------------------------------------------------------------------------------
