@@ -13,9 +13,11 @@ mod dispatch;
 mod drips;
 mod due;
 mod erasure;
+mod error;
 mod export;
 mod forgetting;
 mod freeze;
+mod handle;
 mod inbox;
 mod jobs;
 mod lease;
@@ -45,11 +47,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use books::Books;
+pub use error::EngineError;
+pub use handle::{Ask, Event, Handle};
 pub use look_up::LookUp;
 
 use crate::clock::{Clock, Reading};
@@ -58,16 +62,13 @@ use crate::config::{self, Account, Configuration, Source};
 use crate::domain::id::{AccountId, AccountSlug, OccurrenceId, VersionId};
 use crate::domain::lookback::Lookback;
 use crate::domain::time::{Instant, Span};
-use crate::lang::Lang;
-use crate::line::relay::{Passed, Relay};
-use crate::line::{Api, Attempt, CallError, Quota};
-use crate::protocol::{Answer, Command, Failure, Reply};
+use crate::line::Api;
+use crate::line::relay::Relay;
+use crate::protocol::Failure;
 use crate::sender::bucket::Bucket;
 use crate::sender::lull::Lull;
-use crate::sender::run::BatchKey;
 use crate::store::{Claim, Fence, InboxRow, Store, StoreError};
 use crate::systems::Systems;
-use crate::text::Told;
 use state::State;
 use ticket::Ticket;
 use turnstile::Turnstile;
@@ -122,125 +123,6 @@ pub enum Mode {
     Daemon,
     /// One command without a daemon: applies the inbox and answers, plans and sends nothing.
     Command,
-}
-
-/// What reaches an engine.
-pub enum Event {
-    /// Look whether something is due or arrived.
-    Nudge,
-    /// An attempt ended.
-    Attempt {
-        /// Whose.
-        occurrence: OccurrenceId,
-        /// Which batch.
-        batch: BatchKey,
-        /// What it told.
-        attempt: Attempt,
-        /// How long it took.
-        took: Span,
-    },
-    /// A webhook was handed on, or not.
-    Relayed {
-        /// Which row.
-        row: i64,
-        /// What became of it.
-        passed: Passed,
-    },
-    /// A request of the outbox came back.
-    Made(outbox::Made),
-    /// LINE's numbers, asked for by this engine.
-    Quota(Result<(Quota, u64), CallError>),
-    /// Another configuration went live.
-    Activated {
-        /// It.
-        active: Active,
-        /// The way to LINE under it; the one there was where absent.
-        line: Option<Arc<dyn Api>>,
-    },
-    /// Somebody asks.
-    Ask(Ask),
-    /// Somebody asks who is meant.
-    LookUp(LookUp),
-}
-
-/// A question to an engine.
-pub struct Ask {
-    /// What.
-    pub command: Command,
-    /// In which language.
-    pub lang: Lang,
-    /// Who asks.
-    pub by: String,
-    /// Long listings go here, bounded.
-    pub rows: mpsc::Sender<Reply>,
-    /// The answer goes here.
-    pub answer: oneshot::Sender<Result<Answer, Failure>>,
-}
-
-/// How to reach an engine.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// Which account.
-    pub account: AccountSlug,
-    /// What is so of it, known while it cannot answer, too; none of a command's engine.
-    pub board: Option<Arc<Board>>,
-    events: mpsc::Sender<Event>,
-}
-
-impl Handle {
-    /// Delivers an event; `false` when the engine has ended.
-    pub async fn send(&self, event: Event) -> bool {
-        self.events.send(event).await.is_ok()
-    }
-
-    /// Nudges without waiting: a full queue is awake anyway.
-    pub fn nudge(&self) {
-        let _ = self.events.try_send(Event::Nudge);
-    }
-}
-
-/// Why an engine ends.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The account is not in the running configuration.
-    #[error("account `{0}` is not in the running configuration")]
-    Unconfigured(AccountSlug),
-    /// The store failed while the engine was starting.
-    #[error("account `{account}` could not be claimed")]
-    Claim {
-        /// Which.
-        account: AccountSlug,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// Another process holds the account.
-    #[error(
-        "account `{account}` is held by {holder} until {expires_at}: ask that daemon, or wait until it has gone"
-    )]
-    Held {
-        /// Which.
-        account: AccountSlug,
-        /// Who.
-        holder: String,
-        /// Until when.
-        expires_at: Instant,
-    },
-}
-
-impl Told for EngineError {
-    fn told(&self, lang: Lang) -> String {
-        match (self, lang) {
-            (_, Lang::En) => self.to_string(),
-            (Self::Unconfigured(account), Lang::Ja) => {
-                format!("アカウント「{account}」は有効な設定にありません")
-            }
-            (Self::Claim { account, .. }, Lang::Ja) => format!("アカウント「{account}」を開始できません"),
-            (Self::Held { account, holder, expires_at }, Lang::Ja) => format!(
-                "アカウント「{account}」は {holder} が {expires_at} まで担当しています。そちらの haishin に尋ねるか、終わるのを待ってください"
-            ),
-        }
-    }
 }
 
 /// The owner of one account.

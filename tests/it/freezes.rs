@@ -303,3 +303,22 @@ async fn a_test_send_is_in_no_statistics() {
         got(&world, 1).into_iter().map(|one| one.unit.map(|unit| unit.to_string())).collect();
     assert_eq!(units, [None]);
 }
+
+/// A start reads from what was sent what counts in caps: a receipt does not, an offer does.
+#[tokio::test]
+async fn after_a_start_the_same_counts_in_caps_as_before() {
+    let at = |minute: u32| format!("{{ at = \"2026-12-04 18:0{minute}\" }}");
+    let campaigns = [
+        ("receipt", says("receipt", &at(0), "category = \"service\"")),
+        ("offer", says("offer", &at(1), "")),
+        ("second", says("second offer", &at(2), "")),
+    ];
+    let mut world = world(BEFORE, PLAIN, &campaigns, 3).await;
+    for sent in 1..=3 {
+        world.until_state(sent, "finished").await;
+        world.restart().await;
+    }
+    for n in 0..3 {
+        assert_eq!(texts(&world, n), ["receipt", "offer"], "one a day, and receipts beside");
+    }
+}

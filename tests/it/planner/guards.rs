@@ -5,7 +5,7 @@ use haishin::domain::delivery::Exclusion;
 use haishin::domain::plan::{
     Budget, Decision, Friends, Input, Quota, Reach, Refusal, Verdict, Wait, Warning, decide, precedence,
 };
-use haishin::domain::policy::{Policy, Share};
+use haishin::domain::policy::{Policy, QuietHours, Share};
 use haishin::domain::sends::Sends;
 use haishin::domain::time::{Instant, Span};
 use roaring::RoaringBitmap;
@@ -139,6 +139,24 @@ fn an_unreadable_quota_waits_for_the_grace() {
     assert_eq!(case.verdict(), Verdict::Refuse(Refusal::QuotaUnreadable));
     case.quota = Quota::Unlimited;
     assert_eq!(case.verdict(), Verdict::Send, "the guard is about the quota, not about lateness");
+}
+
+#[test]
+fn where_it_falls_due_in_the_night_that_grace_begins_in_the_morning() {
+    let mut case = Case::new();
+    case.quota = Quota::Unreadable;
+    let hour = |hour| chrono::NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    case.policy.quiet_hours = Some(QuietHours { start: hour(17), end: hour(21), ..night() });
+    for (hours, verdict) in [
+        (0, Verdict::Wait(Wait::QuietHours { until: NOW + Span::from_hours(3) })),
+        (3, Verdict::Wait(Wait::QuotaUnreadable)),
+        (5, Verdict::Wait(Wait::QuotaUnreadable)),
+    ] {
+        case.now = NOW + Span::from_hours(hours);
+        assert_eq!(case.verdict(), verdict, "after {hours} h");
+    }
+    case.now = case.now + Span::from_millis(1);
+    assert_eq!(case.verdict(), Verdict::Refuse(Refusal::QuotaUnreadable));
 }
 
 #[test]
