@@ -16,14 +16,13 @@ use sqlx::Connection as _;
 
 use crate::support::faulty::Mishap;
 use crate::support::ledger::{Entry, Ledger};
+use crate::support::patience;
 use crate::support::store::Database;
 use crate::support::world::{CHANNEL, Setup, World, slug, user};
 
 const FRIENDS: u32 = 40;
 /// Worlds that live at the same time: most of what they do is waiting.
 const AT_ONCE: usize = 4;
-/// Much longer than anything waits for a lock here.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// No world writes so often before everything has ended.
 const MOST_WRITES: u64 = 200;
 
@@ -317,7 +316,7 @@ impl Dam {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never {count} waited"));
+        tokio::time::timeout(patience(), looking).await.unwrap_or_else(|_| panic!("never {count} waited"));
     }
 
     async fn breaks(mut self) {
@@ -351,13 +350,23 @@ async fn a_claim_that_meets_a_commit_sees_all_of_it(#[case] table: &str) {
     dam.until_waiting(1, &clock, Span::from_millis(50)).await;
     let _first = world.succeed(0, "another");
     clock.advance(Span::from_secs(11));
+    let sent = world.multicasts().len();
     let meeting = async {
         dam.until_waiting(2, &clock, Span::ZERO).await;
         dam.breaks().await;
     };
     let (claimed, ()) = tokio::join!(world.start(0), meeting);
     claimed.expect("the lease was over");
+    let ledger = Ledger::read(world.test.store.as_ref(), world.row(0).await).await;
     as_if_nothing_had_happened(&world.live(&[]).await);
+    // What that transaction settled is not asked for again.
+    let settled =
+        ledger.occurrences.iter().flat_map(|one| &one.batches).filter(|batch| batch.ended.is_some());
+    let settled: BTreeSet<String> = settled.map(|batch| hex::encode(batch.body_sha256)).collect();
+    assert!(table != "batch" || !settled.is_empty());
+    for request in &world.multicasts()[sent..] {
+        assert!(!settled.contains(request.body.as_ref().unwrap()), "{request:?}");
+    }
 }
 
 /// The other way round: the one who has taken over is in the middle of a transaction when the first owner's commit, which

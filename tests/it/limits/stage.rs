@@ -24,13 +24,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{BEFORE, PLAIN};
+use crate::support::patience;
 use crate::support::store::{Database, TestStore};
 use crate::support::systems::FakeSystems;
 use crate::support::world::{CHANNEL, user};
 
 const TOKEN: &str = "a-token-of-the-sandbox";
-/// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Stage {
     pub clock: Arc<ManualClock>,
@@ -134,7 +133,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let found = tokio::time::timeout(PATIENCE, looking).await;
+        let found = tokio::time::timeout(patience(), looking).await;
         found.unwrap_or_else(|_| panic!("at {} still not: {what}", self.clock.now()))
     }
 

@@ -31,9 +31,6 @@ pub const CHANNEL: &str = "2000000001";
 /// Its secret.
 pub const SECRET: &str = "a-secret-of-the-sandbox";
 
-/// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Held by a test whose daemon is to be killed at its work, not while it waits for a processor: one of them at a time.
 pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -50,7 +47,7 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(super::patience(), asking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// An instant as people write it.

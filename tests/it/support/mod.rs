@@ -20,3 +20,9 @@ pub fn number(name: &str) -> Option<u64> {
 pub fn count(name: &str) -> Option<u32> {
     number(name).map(|count| u32::try_from(count).unwrap_or_else(|_| panic!("{name} is too large")))
 }
+
+/// How long something is waited for that takes a moment: much longer than on a machine that is busy with other things,
+/// and shorter where whoever runs it would rather hear that it never comes.
+pub fn patience() -> std::time::Duration {
+    std::time::Duration::from_secs(number("HAISHIN_PATIENCE_SECONDS").unwrap_or(300))
+}

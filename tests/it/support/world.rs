@@ -28,13 +28,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::faulty::Faulty;
+use super::patience;
 use super::store::{Database, TestStore};
 use super::systems::FakeSystems;
 
 /// The channel of the account `shop`.
 pub const CHANNEL: &str = "2000000115";
-/// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a request waits for its answer.
 const TIMEOUT: Span = Span::from_secs(10);
 /// Intakes of one append, as an import makes them.
@@ -348,7 +347,7 @@ impl World {
                 self.go_round().await;
             }
         };
-        let found = tokio::time::timeout(PATIENCE, looking).await;
+        let found = tokio::time::timeout(patience(), looking).await;
         found.unwrap_or_else(|_| panic!("at {} still not: {what}", self.clock.now()))
     }
 
@@ -365,7 +364,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let found = tokio::time::timeout(PATIENCE, looking).await;
+        let found = tokio::time::timeout(patience(), looking).await;
         found.unwrap_or_else(|_| panic!("while the clock stands at {}: {what}", self.clock.now()))
     }
 
