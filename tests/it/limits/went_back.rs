@@ -45,6 +45,24 @@ async fn a_database_that_went_back_is_held_however_often_it_is_claimed(#[case] d
     assert_eq!(world.status().await["stopped"], Value::Null, "a person has looked");
 }
 
+/// A full state directory, say: what could not be noted while the account was held is noted when a person has looked.
+#[tokio::test]
+async fn whoever_has_looked_is_not_asked_again_though_nothing_could_be_noted_before() {
+    let mut world = gift("", 20).await;
+    world.until_state(1, "finished").await;
+    world.kill(0).await;
+    std::fs::write(world.state_dir().join("shop.seq"), "1000000").unwrap();
+    let in_the_way = world.state_dir().join("shop.seq.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    world.start(0).await.unwrap();
+    assert_eq!(world.status().await["stopped"]["why"]["code"], "database_went_back");
+    assert_eq!(world.ticket(0), 1_000_000);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    world.done(Command::Start { due: Some(DueChoice::Judge) }).await;
+    world.restart().await;
+    assert_eq!(world.status().await["stopped"], Value::Null);
+}
+
 /// A test send is frozen like any other, and a database without it has gone back in time.
 #[tokio::test]
 async fn a_test_send_is_noted_beside_the_database() {
