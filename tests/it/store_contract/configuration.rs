@@ -1,6 +1,7 @@
 //! Configuration versions and accounts' rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use haishin::domain::id::{AccountSlug, VersionId};
 use haishin::store::NewVersion;
@@ -50,12 +51,17 @@ async fn a_version_goes_live_only_over_the_one_the_person_saw(#[case] database: 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_activations_at_once_one_wins(#[case] database: Database) {
     let test = TestStore::new(database).await;
-    let mut expected = None;
-    for round in 0..5_u8 {
+    let (mut expected, met) = (None, Arc::new(tokio::sync::Barrier::new(4)));
+    for round in 0..10_u8 {
         let mut racers = tokio::task::JoinSet::new();
         for n in 0..4 {
-            let store = test.reopen().await;
-            racers.spawn(async move { store.activate(expected, &files(1 + round * 4 + n)).await.unwrap() });
+            let (store, met) = (test.reopen().await, Arc::clone(&met));
+            racers.spawn(async move {
+                // Connected before anybody begins.
+                assert_eq!(store.active_version().await.unwrap().map(|active| active.id), expected);
+                met.wait().await;
+                store.activate(expected, &files(1 + round * 4 + n)).await.unwrap()
+            });
         }
         let won: Vec<VersionId> = racers.join_all().await.into_iter().flatten().collect();
         assert_eq!(won, [VersionId(i64::from(round) + 1)]);
