@@ -332,14 +332,19 @@ async fn webhooks_that_wait_to_be_handed_on() {
     world.step = Span::from_secs(1);
     let watched = Watched { world, metrics };
     let account = watched.world.row(0).await;
-    let row = NewRelay {
-        account,
-        received_at: watched.world.clock.now(),
-        signature: "x".to_owned(),
-        body: "{}".into(),
-    };
-    watched.world.test.store.append_webhooks(vec![], vec![row]).await.unwrap();
+    let (received_at, store) = (watched.world.clock.now(), watched.world.test.store.as_ref());
+    let row = NewRelay { account, received_at, signature: "x".to_owned(), body: "{}".into() };
+    store.append_webhooks(vec![], vec![row]).await.unwrap();
     watched.begins_in_the_rows(Code::RelayLate).await;
+    // Nobody took it for a day: it goes, and nobody hears of it again.
+    let a_day_later = received_at + Span::from_hours(24);
+    let nearly = a_day_later - Span::from_secs(40);
+    watched.world.clock.advance(nearly - watched.world.clock.now());
+    watched.world.pass(Span::from_secs(30)).await;
+    assert_eq!(store.relay_waiting(account).await.unwrap().rows, 1);
+    watched.world.pass(Span::from_secs(30)).await;
+    assert_eq!(store.relay_waiting(account).await.unwrap().rows, 0);
+    watched.is_over(Code::RelayLate).await;
 }
 
 #[tokio::test]
