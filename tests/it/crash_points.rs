@@ -308,10 +308,16 @@ impl Dam {
 
     /// Lets time pass until so many wait: for the table, or for whoever waits for the table.
     async fn until_waiting(&mut self, count: i64, clock: &ManualClock, step: Span) {
+        // Within a transaction the server shows whoever was connected when it was asked first, unless it is told not to.
+        const ANEW: &str = "SELECT pg_stat_clear_snapshot()";
         let waiting = "SELECT count(*) FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let looking = async {
-            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.0).await.unwrap() < count {
+            loop {
+                sqlx::query(ANEW).execute(&mut self.0).await.unwrap();
+                if sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.0).await.unwrap() >= count {
+                    return;
+                }
                 clock.advance(step);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
