@@ -205,7 +205,7 @@ impl Engine {
         let (index, leaving) = (&self.state.index, &self.state.leaving);
         let user_of = |friend| leaving.user(index, friend);
         let open: Vec<&Run> = self.state.runs.values().filter(|run| self.gate(run, &clock)).collect();
-        // They share the rate, so together their strides are a second of sending.
+        // They share the rate, so each takes its part of a second of sending.
         let length = rate / u32::try_from(open.len()).unwrap_or(u32::MAX).max(1);
         let open = open.into_iter();
         let strides: Vec<_> =

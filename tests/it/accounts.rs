@@ -211,7 +211,8 @@ async fn written_ahead(campaigns: u32, rate: u32) -> (u32, u32) {
     world.at_once("all are frozen", all).await;
     world.at_once("all have begun", async || (opened().await >= campaigns).then_some(())).await;
     let (mut most, mut least) = (0, u32::MAX);
-    loop {
+    // Some seconds of sending.
+    for _ in 0..1_000 {
         let opened = opened().await;
         let untried = opened - u32::try_from(world.account(0).multicasts().len()).unwrap();
         most = most.max(untried);
@@ -221,6 +222,7 @@ async fn written_ahead(campaigns: u32, rate: u32) -> (u32, u32) {
         least = least.min(untried);
         world.pass(world.step).await;
     }
+    panic!("not all batches were written down")
 }
 
 /// Campaigns that share the rate write down their part of a second of sending ahead, not a second each: what is written

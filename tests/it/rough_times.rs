@@ -176,13 +176,14 @@ async fn who_hears_of_a_stride_when_the_lease_is_over_does_not_try() {
     let closed = Closed::before(&mut world, Door::Requests).await;
     let store = world.account(0).account.store.clone();
     let account = world.row(0).await;
-    loop {
+    for nth in 1.. {
         store.strike(1, Mishap::StuckAfter);
         world.until("a write is stuck", async || store.holds().then_some(())).await;
         let ledger = Ledger::read(world.test.store.as_ref(), account).await;
         if ledger.occurrences.first().is_some_and(|one| one.mark() > 0) {
             break;
         }
+        assert!(nth < 20, "there is no stride");
         store.release();
         world.at_once("it goes on", async || (!store.holds()).then_some(())).await;
     }
