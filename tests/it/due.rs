@@ -111,6 +111,15 @@ async fn what_is_recorded_late_takes_no_number_twice() {
 }
 
 #[tokio::test]
+async fn what_was_planned_is_known_after_a_start() {
+    let mut world = World::new("2026-12-02T09:59:00+09:00", SETTINGS, &[("daily", &daily(""))], 3).await;
+    until_ended(&world, 1).await;
+    world.restart().await;
+    let list = world.done(Command::CampaignList).await;
+    assert_eq!(list["campaigns"][0]["last_planned_at"], "2026-12-02T01:00:00.000Z");
+}
+
+#[tokio::test]
 async fn of_what_fell_due_while_the_machine_slept_the_latest_is_sent() {
     let hourly = daily("repeat_after = \"30min\"\n");
     let hourly = hourly.replace("every = \"day\", at = \"10:00\"", "cron = \"0 * * * *\"");
