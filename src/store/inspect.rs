@@ -3,9 +3,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::str::FromStr as _;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -101,14 +99,13 @@ pub async fn damage(url: &str) -> Result<Option<String>, StoreError> {
 
 async fn inspect_postgres(url: &str) -> Result<Inspection, StoreError> {
     let opening = "open the database";
-    let options = PgConnectOptions::from_str(url).map_err(failed(opening))?.disable_statement_logging();
-    let mut conn = PgConnection::connect_with(&options).await.map_err(failed(opening))?;
+    let mut conn =
+        postgres::options(url).map_err(failed(opening))?.connect().await.map_err(failed(opening))?;
     let reading = "look at the database";
-    let settings = "SELECT current_setting('server_version', true), current_setting('synchronous_commit', true), \
-                    current_setting('fsync', true), current_setting('synchronous_standby_names', true)";
-    type Row = (Option<String>, Option<String>, Option<String>, Option<String>);
-    let (version, commit, fsync, standbys): Row =
-        sqlx::query_as(settings).fetch_one(&mut conn).await.map_err(failed(reading))?;
+    let server =
+        "SELECT current_setting('server_version', true), current_setting('synchronous_standby_names', true)";
+    let (version, standbys): (Option<String>, Option<String>) =
+        sqlx::query_as(server).fetch_one(&mut conn).await.map_err(failed(reading))?;
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = '_sqlx_migrations'";
     let (migrated,): (i64,) = sqlx::query_as(tables).fetch_one(&mut conn).await.map_err(failed(reading))?;
     let schema = if migrated == 0 {
@@ -118,23 +115,17 @@ async fn inspect_postgres(url: &str) -> Result<Inspection, StoreError> {
         let (schema,): (i64,) = sqlx::query_as(newest).fetch_one(&mut conn).await.map_err(failed(reading))?;
         schema
     };
+    let durability = postgres::Durability::of(&mut conn).await.map_err(failed(reading))?;
     let _ = conn.close().await;
     let known = postgres::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let mut found = Vec::new();
-    if let Some(commit) = commit {
-        // haishin sets it on for its own connections where the server lets it.
-        let durable = matches!(commit.as_str(), "on" | "remote_apply");
-        found.push(("synchronous_commit", commit, durable));
-    }
-    if let Some(fsync) = fsync {
-        let durable = fsync != "off";
-        found.push(("fsync", fsync, durable));
-    }
+    let (waits, synced) = (durability.commits_wait(), durability.writes_are_synced());
+    let settings =
+        [("synchronous_commit", durability.synchronous_commit, waits), ("fsync", durability.fsync, synced)];
     Ok(Inspection {
         engine: format!("PostgreSQL {}", version.unwrap_or_default()).trim().to_owned(),
         schema,
         known,
-        settings: found,
+        settings: settings.into_iter().filter_map(|(name, value, good)| Some((name, value?, good))).collect(),
         replicated: Some(standbys.is_some_and(|names| !names.trim().is_empty())),
     })
 }

@@ -131,12 +131,13 @@ impl Report {
         let lang = self.lang;
         let mut table = Table::new(&["", ""]);
         for check in self.all() {
-            table
-                .row(vec![format!("{} {}", check.mark.sign(), label(&check.name, lang)), check.what.clone()]);
+            let first = check.what.lines().next().unwrap_or_default().to_owned();
+            table.row(vec![format!("{} {}", check.mark.sign(), label(&check.name, lang)), first]);
         }
         let mut lines = Vec::new();
         for (line, check) in table.render().lines().skip(1).zip(self.all()) {
             lines.push(line.to_owned());
+            lines.extend(check.what.lines().skip(1).map(|more| format!("  {more}").trim_end().to_owned()));
             if let Some(next) = &check.next {
                 lines.push(format!("    → {next}"));
             }

@@ -38,7 +38,8 @@ const PARAMETERS: [&str; 16] = [
     "application_name",
 ];
 
-fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+/// How to connect to a `postgres://…`; no error and no log has a value of the URL.
+pub(in crate::store) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         let key = parameter.split('=').next().unwrap_or_default();
@@ -50,25 +51,52 @@ fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.disable_statement_logging())
 }
 
+/// What durability rests on; a setting that the server does not know is one it cannot have switched off.
+pub(in crate::store) struct Durability {
+    pub(in crate::store) synchronous_commit: Option<String>,
+    pub(in crate::store) fsync: Option<String>,
+}
+
+impl Durability {
+    /// Of a connection of haishin's, where a commit waits for the disk even if the server's others do not.
+    pub(in crate::store) async fn of(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let found = Self::read(conn).await?;
+        if found.commits_wait() {
+            return Ok(found);
+        }
+        sqlx::query("SET synchronous_commit = on").execute(&mut *conn).await?;
+        Self::read(conn).await
+    }
+
+    async fn read(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let read = "SELECT current_setting('synchronous_commit', true), current_setting('fsync', true)";
+        let (synchronous_commit, fsync) = sqlx::query_as(read).fetch_one(conn).await?;
+        Ok(Self { synchronous_commit, fsync })
+    }
+
+    /// Whether a commit is answered only once it is written.
+    pub(in crate::store) fn commits_wait(&self) -> bool {
+        matches!(self.synchronous_commit.as_deref(), None | Some("on" | "remote_apply"))
+    }
+
+    /// Whether what is written is on the disk.
+    pub(in crate::store) fn writes_are_synced(&self) -> bool {
+        self.fsync.as_deref() != Some("off")
+    }
+}
+
 /// A commit that is answered before it is on disk would be acknowledged, sent from, and then forgotten.
 async fn assert_durable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let read = "SELECT current_setting('synchronous_commit', true), current_setting('fsync', true)";
-    let (mut commit, fsync): (Option<String>, Option<String>) =
-        sqlx::query_as(read).fetch_one(&mut *conn).await?;
-    if matches!(commit.as_deref(), Some("off" | "local" | "remote_write")) {
-        sqlx::query("SET synchronous_commit = on").execute(&mut *conn).await?;
-        (commit, _) = sqlx::query_as::<_, (Option<String>, Option<String>)>(read).fetch_one(conn).await?;
-    }
-    // A setting the server does not know is one it cannot have switched off.
-    if matches!(commit.as_deref(), None | Some("on" | "remote_apply")) && fsync.as_deref() != Some("off") {
+    let found = Durability::of(conn).await?;
+    if found.commits_wait() && found.writes_are_synced() {
         return Ok(());
     }
-    let found = format!(
+    let why = format!(
         "the server has synchronous_commit = {} and fsync = {}: haishin needs both on",
-        commit.unwrap_or_default(),
-        fsync.unwrap_or_default()
+        found.synchronous_commit.unwrap_or_default(),
+        found.fsync.unwrap_or_default()
     );
-    Err(sqlx::Error::Configuration(found.into()))
+    Err(sqlx::Error::Configuration(why.into()))
 }
 
 /// A pool on a schema that is up to date.

@@ -22,6 +22,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection as Connection, PgPool};
 
 use self::appender::Appender;
+pub(super) use self::connect::{Durability, options};
 use super::append::Rows;
 use super::{Priority, StoreError};
 use PgStore as Backend;
