@@ -184,9 +184,17 @@ impl<'a> Session<'a> {
 
 /// Who acts, for the record.
 pub(super) fn user() -> String {
-    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    let name = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into());
-    name.chars().filter(|c| !c.is_control()).take(64).collect()
+    named(|name| std::env::var(name).ok(), rustix::process::getuid().as_raw())
+}
+
+/// By name; by number where cron or a unit has no name in its environment.
+fn named(variable: impl Fn(&str) -> Option<String>, uid: u32) -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(variable)
+        .map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect::<String>())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {uid}"))
 }
 
 fn command(args: &Args) -> anyhow::Result<Command> {
@@ -289,5 +297,25 @@ fn occurrence(action: &OccurrenceAction) -> Command {
             };
             Command::OccurrenceResolve { occurrence: OccurrenceId(*occurrence), resolution }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn whoever_acts_has_a_name_or_a_number() {
+        let of = |all: &[(&str, &str)]| {
+            let found =
+                |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, is)| (*is).to_owned());
+            named(found, 995)
+        };
+        assert_eq!(of(&[("SUDO_USER", "hana"), ("USER", "root")]), "hana");
+        assert_eq!(of(&[("SUDO_USER", ""), ("USER", "hana")]), "hana");
+        assert_eq!(of(&[("USER", "ha\x1bna\n"), ("LOGNAME", "other")]), "hana");
+        assert_eq!(of(&[("LOGNAME", &"長".repeat(100))]), "長".repeat(64));
+        assert_eq!(of(&[("SUDO_USER", "\n")]), "uid 995");
+        assert_eq!(of(&[]), "uid 995");
     }
 }
