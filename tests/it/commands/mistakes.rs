@@ -116,7 +116,7 @@ fn the_database_of_a_newer_haishin_is_left_alone() {
     let before = std::fs::read(&database).unwrap();
     let said = shop.run(&["status"]);
     assert_eq!(said.code, 1);
-    assert_snapshot!(said.err, @"error: the database is a newer haishin's (schema 99990101000000; this one knows 12): start the newer haishin again, or restore a backup made before the upgrade");
+    assert_snapshot!(said.err, @"error: the database is a newer haishin's (schema 99990101000000; this one knows 13): start the newer haishin again, or restore a backup made before the upgrade");
     assert_eq!(std::fs::read(&database).unwrap(), before);
 }
 
