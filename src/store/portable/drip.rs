@@ -38,7 +38,7 @@ statements! {
     DEFERRAL = "SELECT occurrence, campaign, step, version, until, looked_at, children, waiting, \"left\", lapsed, replaced \
                 FROM deferral WHERE account = $1 AND occurrence = $2";
     TAG_EXPIRIES = "SELECT friend, tag, given_at, at FROM tag_expiry WHERE account = $1 AND at <= $2 \
-                    ORDER BY at, friend, tag LIMIT $3";
+                    ORDER BY at, friend, tag LIMIT CAST($3 AS BIGINT)";
     FIRST_TAG_EXPIRY = "SELECT at FROM tag_expiry WHERE account = $1 ORDER BY at LIMIT 1";
 }
 

@@ -11,8 +11,10 @@ statements! {
     ADD = "INSERT INTO erasure (account, friend, seq, at, user_id, external_id) VALUES ($1, $2, $3, $4, $5, $6) \
            ON CONFLICT (account, friend) DO NOTHING";
     FORGOTTEN = "DELETE FROM erasure WHERE account = $1 AND friend = $2";
-    STRAYS = "SELECT id, intake FROM stray WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3";
-    OUTBOX = "SELECT id, payload FROM outbox WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3";
+    STRAYS = "SELECT id, intake FROM stray WHERE account = $1 AND id > $2 \
+              ORDER BY id LIMIT CAST($3 AS BIGINT)";
+    OUTBOX = "SELECT id, payload FROM outbox WHERE account = $1 AND id > $2 \
+              ORDER BY id LIMIT CAST($3 AS BIGINT)";
     DROP_STRAY = "DELETE FROM stray WHERE account = $1 AND id = $2";
     DROP_REQUEST = "DELETE FROM outbox WHERE account = $1 AND id = $2";
     REDACT_REQUEST = "UPDATE outbox SET payload = $3 WHERE account = $1 AND id = $2";

@@ -11,9 +11,9 @@ const SLICE_BYTES: i64 = 1 << 20;
 
 statements! {
     SIZES = "SELECT CAST(octet_length(intakes) AS BIGINT) FROM inbox WHERE account = $1 \
-             ORDER BY received_at, id LIMIT $2";
+             ORDER BY received_at, id LIMIT CAST($2 AS BIGINT)";
     OLDEST = "SELECT id, received_at, source, intakes FROM inbox WHERE account = $1 \
-              ORDER BY received_at, id LIMIT $2";
+              ORDER BY received_at, id LIMIT CAST($2 AS BIGINT)";
     LEN = "SELECT COUNT(*) FROM inbox WHERE account = $1";
 }
 

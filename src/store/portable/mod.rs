@@ -3,6 +3,9 @@
 //!
 //! Each adapter compiles this folder against its own `Connection` and adds its `bulk` statements: how many rows move
 //! at once is where the databases differ.
+//!
+//! `LIMIT CAST($n AS BIGINT)`, not `LIMIT $n`: SQLite plans a statement for the limit it is given, and so prepares it
+//! anew each time another one is bound.
 
 /// A read on a connection of its own.
 macro_rules! read {

@@ -44,9 +44,11 @@ statements! {
     STATE = "SELECT state FROM occurrence WHERE account = $1 AND id = $2";
     OPEN = reading!("SELECT id FROM occurrence WHERE account = $1 AND finished_at IS NULL");
     BY_ID = reading!("SELECT id FROM occurrence WHERE account = $1 AND id = $2");
-    NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 ORDER BY due_at DESC, id DESC LIMIT $2");
+    NEWEST = reading!("SELECT id FROM occurrence WHERE account = $1 \
+                       ORDER BY due_at DESC, id DESC LIMIT CAST($2 AS BIGINT)");
     NEWEST_OF = reading!(
-        "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 ORDER BY due_at DESC, id DESC LIMIT $3"
+        "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 \
+         ORDER BY due_at DESC, id DESC LIMIT CAST($3 AS BIGINT)"
     );
     LAST_RUN = reading!(
         "SELECT id FROM occurrence WHERE account = $1 AND campaign = $2 AND run_kind = 'scheduled' \

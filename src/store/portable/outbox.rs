@@ -9,7 +9,8 @@ use crate::store::{OutboxLane, OutboxRow, StoreError};
 
 statements! {
     OUTBOX = "SELECT id, payload, created_at, not_before, attempts FROM outbox WHERE account = $1 AND lane = $2 \
-              AND given_up_at IS NULL AND (not_before <= $3 OR not_before > $4) ORDER BY not_before, id LIMIT $5";
+              AND given_up_at IS NULL AND (not_before <= $3 OR not_before > $4) \
+              ORDER BY not_before, id LIMIT CAST($5 AS BIGINT)";
     OUTBOX_LANES = "SELECT lane, COUNT(*), MIN(created_at) FROM outbox \
                     WHERE account = $1 AND given_up_at IS NULL GROUP BY lane";
     LAST_OUTBOX = "SELECT id FROM outbox WHERE account = $1 ORDER BY id DESC LIMIT 1";

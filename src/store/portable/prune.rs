@@ -12,7 +12,7 @@ statements! {
     STRETCH = "SELECT MAX(seq), CAST(COALESCE(SUM(CASE WHEN kind <> 'event' OR at < $4 \
                OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1) THEN 1 ELSE 0 END), 0) \
                AS BIGINT) FROM (SELECT seq, kind, at, friend FROM journal WHERE account = $1 AND seq > $2 \
-               AND seq <= $3 ORDER BY seq LIMIT $5) chosen";
+               AND seq <= $3 ORDER BY seq LIMIT CAST($5 AS BIGINT)) chosen";
     JOURNAL = "DELETE FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
                AND (kind <> 'event' OR at < $4 \
                OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1))";
@@ -20,25 +20,26 @@ statements! {
                   AND (kind <> 'event' OR at < $4 \
                OR friend IN (SELECT e.friend FROM erasure e WHERE e.account = $1)) LIMIT 1";
     WEBHOOK_IDS = "DELETE FROM known WHERE account = $1 AND id IN (SELECT id FROM known WHERE account = $1 \
-                   AND kind = 'webhook' AND at < $2 ORDER BY at LIMIT $3)";
+                   AND kind = 'webhook' AND at < $2 ORDER BY at LIMIT CAST($3 AS BIGINT))";
     A_WEBHOOK_ID = "SELECT at FROM known WHERE account = $1 AND kind = 'webhook' AND at < $2 LIMIT 1";
     API_ANSWERS = "DELETE FROM api_answer WHERE account = $1 AND key IN (SELECT key FROM api_answer \
-                   WHERE account = $1 AND at < $2 ORDER BY at LIMIT $3)";
+                   WHERE account = $1 AND at < $2 ORDER BY at LIMIT CAST($3 AS BIGINT))";
     AN_API_ANSWER = "SELECT at FROM api_answer WHERE account = $1 AND at < $2 LIMIT 1";
     OUTBOX = "DELETE FROM outbox WHERE account = $1 AND id IN (SELECT id FROM outbox WHERE account = $1 \
-              AND given_up_at < $2 ORDER BY given_up_at LIMIT $3)";
+              AND given_up_at < $2 ORDER BY given_up_at LIMIT CAST($3 AS BIGINT))";
     IN_OUTBOX = "SELECT id FROM outbox WHERE account = $1 AND given_up_at < $2 LIMIT 1";
     ENDED = "SELECT id, campaign, matched + recipients FROM occurrence \
-             WHERE account = $1 AND kept = $2 AND finished_at < $3 ORDER BY finished_at, id LIMIT $4";
+             WHERE account = $1 AND kept = $2 AND finished_at < $3 \
+             ORDER BY finished_at, id LIMIT CAST($4 AS BIGINT)";
     KEEP = "UPDATE occurrence SET kept = $3 WHERE account = $1 AND id = $2";
     BATCHES = "DELETE FROM batch WHERE account = $1 AND occurrence = $2 AND n IN (SELECT n FROM batch \
-               WHERE account = $1 AND occurrence = $2 ORDER BY n LIMIT $3)";
+               WHERE account = $1 AND occurrence = $2 ORDER BY n LIMIT CAST($3 AS BIGINT))";
     STRIDES = "DELETE FROM stride WHERE account = $1 AND occurrence = $2";
     UNMERGED = "SELECT campaign FROM delivery WHERE account = $1 AND counted = 'yes' AND outcome = 'accepted' \
                 AND effective_at < $2 LIMIT 1";
     UNMERGED_OF = "SELECT occurrence, position, effective_at, friend_count FROM delivery WHERE account = $1 \
                    AND counted = 'yes' AND campaign = $2 AND outcome = 'accepted' AND effective_at < $3 \
-                   ORDER BY effective_at, occurrence, position LIMIT $4";
+                   ORDER BY effective_at, occurrence, position LIMIT CAST($4 AS BIGINT)";
     ONE = "SELECT friends FROM delivery WHERE account = $1 AND occurrence = $2 AND position = $3 \
            AND effective_at = $4 AND outcome = 'accepted'";
     MERGED = "UPDATE delivery SET counted = 'merged' WHERE account = $1 AND occurrence = $2 AND position = $3 \

@@ -6,7 +6,8 @@ use crate::store::codec::{count_in, instant};
 use crate::store::{RelayRow, StoreError, Waiting};
 
 statements! {
-    RELAYS = "SELECT id, received_at, signature, body FROM relay WHERE account = $1 ORDER BY id LIMIT $2";
+    RELAYS = "SELECT id, received_at, signature, body FROM relay WHERE account = $1 \
+              ORDER BY id LIMIT CAST($2 AS BIGINT)";
     RELAY_WAITING = "SELECT COUNT(*), MIN(received_at) FROM relay WHERE account = $1";
 }
 

@@ -20,7 +20,8 @@ statements! {
     SET_QUOTA = "INSERT INTO quota_reading (account, month, read_at, quota, used) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (account, month) DO UPDATE SET read_at = excluded.read_at, \
                  quota = excluded.quota, used = excluded.used";
-    ACTS = "SELECT at, by, act, subject, detail FROM act WHERE account = $1 ORDER BY at DESC, id DESC LIMIT $2";
+    ACTS = "SELECT at, by, act, subject, detail FROM act WHERE account = $1 \
+            ORDER BY at DESC, id DESC LIMIT CAST($2 AS BIGINT)";
     ADD_ACT = "INSERT INTO act (account, at, by, act, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)";
 }
 

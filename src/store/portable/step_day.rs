@@ -13,7 +13,7 @@ statements! {
     CHOSEN = "SELECT id, campaign, step, due_at, matched, recipients FROM occurrence o WHERE account = $1 \
               AND kept = 'counts' AND finished_at < $2 AND step <> '' AND run_kind = 'scheduled' \
               AND id < $3 AND NOT EXISTS (SELECT 1 FROM deferral d WHERE d.account = $1 AND d.occurrence = o.id \
-              AND d.waiting_count > 0) ORDER BY finished_at, id LIMIT $4";
+              AND d.waiting_count > 0) ORDER BY finished_at, id LIMIT CAST($4 AS BIGINT)";
     OUTCOMES = "SELECT v.name, d.outcome, d.friend_count FROM delivery d JOIN occurrence_variant v \
                 ON v.account = d.account AND v.occurrence = d.occurrence AND v.position = d.position \
                 WHERE d.account = $1 AND d.occurrence = $2";

@@ -8,7 +8,7 @@ use crate::store::{StoreError, StrayRow};
 
 statements! {
     NEWEST = "SELECT id, at, received_at, source, friends, intake FROM stray WHERE account = $1 \
-              ORDER BY id DESC LIMIT $2";
+              ORDER BY id DESC LIMIT CAST($2 AS BIGINT)";
     COUNT = "SELECT COUNT(*) FROM stray WHERE account = $1";
     FORGET = "DELETE FROM stray WHERE account = $1 AND id <= $2";
 }

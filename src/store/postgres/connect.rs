@@ -83,6 +83,14 @@ impl Durability {
     pub(in crate::store) fn writes_are_synced(&self) -> bool {
         self.fsync.as_deref() != Some("off")
     }
+
+    fn refused(self) -> String {
+        format!(
+            "the server has synchronous_commit = {} and fsync = {}: haishin needs both on",
+            self.synchronous_commit.unwrap_or_default(),
+            self.fsync.unwrap_or_default()
+        )
+    }
 }
 
 /// A commit that is answered before it is on disk would be acknowledged, sent from, and then forgotten.
@@ -91,12 +99,7 @@ async fn assert_durable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     if found.commits_wait() && found.writes_are_synced() {
         return Ok(());
     }
-    let why = format!(
-        "the server has synchronous_commit = {} and fsync = {}: haishin needs both on",
-        found.synchronous_commit.unwrap_or_default(),
-        found.fsync.unwrap_or_default()
-    );
-    Err(sqlx::Error::Configuration(why.into()))
+    Err(sqlx::Error::Configuration(found.refused().into()))
 }
 
 /// A pool on a schema that is up to date.
@@ -132,6 +135,21 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_commits_that_are_on_disk_are_durable() {
+        let durable = |commit: Option<&str>, fsync: Option<&str>| {
+            let of = |value: Option<&str>| value.map(str::to_owned);
+            let found = Durability { synchronous_commit: of(commit), fsync: of(fsync) };
+            found.commits_wait() && found.writes_are_synced()
+        };
+        assert!(durable(Some("on"), Some("on")) && durable(Some("remote_apply"), Some("on")));
+        assert!(durable(None, None), "a server that does not know the setting cannot have switched it off");
+        for commit in ["off", "local", "remote_write"] {
+            assert!(!durable(Some(commit), Some("on")), "{commit}");
+        }
+        assert!(!durable(Some("on"), Some("off")));
+    }
 
     #[test]
     fn an_unknown_parameter_is_named_without_its_value() {

@@ -30,13 +30,14 @@ statements! {
                       SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
                       value ->> 6, value ->> 7 FROM jsonb_each($2)";
     ENTRIES = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
-               ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3)";
+               ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 \
+               ORDER BY seq LIMIT CAST($3 AS BIGINT))";
     EVENTS = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
               ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
-              AND kind = 'event' ORDER BY seq LIMIT $4)";
+              AND kind = 'event' ORDER BY seq LIMIT CAST($4 AS BIGINT))";
     CHANGES = "SELECT json_group_array(json_array(seq, friend, at, kind, name, value, event_id, properties) \
                ORDER BY seq) FROM (SELECT * FROM journal WHERE account = $1 AND seq > $2 AND seq <= $3 \
-               AND kind <> 'event' ORDER BY seq LIMIT $4)";
+               AND kind <> 'event' ORDER BY seq LIMIT CAST($4 AS BIGINT))";
     SET_FRIENDS = "INSERT INTO friend (account, friend, user_id, status, status_at, followed_at, external_id, \
                    tags, attributes, erased_at, quarantined_at) SELECT $1, value ->> 0, value ->> 1, value ->> 2, \
                    value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9 \
@@ -47,7 +48,7 @@ statements! {
                    quarantined_at = excluded.quarantined_at";
     FRIENDS = "SELECT json_group_array(json_array(friend, user_id, status, status_at, followed_at, external_id, \
                tags, attributes, erased_at, quarantined_at) ORDER BY friend) FROM (SELECT * FROM friend \
-               WHERE account = $1 AND friend > $2 ORDER BY friend LIMIT $3)";
+               WHERE account = $1 AND friend > $2 ORDER BY friend LIMIT CAST($3 AS BIGINT))";
     FRIENDS_BY_ID = "SELECT json_group_array(json_array(friend, user_id, status, status_at, followed_at, \
                      external_id, tags, attributes, erased_at, quarantined_at) ORDER BY friend) FROM friend \
                      WHERE account = $1 AND friend IN (SELECT value FROM json_each($2))";

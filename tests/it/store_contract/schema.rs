@@ -107,6 +107,7 @@ async fn every_statement_is_understood_by_its_database() {
     for (name, sql) in store::sqlite::statements() {
         let prepared = conn.prepare(SqlSafeStr::into_sql_str(sql)).await;
         assert!(prepared.is_ok(), "sqlite, {name}: {:?}", prepared.err());
+        assert!(!sql.contains("LIMIT $"), "{name} would be prepared anew for each limit that is bound");
     }
     let test = TestStore::new(Database::Postgres).await;
     let mut conn = PgConnection::connect(&test.url).await.unwrap();

@@ -25,7 +25,8 @@ statements! {
                         not_before, done, standing, step, due_at, occurrence, ending, ended_at) \
                         ORDER BY drip, friend, started_at) FROM (SELECT * FROM enrollment \
                         INDEXED BY enrollment_open WHERE account = $1 AND standing <> 'ended' \
-                        AND (drip, friend, started_at) > ($2, $3, $4) ORDER BY drip, friend, started_at LIMIT $5)";
+                        AND (drip, friend, started_at) > ($2, $3, $4) \
+                        ORDER BY drip, friend, started_at LIMIT CAST($5 AS BIGINT))";
     LAST_STARTS = "SELECT json_group_array(json_array(friend, last)) FROM (SELECT friend, MAX(started_at) AS last \
                    FROM enrollment WHERE account = $1 AND drip = $2 AND friend IN (SELECT value FROM json_each($3)) \
                    AND standing <> 'starting' GROUP BY friend)";
