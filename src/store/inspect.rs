@@ -106,7 +106,8 @@ async fn inspect_postgres(url: &str) -> Result<Inspection, StoreError> {
         "SELECT current_setting('server_version', true), current_setting('synchronous_standby_names', true)";
     let (version, standbys): (Option<String>, Option<String>) =
         sqlx::query_as(server).fetch_one(&mut conn).await.map_err(failed(reading))?;
-    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = '_sqlx_migrations'";
+    let tables = "SELECT COUNT(*) FROM information_schema.tables \
+                  WHERE table_schema = current_schema() AND table_name = '_sqlx_migrations'";
     let (migrated,): (i64,) = sqlx::query_as(tables).fetch_one(&mut conn).await.map_err(failed(reading))?;
     let schema = if migrated == 0 {
         0

@@ -5,6 +5,10 @@ use crate::domain::attribute::AttributeType;
 use crate::domain::schedule::{CronError, CronField};
 use crate::domain::time::Span;
 use crate::lang::Lang;
+use crate::text::one_line;
+
+/// Of one text. Ours are shorter; a key or a file can be called anything.
+const CHARS_MAX: usize = 2_000;
 
 /// What is said about a problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +74,19 @@ fn type_tests(declared: AttributeType) -> &'static str {
     }
 }
 
+impl Problem {
+    /// What to say about it in a language: each text is one line, whatever keys and files are called.
+    pub fn words(&self, lang: Lang) -> Words {
+        let said = self.said(lang);
+        let shown = |text: &str| one_line(text, CHARS_MAX);
+        Words { title: shown(&said.title), label: shown(&said.label), help: shown(&said.help) }
+    }
+}
+
 // One row a language, so that a reader compares them; rustfmt would break each into many lines.
 #[rustfmt::skip]
 impl Problem {
-    /// What to say about it in a language.
-    pub fn words(&self, lang: Lang) -> Words {
+    fn said(&self, lang: Lang) -> Words {
         match self {
             Problem::NotUtf8 { offset } => say!(lang,
                 ["UTF-8ではないファイルです({offset}バイト目から読めません)", "", "文字コードをUTF-8にして保存し直してください"],
