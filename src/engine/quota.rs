@@ -142,14 +142,18 @@ impl Engine {
             }
         };
         let month = month_of(clock.now);
+        // The last instant that is over: what is heard after these numbers, in the same millisecond too, came since.
+        let read_at = clock.now - Span::from_millis(1);
         // LINE counts with delay: what we know was accepted since the last reading counts at least.
         let known = match &self.state.quota {
             Some(last) if last.month == month => {
-                last.used + self.deps.store.accepted_since(self.account, last.read_at).await?
+                let since_last = self.deps.store.accepted_since(self.account, last.read_at).await?;
+                let still_to_count = self.deps.store.accepted_since(self.account, read_at).await?;
+                last.used + since_last.saturating_sub(still_to_count)
             }
             _ => 0,
         };
-        let reading = QuotaReading { month, read_at: clock.now, limit, used: used.max(known) };
+        let reading = QuotaReading { month, read_at, limit, used: used.max(known) };
         let exhausted = limit.is_some_and(|limit| used >= limit);
         let mut writes = vec![Write::Quota(reading.clone())];
         if exhausted && self.quota.doubted {

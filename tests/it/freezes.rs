@@ -218,6 +218,26 @@ async fn what_is_on_its_way_and_what_line_has_not_counted_yet_are_used_up() {
     assert_eq!(world.received(), [(2, 20)].into());
 }
 
+/// LINE's numbers and the answer to a batch come in the same instant, the numbers first, and LINE has not counted it yet.
+#[tokio::test]
+async fn what_is_accepted_as_the_numbers_come_is_used_up() {
+    let settings = format!("{ANY_CONTENT}[caps.daily]\nmax = \"off\"\n[quota]\nkeep = \"0%\"\n");
+    let campaigns = [("a", says("a", SIX, "")), ("b", says("b", "{ at = \"2026-12-04 18:05\" }", ""))];
+    let mut world = world(BEFORE, &settings, &campaigns, 20).await;
+    let uncounted = || world.sandbox.set_quota(CHANNEL, Some(39), Some(0), world.clock.now()).unwrap();
+    uncounted();
+    world.sandbox.set_faults(vec![Fault::always(FaultKind::Slow { ms: 2_000 })]);
+    world.until_requests(1).await;
+    uncounted();
+    // The numbers of the freeze are old, and are asked for again.
+    world.clock.advance(Span::from_mins(1));
+    world.done(Command::CampaignPreview { campaigns: vec![slug("b")], now: None, friends: false }).await;
+    world.at_once("LINE's yes", async || (count(&world, 1, "accepted").await == 20).then_some(())).await;
+    uncounted();
+    world.step = Span::from_secs(1);
+    world.until_state(2, "refused").await;
+}
+
 /// A month is LINE's, and what was read in the one before says nothing about this one.
 #[tokio::test]
 async fn a_new_month_is_planned_with_its_own_numbers() {
