@@ -269,7 +269,7 @@ pub struct CampaignRow {
 pub struct QuotaReading {
     /// `2026-12`, in UTC+9.
     pub month: String,
-    /// When.
+    /// The last instant that was over when they came; what is accepted after it counts on top.
     pub read_at: Instant,
     /// The month's limit; none is unlimited.
     pub limit: Option<u64>,
